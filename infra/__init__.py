@@ -1,0 +1,1 @@
+"""The library that the stacks compose. Importing it does nothing."""
