@@ -43,8 +43,10 @@ def valkey_socket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("valkey")
     socket = folder / "valkey.sock"
     process = subprocess.Popen(
-        [get_binary_path(), "--port", "0", "--unixsocket", str(socket), "--dir", str(folder)]
-        + ["--save", "", "--appendonly", "no", "--maxmemory-policy", "noeviction"],
+        [
+            *(get_binary_path(), "--port", "0", "--unixsocket", str(socket), "--dir", str(folder)),
+            *("--save", "", "--appendonly", "no", "--maxmemory-policy", "noeviction"),
+        ],
         stdout=(folder / "log").open("wb"),
         stderr=subprocess.STDOUT,
     )
@@ -65,9 +67,9 @@ def valkey_socket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture
-def redis_url(valkey_socket: Path) -> Iterator[str]:
+def redis_url(valkey_socket: Path) -> str:
     """URL of an empty keyspace."""
     url = f"unix://{valkey_socket}"
     with redis.Redis.from_url(url) as client:
         client.flushall()
-    yield url
+    return url
