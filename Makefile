@@ -1,0 +1,65 @@
+# The everyday commands. `make` alone lists them.
+# Everything is installed into .venv from hash-pinned locks; nothing else on the machine is touched.
+
+STACK ?= local
+VENV  := .venv
+BIN   := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+# The newest interpreter at hand that is new enough; `make up PYTHON=/path/to/python` overrides.
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
+	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$p && break; done)
+
+.DEFAULT_GOAL := help
+.PHONY: help install up down status test lint format lock docs bench-up clean
+
+help: ## List the commands
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+$(STAMP): requirements/dev.txt pyproject.toml
+	@test -n "$(PYTHON)" || { echo "Slipway needs Python 3.11 or newer, and none was found on PATH. Install one, or name it: make up PYTHON=/path/to/python3.12" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "Could not create $(VENV) with $(PYTHON). On Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+	@echo "Installing into $(VENV) (once; about half a minute with packages cached) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input --no-deps --require-hashes --no-compile -r requirements/dev.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input --no-deps --no-build-isolation --editable .
+	@touch $@
+
+install: $(STAMP) ## Create .venv and install from the lock
+
+up: $(STAMP) ## Bring the stack up (STACK=local unless said otherwise)
+	@$(BIN)/slipway up --stack $(STACK) --yes
+
+down: $(STAMP) ## Stop everything the stack runs; its data stays
+	@$(BIN)/slipway destroy --stack $(STACK) --yes
+
+status: $(STAMP) ## Show what runs
+	@$(BIN)/slipway status --stack $(STACK)
+
+test: $(STAMP) ## Run the tests
+	@$(BIN)/pytest $(PYTEST_ARGS)
+
+lint: $(STAMP) ## Check style, types and dependency rules
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: $(STAMP) ## Rewrite the code in the project's style
+	@$(BIN)/ruff check --fix-only --quiet .
+	@$(BIN)/ruff format .
+
+lock: $(STAMP) ## Resolve the dependencies anew into requirements/
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate \
+		--upgrade pyproject.toml --output-file requirements/app.txt
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate \
+		--all-extras --constraint requirements/app.txt --upgrade pyproject.toml --output-file requirements/dev.txt
+
+docs: $(STAMP) ## Regenerate the reference pages under docs/reference
+	@$(BIN)/python -m infra.settings.reference
+	@$(BIN)/python -m app.settings > docs/reference/environment.md
+
+bench-up: $(STAMP) ## Time a cold `make up`, one with nothing to do, and a rolling change
+	@$(BIN)/python benchmarks/up.py
+
+clean: ## Remove .venv and caches; the stacks' data under .slipway stays
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
