@@ -60,7 +60,8 @@ def repeated(rounds: int, measure: Callable[[int], float]) -> list[float]:
 
 
 def row(name: str, seconds: Sequence[float], aim: str) -> str:
-    return f"{name:<34} {statistics.median(seconds):7.2f} {min(seconds):7.2f} {max(seconds):7.2f} {len(seconds):4d}   {aim}"
+    median, low, high = statistics.median(seconds), min(seconds), max(seconds)
+    return f"{name:<34} {median:7.2f} {low:7.2f} {high:7.2f} {len(seconds):4d}   {aim}".rstrip()
 
 
 def main() -> None:
