@@ -1,0 +1,195 @@
+"""The project file and the stack files: what the program is, and what config it runs with."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, MutableMapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Self
+
+from infra.engine import gojson, yamlfile
+from infra.engine.crypto import SecretsManager
+from infra.engine.errors import ProjectError, SecretsError, UnknownStackError
+
+PROJECT_FILE: Final = "Pulumi.yaml"
+BLINDED: Final = "[secret]"
+"""Stands for every secure value where no passphrase is at hand, as in a plan. It is still marked as a secret."""
+
+_STACK_NAME = re.compile(r"[A-Za-z0-9_.-]{1,100}")
+_SCHEMA_KEYS = frozenset({"type", "description", "items", "default", "value", "secret"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Project:
+    """`Pulumi.yaml`, as far as the engine needs it."""
+
+    root: Path
+    name: str
+    main: Path
+    """The program: a folder with a `__main__.py`, or a file."""
+    schema: Mapping[str, Any]
+    """The `config` section: by key, either a schema (`type`, `default` ...) or a bare value."""
+    stack_files: Path
+    """The folder that holds the `Pulumi.<stack>.yaml` files."""
+
+    def stacks(self) -> tuple[str, ...]:
+        """The stacks that have a file, by name."""
+        prefix, suffix = "Pulumi.", ".yaml"
+        names = (p.name for p in self.stack_files.glob(f"{prefix}*{suffix}") if p.name != PROJECT_FILE)
+        return tuple(sorted(name[len(prefix) : -len(suffix)] for name in names))
+
+    def stack_file(self, stack: str) -> Path:
+        return self.stack_files / f"Pulumi.{stack}.yaml"
+
+
+@dataclass(frozen=True)
+class ProgramConfig:
+    """Config in the form that the SDK takes: text by full key, objects as JSON; and which keys are secret."""
+
+    values: Mapping[str, str]
+    secret_keys: frozenset[str]
+
+
+def load_project(start: Path) -> Project:
+    """The project in `start` or the nearest folder above it; raises ProjectError when there is none or it is broken."""
+    start = start.resolve()
+    for folder in (start, *start.parents):
+        if (folder / PROJECT_FILE).is_file():
+            return _read_project(folder)
+    raise ProjectError(f"no {PROJECT_FILE} in {start} or above it: run this inside the project")
+
+
+def _read_project(root: Path) -> Project:
+    file = root / PROJECT_FILE
+    data = yamlfile.load(file)
+    name = data.get("name")
+    if not isinstance(name, str) or not name:
+        raise ProjectError(f"{file}: `name` is missing")
+    schema = data.get("config") or {}
+    if not isinstance(schema, Mapping):
+        raise ProjectError(f"{file}: `config` must be a map of config keys")
+    return Project(
+        root=root,
+        name=name,
+        main=Path(os.path.normpath(root / str(data.get("main") or "."))),
+        schema=gojson.plain(schema),
+        stack_files=Path(os.path.normpath(root / str(data.get("stackConfigDir") or "."))),
+    )
+
+
+class StackFile:
+    """`Pulumi.<stack>.yaml`. Edits keep comments, order and quoting; nothing is written before `save`."""
+
+    def __init__(self, project: Project, stack: str, data: MutableMapping[str, Any]) -> None:
+        self.project = project
+        self.stack = stack
+        self.path = project.stack_file(stack)
+        self.data = data
+
+    @classmethod
+    def load(cls, project: Project, stack: str) -> Self:
+        """Read the file; raises UnknownStackError, which lists the stacks there are, when it does not exist."""
+        if not _STACK_NAME.fullmatch(stack):
+            raise ProjectError(
+                f"{stack!r} cannot be a stack name: letters, digits, hyphen, underscore and full stop, at most 100"
+            )
+        if not project.stack_file(stack).is_file():
+            raise UnknownStackError(stack, project.stacks(), project.stack_files)
+        return cls(project, stack, yamlfile.load(project.stack_file(stack)))
+
+    @property
+    def encryption_salt(self) -> str | None:
+        value = self.data.get("encryptionsalt")
+        return str(value) if value else None
+
+    @encryption_salt.setter
+    def encryption_salt(self, value: str) -> None:
+        self.data["encryptionsalt"] = value
+
+    @property
+    def secrets_provider(self) -> str | None:
+        """The URL of a secrets provider other than the passphrase, as ``awskms://...``; None for the passphrase."""
+        value = self.data.get("secretsprovider")
+        return str(value) if value and value not in ("passphrase", "default") else None
+
+    def config(self) -> dict[str, Any]:
+        """The config by full key (``project:key``) in JSON types; secure values stay ``{"secure": ciphertext}``.
+
+        Keys that the stack does not set have the project's value or default.
+        """
+        if self.data.get("environment"):
+            raise ProjectError(
+                f"{self.path.name}: `environment` takes config from Pulumi Cloud, which only the Pulumi CLI can ask"
+            )
+        section = self.data.get("config") or {}
+        if not isinstance(section, Mapping):
+            raise ProjectError(f"{self.path.name}: `config` must be a map of config keys")
+        values: dict[str, Any] = {}
+        for key, value in section.items():
+            values[_full_key(str(key), file=self.path.name, project=self.project.name)] = gojson.plain(value)
+        for key, rule in self.project.schema.items():
+            full = key if ":" in key else f"{self.project.name}:{key}"
+            if full not in values:
+                found, default = _default(rule)
+                if found:
+                    values[full] = default
+        return values
+
+    def program_config(self, secrets: SecretsManager | None) -> ProgramConfig:
+        """The config as the program sees it; without `secrets` every secure value is `BLINDED`, still a secret."""
+        values: dict[str, str] = {}
+        secret_keys = set()
+        for key, value in self.config().items():
+            opened, secret = _open(value, secrets, where=f"{self.path.name}: {key}")
+            values[key] = gojson.config_text(opened)
+            if secret:
+                secret_keys.add(key)
+        return ProgramConfig(values=values, secret_keys=frozenset(secret_keys))
+
+    def save(self) -> None:
+        """Write the file in one step: after a crash it is either the old one or the new one."""
+        yamlfile.save(self.path, self.data)
+
+
+def is_secure(value: Any) -> bool:
+    """Whether a raw config value is an encrypted one."""
+    return isinstance(value, Mapping) and len(value) == 1 and isinstance(value.get("secure"), str)
+
+
+def _full_key(key: str, *, file: str, project: str) -> str:
+    match key.split(":"):
+        case [namespace, name] if namespace and name:
+            return key
+        case [namespace, "config", name] if namespace and name:
+            return f"{namespace}:{name}"
+    raise ProjectError(f"{file}: config key {key!r} must read NAMESPACE:NAME, as in '{project}:{key.strip(':')}'")
+
+
+def _default(rule: Any) -> tuple[bool, Any]:
+    """Whether a schema entry has a value for stacks that set none, and the value."""
+    if not isinstance(rule, Mapping) or not set(rule) <= _SCHEMA_KEYS:
+        return True, rule
+    for word in ("default", "value"):
+        if rule.get(word) is not None:
+            return True, rule[word]
+    return False, None
+
+
+def _open(value: Any, secrets: SecretsManager | None, *, where: str) -> tuple[Any, bool]:
+    """Replace every secure value inside `value` by its plaintext; whether there was one."""
+    if is_secure(value):
+        if secrets is None:
+            return BLINDED, True
+        try:
+            return secrets.decrypt(value["secure"]), True
+        except SecretsError as error:
+            raise SecretsError(f"{where}: {error}") from None
+    if isinstance(value, dict):
+        pairs = {key: _open(item, secrets, where=f"{where}.{key}") for key, item in value.items()}
+        return {key: item for key, (item, _) in pairs.items()}, any(secret for _, secret in pairs.values())
+    if isinstance(value, list):
+        items = [_open(item, secrets, where=f"{where}[{i}]") for i, item in enumerate(value)]
+        return [item for item, _ in items], any(secret for _, secret in items)
+    return value, False
