@@ -14,7 +14,7 @@ from infra.engine.project import Project, StackFile
 
 STATE_FOLDER: Final = ".slipway"
 LOCAL_STACK: Final = "local"
-LOCAL_PASSPHRASE: Final = "local"
+LOCAL_PASSPHRASE: Final = "local"  # noqa: S105 - published on purpose
 """The `local` stack is for one machine and must start with nothing set up, so its passphrase is published here and in
 `Pulumi.local.yaml`. It protects nothing: the state's file modes do."""
 
