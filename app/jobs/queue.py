@@ -1,0 +1,128 @@
+"""The RQ queue: how jobs are put on it, and how this process talks to its Redis.
+
+Redis only wakes workers. What a job is and whether it was done stands in Postgres, so an id that is pushed twice, lost
+or popped late costs time and never a job: the claim (app.jobs.claim) decides who may act.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable
+from typing import cast
+
+from redis import Redis
+from redis.backoff import ExponentialWithJitterBackoff
+from redis.exceptions import ReadOnlyError
+from redis.retry import Retry
+from rq import Queue
+from rq import Retry as JobRetry
+
+FUNCTION = "app.jobs.execute.execute"
+"""What a job runs, by name: whoever enqueues imports none of the worker's code."""
+
+RESULT_TTL = 24 * 3600
+"""Seconds that Redis keeps a finished job, unless keep-last-N (app.jobs.trim) removes it earlier."""
+FAILURE_TTL = 7 * 24 * 3600
+"""The same for a failed job; RQ's own default is a year."""
+
+MINIMUM_SERVER = (6, 2)
+"""LMOVE came with Redis 6.2. Without it RQ pops with BLPOP, and a worker that dies then takes the job with it."""
+
+_REQUEUES = 1000
+"""How often RQ may put a job back that its worker could not start or finish. Attempts are counted in Postgres."""
+
+
+class UnsuitableServerError(RuntimeError):
+    """The Redis server cannot carry the queue; the message says why and what to do."""
+
+
+def quick_client(url: str, *, name: str) -> Redis:
+    """For a loop that goes on by itself when Redis is away: fails within seconds."""
+    return _client(url, name=name, retries=1)
+
+
+def patient_client(url: str, *, name: str) -> Redis:
+    """For the book-keeping around a running job: outlasts a Redis restart or failover of about two minutes."""
+    return _client(url, name=name, retries=40)
+
+
+def _client(url: str, *, name: str, retries: int) -> Redis:
+    return Redis.from_url(
+        url,
+        client_name=name,
+        socket_timeout=5,
+        socket_connect_timeout=3,
+        socket_keepalive=True,
+        health_check_interval=30,
+        retry=Retry(ExponentialWithJitterBackoff(base=0.2, cap=3), retries=retries),
+        # A primary that was demoted answers READONLY until its name points elsewhere. It is no connection error to
+        # redis-py; as one, the connection is closed and made again, and the name read anew.
+        retry_on_error=[ReadOnlyError],
+    )
+
+
+def check_server(client: Redis) -> None:
+    """Raise UnsuitableServerError for a server that would lose jobs or cannot run RQ."""
+    info = cast("dict[str, object]", client.info())
+    version = str(info.get("redis_version", "0"))
+    if tuple(int(part) for part in version.split(".")[:2]) < MINIMUM_SERVER:
+        raise UnsuitableServerError(f"Redis {version} is too old: use Redis 6.2 or later, or Valkey")
+    if info.get("cluster_enabled") in (1, "1"):
+        raise UnsuitableServerError(
+            "Redis runs in cluster mode, where RQ's multi-key commands fail: use a server with cluster mode disabled"
+        )
+
+
+class JobQueue:
+    """One RQ queue, with every setting that RQ would otherwise default to something unsafe."""
+
+    def __init__(self, client: Redis, *, name: str, job_timeout: float) -> None:
+        """`job_timeout` in seconds."""
+        self.client = client
+        self.name = name
+        self._job_timeout = max(1, round(job_timeout))
+        # JSON: with RQ's default, pickle, write access to Redis is code execution in every worker.
+        self.rq = Queue(name, connection=client, serializer="json", default_timeout=self._job_timeout)
+
+    def push(self, job_ids: Iterable[uuid.UUID]) -> int:
+        """Put the jobs on the queue in one transaction; how many. Raises redis.RedisError with none of them pushed.
+
+        Not RQ's `unique`: it refuses an id for as long as Redis keeps the finished job, and would hold back a retry.
+        """
+        count = 0
+        with self.client.pipeline() as pipeline:
+            for job_id in job_ids:
+                name = str(job_id)
+                self.rq.enqueue_call(
+                    FUNCTION,
+                    args=(name,),
+                    job_id=name,
+                    timeout=self._job_timeout,
+                    result_ttl=RESULT_TTL,
+                    failure_ttl=FAILURE_TTL,
+                    description=f"job {name}",
+                    # Without it RQ fails an abandoned job instead of putting it back.
+                    retry=JobRetry(max=_REQUEUES, enqueue_at_front=True),
+                    pipeline=pipeline,
+                )
+                pipeline.zrem(self.rq.scheduled_job_registry.key, name)
+                count += 1
+            pipeline.execute()
+        return count
+
+    def waiting_ids(self) -> set[str]:
+        """Ids on the queue, and those popped of which no worker has begun yet.
+
+        In this order: what moves from the first list to the second in between is seen in the first.
+        """
+        waiting = cast("list[bytes]", self.client.lrange(self.rq.key, 0, -1))
+        popped = cast("list[bytes]", self.client.lrange(self.rq.intermediate_queue_key, 0, -1))
+        return {name.decode() for name in (*waiting, *popped)}
+
+    def running_ids(self) -> set[str]:
+        """Ids of the jobs that a worker's heartbeat says it is executing.
+
+        From the sorted set and not through RQ's registry, whose readers clean up as they read.
+        """
+        entries = cast("list[bytes]", self.client.zrange(self.rq.started_job_registry.key, 0, -1))
+        return {entry.decode().partition(":")[0] for entry in entries}
