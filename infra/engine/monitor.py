@@ -1,0 +1,319 @@
+"""The object that answers as Pulumi's resource monitor, and the one that answers as its engine.
+
+The SDK calls these methods from several threads at once. They translate: requests are read strictly, transforms run,
+and what the program wants goes to a `Handler`, which is a plan or a deployment.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from typing import Any, Final, Literal, Protocol
+
+import semver
+from google.protobuf import empty_pb2
+from pulumi.runtime.proto import callback_pb2, engine_pb2, provider_pb2, resource_pb2
+
+from infra.engine.callbacks import Callbacks, Hook, Hooks
+from infra.engine.errors import EngineError
+from infra.engine.events import Severity
+from infra.engine.registration import Registration, read_registration
+from infra.engine.transforms import Transforms
+from infra.engine.urns import make_urn
+from infra.engine.wire import WireError, from_struct, to_struct
+
+FEATURES: Final = (
+    resource_pb2.RESOURCE_MONITOR_FEATURE_SECRETS,
+    resource_pb2.RESOURCE_MONITOR_FEATURE_ALIAS_SPECS,
+    resource_pb2.RESOURCE_MONITOR_FEATURE_REPLACEMENT_TRIGGER,
+    resource_pb2.RESOURCE_MONITOR_FEATURE_DELETED_WITH,
+    resource_pb2.RESOURCE_MONITOR_FEATURE_REPLACE_WITH,
+    resource_pb2.RESOURCE_MONITOR_FEATURE_TRANSFORMS,
+    resource_pb2.RESOURCE_MONITOR_FEATURE_PARAMETERIZATION,
+    resource_pb2.RESOURCE_MONITOR_FEATURE_RESOURCE_HOOKS,
+    resource_pb2.RESOURCE_MONITOR_FEATURE_ERROR_HOOKS,
+)
+"""Only what is implemented. Without output values (2) and resource references (1) inputs arrive plain."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Registered:
+    """The answer to a registration. Without an id the id is unknown, which a preview may say."""
+
+    urn: str
+    id: str = ""
+    outputs: Mapping[str, Any] = field(default_factory=dict)
+    result: Literal["success", "fail", "skip"] = "success"
+    unknown: bool = False
+    """The resource was not made and nothing failed: the program sees its outputs as unknown."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadRequest:
+    """A resource that the program reads and does not own."""
+
+    type: str
+    name: str
+    id: str
+    parent: str | None
+    inputs: Mapping[str, Any]
+    dependencies: tuple[str, ...]
+    provider: str | None
+    version: str | None
+    additional_secret_outputs: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class InvokeRequest:
+    """A function of a provider that the program calls."""
+
+    token: str
+    args: Mapping[str, Any]
+    provider: str | None
+    version: str | None
+
+
+class Handler(Protocol):
+    """What a monitor serves. All methods may be called from several threads at once."""
+
+    def register(self, wanted: Registration) -> Registered: ...
+    def register_outputs(self, urn: str, outputs: Mapping[str, Any]) -> None: ...
+    def read(self, request: ReadRequest) -> Registered: ...
+    def invoke(self, request: InvokeRequest) -> Mapping[str, Any] | None:
+        """The function's result; None when it cannot be known yet."""
+
+    def finish(self, hooks: Hooks) -> None:
+        """The program has registered all; its hooks can be called until this returns."""
+
+    def log(self, severity: Severity, message: str, *, urn: str | None, ephemeral: bool) -> None: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """What is deployed: the stack, its config, and whether this is only a preview."""
+
+    project: str
+    stack: str
+    config: Mapping[str, str]
+    secret_keys: frozenset[str]
+    dry_run: bool
+    parallel: int
+
+
+class Monitor:
+    """Answers as ``pulumirpc.ResourceMonitor`` for one run of the program."""
+
+    def __init__(self, target: Target, make_handler: Callable[[Hooks], Handler]) -> None:
+        self._target = target
+        self._callbacks = Callbacks()
+        self._hooks = Hooks(self._callbacks)
+        self._transforms = Transforms(self._callbacks)
+        self._handler = make_handler(self._hooks)
+        self._packages: dict[str, resource_pb2.RegisterPackageRequest] = {}
+        self._lock = threading.Lock()
+        self.errors: list[Exception] = []
+        """What went wrong in a request, oldest first: the program may hide it behind errors that follow from it."""
+
+    def close(self) -> None:
+        self._callbacks.close()
+
+    @contextmanager
+    def _noted(self) -> Iterator[None]:
+        try:
+            yield
+        except WireError as error:
+            noted = EngineError(f"the program sent {error}: use the Pulumi CLI")
+            self.errors.append(noted)
+            raise noted from None
+        except Exception as error:
+            self.errors.append(error)
+            raise
+
+    def GetDeploymentInfo(self, _: empty_pb2.Empty) -> resource_pb2.DeploymentInfo:
+        target = self._target
+        return resource_pb2.DeploymentInfo(
+            project=target.project,
+            stack=target.stack,
+            organization="organization",
+            config=target.config,
+            configSecretKeys=sorted(target.secret_keys),
+            dryRun=target.dry_run,
+            parallel=target.parallel,
+            supportedFeatures=FEATURES,
+        )
+
+    def RegisterResource(
+        self, request: resource_pb2.RegisterResourceRequest
+    ) -> resource_pb2.RegisterResourceResponse:
+        with self._noted():
+            wanted = read_registration(self._transforms.apply(request))
+            urn = make_urn(
+                stack=self._target.stack,
+                project=self._target.project,
+                parent=wanted.parent,
+                type_=wanted.type,
+                name=wanted.name,
+            )
+            self._transforms.remember(urn, wanted.parent, request.transforms)
+            done = self._handler.register(wanted)
+            return resource_pb2.RegisterResourceResponse(
+                urn=done.urn,
+                id=done.id,
+                object=to_struct(done.outputs),
+                result=resource_pb2.Result.Value(done.result.upper()),
+                unknown=done.unknown,
+            )
+
+    def RegisterResourceOutputs(
+        self, request: resource_pb2.RegisterResourceOutputsRequest
+    ) -> empty_pb2.Empty:
+        with self._noted():
+            self._handler.register_outputs(request.urn, from_struct(request.outputs))
+        return empty_pb2.Empty()
+
+    def ReadResource(self, request: resource_pb2.ReadResourceRequest) -> resource_pb2.ReadResourceResponse:
+        with self._noted():
+            done = self._handler.read(
+                ReadRequest(
+                    type=request.type,
+                    name=request.name,
+                    id=request.id,
+                    parent=request.parent or None,
+                    inputs=from_struct(request.properties),
+                    dependencies=tuple(request.dependencies),
+                    provider=request.provider or None,
+                    version=request.version or None,
+                    additional_secret_outputs=tuple(request.additionalSecretOutputs),
+                )
+            )
+            response = resource_pb2.ReadResourceResponse(urn=done.urn, properties=to_struct(done.outputs))
+            if "id" in response.DESCRIPTOR.fields_by_name:
+                response.id = done.id
+            return response
+
+    def ExistsResource(self, request: Any) -> Any:
+        with self._noted():
+            raise EngineError(f"asking whether {request.type} {request.id!r} exists needs the Pulumi CLI")
+
+    def Invoke(self, request: resource_pb2.ResourceInvokeRequest) -> resource_pb2.ResourceInvokeResponse:
+        with self._noted():
+            result = self._handler.invoke(
+                InvokeRequest(
+                    token=request.tok,
+                    args=from_struct(request.args),
+                    provider=request.provider or None,
+                    version=request.version or None,
+                )
+            )
+            response = resource_pb2.ResourceInvokeResponse(unknown=result is None)
+            getattr(response, "return").CopyFrom(to_struct(result or {}))
+            return response
+
+    def Call(self, request: resource_pb2.ResourceCallRequest) -> provider_pb2.CallResponse:
+        with self._noted():
+            raise EngineError(
+                f"the program calls the method {request.tok}, which only a provider plugin can answer: "
+                "use the Pulumi CLI"
+            )
+
+    def RegisterPackage(
+        self, request: resource_pb2.RegisterPackageRequest
+    ) -> resource_pb2.RegisterPackageResponse:
+        with self._noted(), self._lock:
+            package = request.parameterization.name or request.extension.name or request.name
+            reference = f"{package}@{request.parameterization.version or request.version}#{len(self._packages)}"
+            self._packages[reference] = request
+            return resource_pb2.RegisterPackageResponse(ref=reference)
+
+    def RegisterStackTransform(self, callback: callback_pb2.Callback) -> empty_pb2.Empty:
+        self._transforms.add_to_stack(callback)
+        return empty_pb2.Empty()
+
+    def RegisterStackInvokeTransform(self, _: callback_pb2.Callback) -> empty_pb2.Empty:
+        with self._noted():
+            raise EngineError("the program registers an invoke transform: use the Pulumi CLI")
+
+    def RegisterResourceHook(self, request: resource_pb2.RegisterResourceHookRequest) -> empty_pb2.Empty:
+        with self._noted():
+            self._hooks.add(
+                Hook(
+                    name=request.name,
+                    callback=request.callback,
+                    on_dry_run=request.on_dry_run,
+                    ignore_errors=request.ignore_errors,
+                )
+            )
+        return empty_pb2.Empty()
+
+    def RegisterErrorHook(self, request: resource_pb2.RegisterErrorHookRequest) -> empty_pb2.Empty:
+        with self._noted():
+            self._hooks.add(
+                Hook(
+                    name=request.name,
+                    callback=request.callback,
+                    on_dry_run=False,
+                    ignore_errors=False,
+                    handles_errors=True,
+                )
+            )
+        return empty_pb2.Empty()
+
+    def SignalAndWaitForShutdown(self, _: empty_pb2.Empty) -> empty_pb2.Empty:
+        with self._noted():
+            self._handler.finish(self._hooks)
+        return empty_pb2.Empty()
+
+    @property
+    def log(self) -> EngineLog:
+        """The counterpart that answers as ``pulumirpc.Engine``."""
+        return EngineLog(self._handler)
+
+
+_SEVERITIES: Final[Mapping[int, Severity]] = {
+    engine_pb2.DEBUG: "debug",
+    engine_pb2.INFO: "info",
+    engine_pb2.WARNING: "warning",
+    engine_pb2.ERROR: "error",
+}
+
+
+class EngineLog:
+    """Answers as ``pulumirpc.Engine``: the program's log lines, and its wish for a version of Pulumi."""
+
+    def __init__(self, handler: Handler) -> None:
+        self._handler = handler
+
+    def Log(self, request: engine_pb2.LogRequest) -> empty_pb2.Empty:
+        self._handler.log(
+            _SEVERITIES[request.severity],
+            request.message.rstrip("\n"),
+            urn=request.urn or None,
+            ephemeral=request.ephemeral,
+        )
+        return empty_pb2.Empty()
+
+    def RequirePulumiVersion(
+        self, request: engine_pb2.RequirePulumiVersionRequest
+    ) -> engine_pb2.RequirePulumiVersionResponse:
+        ours = version("pulumi")
+        if not in_range(ours, request.pulumi_version_range):
+            raise EngineError(
+                f"the program requires Pulumi {request.pulumi_version_range}, and the SDK here is {ours}: "
+                "install a fitting one"
+            )
+        return engine_pb2.RequirePulumiVersionResponse()
+
+
+def in_range(number: str, wanted: str) -> bool:
+    """Whether a version is in a range such as ``>=3.1.0 !3.2.0 || >4.0.0``."""
+    parsed = semver.Version.parse(number)
+
+    def holds(term: str) -> bool:
+        if term.startswith("!") and not term.startswith("!="):
+            term = f"!={term[1:]}"
+        return parsed.match(term)
+
+    return any(all(holds(term) for term in choice.split()) for choice in wanted.split("||"))

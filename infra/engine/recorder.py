@@ -1,0 +1,148 @@
+"""Records what a program registers, and answers as an empty cloud would."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from infra.engine.callbacks import Hooks
+from infra.engine.errors import EngineError
+from infra.engine.events import Severity
+from infra.engine.monitor import InvokeRequest, ReadRequest, Registered
+from infra.engine.registration import Registration
+from infra.engine.secrecy import mark_keys, mark_like
+from infra.engine.urns import STACK_TYPE, make_urn
+from infra.engine.values import UNKNOWN
+
+
+class Fakes(Protocol):
+    """Where a recorder takes known outputs from, so that a program can run as after a deployment."""
+
+    def outputs(self, wanted: Registration) -> Mapping[str, Any]:
+        """The outputs of a resource that are not among its inputs."""
+
+    def invoke(self, request: InvokeRequest) -> Mapping[str, Any]:
+        """The result of a provider's function."""
+
+
+@dataclass(kw_only=True)
+class Recorded:
+    """One registration and what became of it."""
+
+    urn: str
+    wanted: Registration
+    outputs: dict[str, Any] = field(default_factory=dict)
+    """What the program saw; for components and the stack, what they registered as outputs."""
+    read_id: str | None = None
+    """The id of a resource that the program only reads."""
+
+
+class Recorder:
+    """A handler that makes nothing: inputs are echoed, all else is unknown, or fake when `fakes` are given."""
+
+    def __init__(self, *, stack: str, project: str, fakes: Fakes | None = None) -> None:
+        self._stack = stack
+        self._project = project
+        self._fakes = fakes
+        self._lock = threading.Lock()
+        self._records: dict[str, Recorded] = {}
+        self.invokes: list[InvokeRequest] = []
+        self.messages: list[tuple[Severity, str]] = []
+
+    @property
+    def records(self) -> tuple[Recorded, ...]:
+        """In the order of registration."""
+        with self._lock:
+            return tuple(self._records.values())
+
+    def register(self, wanted: Registration) -> Registered:
+        record = self._add(wanted)
+        if not wanted.custom:
+            record.outputs = dict(wanted.inputs) if wanted.remote else {}
+            return Registered(urn=record.urn, outputs=record.outputs)
+        outputs = dict(wanted.inputs)
+        if self._fakes is not None:
+            made = mark_like(dict(self._fakes.outputs(wanted)), wanted.inputs)
+            outputs = {**made, **outputs}
+        else:
+            # Unknown, yet known to be secret: what the program derives from them must be marked too.
+            outputs = {**dict.fromkeys(wanted.additional_secret_outputs, UNKNOWN), **outputs}
+        outputs = mark_keys(outputs, wanted.additional_secret_outputs)
+        record.outputs = outputs
+        return Registered(urn=record.urn, id=f"{wanted.name}-id" if self._fakes else "", outputs=outputs)
+
+    def _add(self, wanted: Registration, *, read_id: str | None = None) -> Recorded:
+        urn = make_urn(
+            stack=self._stack, project=self._project, parent=wanted.parent, type_=wanted.type, name=wanted.name
+        )
+        with self._lock:
+            if urn in self._records:
+                raise EngineError(
+                    f"the program registers {wanted.type} {wanted.name!r} twice: "
+                    "give one of them another name or another parent"
+                )
+            record = self._records[urn] = Recorded(urn=urn, wanted=wanted, read_id=read_id)
+        return record
+
+    def register_outputs(self, urn: str, outputs: Mapping[str, Any]) -> None:
+        with self._lock:
+            self._records[urn].outputs = dict(outputs)
+
+    def read(self, request: ReadRequest) -> Registered:
+        wanted = registration_of_read(request)
+        record = self._add(wanted, read_id=request.id)
+        made = self._fakes.outputs(wanted) if self._fakes else {}
+        record.outputs = mark_keys({**made, **request.inputs}, request.additional_secret_outputs)
+        return Registered(urn=record.urn, id=request.id, outputs=record.outputs)
+
+    def invoke(self, request: InvokeRequest) -> Mapping[str, Any] | None:
+        with self._lock:
+            self.invokes.append(request)
+        return self._fakes.invoke(request) if self._fakes else None
+
+    def finish(self, hooks: Hooks) -> None:
+        pass
+
+    def log(self, severity: Severity, message: str, *, urn: str | None, ephemeral: bool) -> None:
+        if severity != "debug" and not ephemeral:
+            with self._lock:
+                self.messages.append((severity, message))
+
+    def stack_outputs(self) -> dict[str, Any]:
+        root = next((record for record in self.records if record.wanted.type == STACK_TYPE), None)
+        return root.outputs if root else {}
+
+
+def registration_of_read(request: ReadRequest) -> Registration:
+    """A read in the shape of a registration, for what treats both alike."""
+    return Registration(
+        type=request.type,
+        name=request.name,
+        custom=True,
+        remote=False,
+        parent=request.parent,
+        inputs=request.inputs,
+        dependencies=request.dependencies,
+        property_dependencies={},
+        provider=request.provider,
+        providers={},
+        version=request.version,
+        plugin_download_url=None,
+        package_ref=None,
+        protect=None,
+        retain_on_delete=None,
+        delete_before_replace=None,
+        ignore_changes=(),
+        replace_on_changes=(),
+        hide_diffs=(),
+        additional_secret_outputs=request.additional_secret_outputs,
+        aliases=(),
+        import_id=None,
+        custom_timeouts={},
+        deleted_with=None,
+        replace_with=(),
+        replacement_trigger=None,
+        hooks={},
+    )
