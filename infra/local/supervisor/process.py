@@ -1,0 +1,69 @@
+"""Processes by identity: a pid alone may by now belong to somebody else, so the start time goes with it."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+_PR_SET_PDEATHSIG = 1
+
+
+def start_time(pid: int) -> str | None:
+    """An opaque mark of when the process started, or None when there is no such living process."""
+    stat = Path(f"/proc/{pid}/stat")
+    if stat.parent.parent.joinpath("self").exists():
+        try:
+            # The command name in parentheses may hold spaces: count fields from its end.
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            return None
+        return None if fields[0] in "ZX" else fields[19]
+    listing = subprocess.run(["ps", "-o", "stat=,lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
+    state, _, started = listing.stdout.strip().partition(" ")
+    return started.strip() if started and not state.startswith("Z") else None
+
+
+def end(pid: int, started: str, *, sign: int, within: float) -> bool:
+    """End that very process: `sign`, and SIGKILL to its group after `within` seconds. False when it was gone."""
+    if start_time(pid) != started:
+        return False
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, sign)
+    deadline = time.monotonic() + within
+    while start_time(pid) == started:
+        if time.monotonic() > deadline:
+            kill_group(pid)
+            deadline = float("inf")
+        time.sleep(0.02)
+    return True
+
+
+def kill_group(pid: int) -> None:
+    """SIGKILL to the group that the process leads or led. Never to the bare pid, which may be another's by now."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
+
+
+def die_with_parent(sign: int) -> Callable[[], None] | None:
+    """What a child runs before exec so that it gets `sign` when the supervisor dies. None where there is no such call.
+
+    The C library is loaded here, in the parent: nothing but the two calls happens between fork and exec.
+    """
+    if sys.platform != "linux":
+        return None
+    libc = ctypes.CDLL(None, use_errno=True)
+    parent = os.getpid()
+
+    def arm() -> None:
+        libc.prctl(_PR_SET_PDEATHSIG, sign, 0, 0, 0)
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return arm
