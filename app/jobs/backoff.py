@@ -18,7 +18,7 @@ def delay(
     Full jitter, because receivers that come back are killed by retries that arrive together. `at_least` is what the
     receiver asked for; it is honoured up to `cap`, so that no receiver can park a delivery for days.
     """
-    ceiling = min(cap, base * 2 ** min(attempt - 1, 32))
+    ceiling = min(cap, base * 2.0 ** min(attempt - 1, 32))
     return max(ceiling * chance(), min(at_least, cap))
 
 

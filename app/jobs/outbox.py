@@ -16,17 +16,18 @@ import threading
 import time
 import uuid
 from datetime import datetime
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
-from redis import RedisError
 from sqlalchemy import Insert, insert
 
 from app.db.models import Job
-from app.jobs.queue import JobQueue, quick_client
 from app.observability.logging import get_logger
 from app.settings import Settings
 
-log = get_logger(logger=__name__)
+if TYPE_CHECKING:
+    from app.jobs.queue import JobQueue
+
+log = get_logger()
 
 _BATCH = 200
 _BACKLOG = 20_000
@@ -68,7 +69,7 @@ class Nudge:
         """`job_timeout` in seconds. Connects on first use."""
         self.sent = 0
         self.failed = 0
-        self._queue = JobQueue(quick_client(redis_url, name="nudge"), name=queue_name, job_timeout=job_timeout)
+        self._redis_url, self._queue_name, self._job_timeout = redis_url, queue_name, job_timeout
         self._ids: queue.Queue[uuid.UUID | None] = queue.Queue(maxsize=_BACKLOG)
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -113,13 +114,18 @@ class Nudge:
                 self._thread.start()
 
     def _run(self) -> None:
+        # Imported here: the API is to answer its first request before it has loaded RQ.
+        from app.jobs.queue import JobQueue, quick_client
+
+        client = quick_client(self._redis_url, name="nudge")
+        jobs = JobQueue(client, name=self._queue_name, job_timeout=self._job_timeout)
         while True:
             batch, last = self._next_batch()
-            if batch and not self._push(batch) and not last:
+            if batch and not self._push(jobs, batch) and not last:
                 # With Redis away every push costs its timeouts; the ids that gather meanwhile go out together.
                 time.sleep(_PAUSE_AFTER_FAILURE)
             if last:
-                self._queue.client.close()
+                client.close()
                 return
 
     def _next_batch(self) -> tuple[list[uuid.UUID], bool]:
@@ -136,9 +142,11 @@ class Nudge:
                 return batch, False
         return batch, True
 
-    def _push(self, batch: list[uuid.UUID]) -> bool:
+    def _push(self, jobs: JobQueue, batch: list[uuid.UUID]) -> bool:
+        from redis import RedisError
+
         try:
-            self._queue.push(batch)
+            jobs.push(batch)
         except (RedisError, OSError) as error:
             self.failed += len(batch)
             log.warning("jobs not announced, the sweeper will", jobs=len(batch), reason=type(error).__name__)

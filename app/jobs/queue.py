@@ -47,12 +47,13 @@ def patient_client(url: str, *, name: str) -> Redis:
 
 
 def _client(url: str, *, name: str, retries: int) -> Redis:
+    # Keepalive is redis-py's default (30 s, then 3 x 5 s); a Unix socket knows neither it nor a slow connect.
+    network = {} if url.startswith("unix:") else {"socket_connect_timeout": 3}
     return Redis.from_url(
         url,
+        **network,
         client_name=name,
         socket_timeout=5,
-        socket_connect_timeout=3,
-        socket_keepalive=True,
         health_check_interval=30,
         retry=Retry(ExponentialWithJitterBackoff(base=0.2, cap=3), retries=retries),
         # A primary that was demoted answers READONLY until its name points elsewhere. It is no connection error to

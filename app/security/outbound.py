@@ -93,9 +93,7 @@ def post(
         ):
             return Answer(
                 status=response.status,
-                headers={
-                    name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers
-                },
+                headers={name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers},
                 body=_read(response, max_response_bytes),
             )
     except (TimeoutError, httpcore2.TimeoutException):

@@ -1,0 +1,199 @@
+"""Jobs of kind `delivery`: send a user's webhook, and log the attempt.
+
+The receiver sees the same `webhook-id` (the delivery's id) on every attempt, and can drop what it has had already: the
+request is sent at least once, its log entry and the delivery's status are stored once.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Connection, func, insert, select, update
+
+from app.db.models import Delivery, DeliveryAttempt
+from app.jobs.backoff import retry_after
+from app.jobs.claim import Claim
+from app.jobs.execute import Outcome
+from app.observability import correlation
+from app.security.outbound import Answer, RequestFailed, RequestInvalid, Resolver, post
+from app.security.urls import UrlPolicy, UrlRefused, check_url_shape
+from app.settings import Settings
+
+KIND = "delivery"
+
+EXCERPT_CHARACTERS = 2048
+_RETRYABLE_STATUS = frozenset({408, 425, 429})
+_STORE_SECONDS = 20.0
+"""Left of the lease after the longest attempt, to store its result while Postgres comes back from a failover."""
+
+# Ours, whatever the user asked for: receivers rely on them, or they frame the request.
+_RESERVED = frozenset(
+    {"webhook-id", "webhook-timestamp", "user-agent", "host", "connection", "content-length", "transfer-encoding"}
+    | {"te", "trailer", "upgrade", "keep-alive", "proxy-connection", "expect", correlation.HEADER.lower()}
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    url: str
+    payload: Any
+    headers: dict[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attempt:
+    """One request, as it is logged."""
+
+    started_at: datetime
+    duration_ms: int
+    status_code: int | None
+    error: str | None
+    response_excerpt: str | None
+
+
+class DeliveryHandler:
+    """See app.jobs.execute.Handler."""
+
+    def __init__(self, settings: Settings, *, resolve: Resolver | None = None) -> None:
+        self._timeout = settings.delivery_timeout / 1000
+        # Short, so that another worker takes over soon after this one vanished.
+        self.lease = min(settings.queue_lease / 1000, self._timeout + _STORE_SECONDS)
+        self._max_response_bytes = settings.delivery_max_response_bytes
+        self._policy = UrlPolicy(
+            allow_http=settings.delivery_allow_http, allow_private=settings.delivery_allow_private_networks
+        )
+        self._user_agent = f"{settings.service_name}/{settings.service_version}"
+        self._resolve = resolve
+
+    def begin(self, connection: Connection, claimed: Claim) -> Work | None:
+        row = connection.execute(
+            update(Delivery)
+            .where(Delivery.id == claimed.subject_id)
+            .values(status="delivering", updated_at=func.now())
+            .returning(Delivery.url, Delivery.payload, Delivery.headers)
+        ).one_or_none()
+        return None if row is None else Work(url=row.url, payload=row.payload, headers=row.headers)
+
+    def run(self, work: Work, claimed: Claim) -> Outcome:
+        started_at, started = datetime.now(UTC), time.monotonic()
+
+        def ended(outcome: Outcome, *, status: int | None = None, excerpt: str | None = None) -> Outcome:
+            attempt = Attempt(
+                started_at=started_at,
+                duration_ms=round((time.monotonic() - started) * 1000),
+                status_code=status,
+                error=outcome.error,
+                response_excerpt=excerpt,
+            )
+            facts = {} if status is None else {"status_code": status}
+            return Outcome(
+                result=outcome.result, error=outcome.error, at_least=outcome.at_least, detail=attempt, log=facts
+            )
+
+        try:
+            answer = self._send(work, claimed)
+        except (UrlRefused, RequestInvalid) as error:
+            return ended(Outcome(result="dead", error=str(error)))
+        except RequestFailed as error:
+            return ended(Outcome(result="retry", error=str(error)))
+        return ended(classify(answer), status=answer.status, excerpt=_excerpt(answer.body))
+
+    def store(self, connection: Connection, claimed: Claim, outcome: Outcome) -> None:
+        delivery_id = claimed.subject_id
+        attempt: Attempt | None = outcome.detail
+        status = {"done": "delivered", "retry": "pending", "dead": "failed"}[outcome.result]
+        found = connection.execute(
+            update(Delivery)
+            .where(Delivery.id == delivery_id)
+            .values(
+                status=status,
+                last_error=outcome.error,
+                updated_at=func.now(),
+                completed_at=None if outcome.result == "retry" else func.now(),
+            )
+        ).rowcount
+        if attempt is None or not found:
+            return
+        number = (
+            select(func.coalesce(func.max(DeliveryAttempt.number), 0) + 1)
+            .where(DeliveryAttempt.delivery_id == delivery_id)
+            .scalar_subquery()
+        )
+        connection.execute(
+            insert(DeliveryAttempt).values(
+                delivery_id=delivery_id,
+                number=number,
+                started_at=attempt.started_at,
+                duration_ms=attempt.duration_ms,
+                status_code=attempt.status_code,
+                error=attempt.error,
+                response_excerpt=attempt.response_excerpt,
+            )
+        )
+
+    def abandoned(self, connection: Connection, subject_ids: list[uuid.UUID], *, dead: bool, error: str) -> None:
+        connection.execute(
+            update(Delivery)
+            .where(Delivery.id.in_(subject_ids))
+            .values(
+                status="failed" if dead else "pending",
+                last_error=error,
+                updated_at=func.now(),
+                completed_at=func.now() if dead else None,
+            )
+        )
+
+    def _send(self, work: Work, claimed: Claim) -> Answer:
+        return post(
+            check_url_shape(work.url, self._policy),
+            policy=self._policy,
+            headers=self._headers(work, claimed),
+            body=json.dumps(work.payload, separators=(",", ":"), ensure_ascii=False).encode(),
+            timeout=self._timeout,
+            max_response_bytes=self._max_response_bytes,
+            resolve=self._resolve,
+        )
+
+    def _headers(self, work: Work, claimed: Claim) -> list[tuple[str, str]]:
+        theirs = {name: value for name, value in work.headers.items() if name.lower() not in _RESERVED}
+        given = {name.lower() for name in theirs}
+        ours = {
+            "User-Agent": self._user_agent,
+            "Connection": "close",
+            "webhook-id": str(claimed.subject_id),
+            "webhook-timestamp": str(int(time.time())),
+        }
+        if claimed.correlation_id:
+            ours[correlation.HEADER] = claimed.correlation_id
+        if "content-type" not in given:
+            ours["Content-Type"] = "application/json"
+        if claimed.traceparent and "traceparent" not in given:
+            ours["traceparent"] = claimed.traceparent
+        return [*ours.items(), *theirs.items()]
+
+
+def classify(answer: Answer) -> Outcome:
+    """What an answer means for the delivery: only a 2xx is one."""
+    status = answer.status
+    if 200 <= status < 300:
+        return Outcome(result="done")
+    if status in _RETRYABLE_STATUS or status >= 500:
+        return Outcome(
+            result="retry",
+            error=f"the receiver answered {status}",
+            at_least=retry_after(answer.headers.get("retry-after")),
+        )
+    if 300 <= status < 400:
+        # Following one would send the body to an address that was never checked.
+        return Outcome(result="dead", error=f"the receiver answered {status}; redirects are not followed")
+    return Outcome(result="dead", error=f"the receiver answered {status}")
+
+
+def _excerpt(body: bytes) -> str | None:
+    """Text for the log. Postgres cannot hold NUL in text."""
+    return body[: 4 * EXCERPT_CHARACTERS].decode("utf-8", "replace").replace("\x00", "")[:EXCERPT_CHARACTERS] or None

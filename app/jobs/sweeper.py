@@ -1,0 +1,136 @@
+"""Finds the jobs that Redis forgot or never heard of, and those whose worker vanished. It makes Redis expendable.
+
+Runs in every worker; an advisory lock lets one sweep at a time. Due retries are woken by RQ's scheduled registry to the
+millisecond (app.worker.scheduled); this is what finds them when that registry is gone.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import Connection, Engine, func, or_, select, tuple_, update
+
+from app.db.models import Job
+from app.jobs.execute import Handler
+from app.jobs.queue import JobQueue
+from app.observability.logging import get_logger
+
+log = get_logger()
+
+LOCK_KEY = 0x51_17_3A_91
+_BATCH = 500
+_ABANDONED = "the worker stopped during the attempt; the request may have been sent"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Swept:
+    """How many jobs: `requeued` put on the queue again, `buried` given up after their last attempt."""
+
+    requeued: int = 0
+    buried: int = 0
+
+
+class Sweeper:
+    """`interval` in seconds: how often `sweep` will be called, and what counts as overdue follows from it."""
+
+    def __init__(self, *, engine: Engine, queue: JobQueue, handlers: dict[str, Handler], interval: float) -> None:
+        self._engine = engine
+        self._queue = queue
+        self._handlers = handlers
+        # The nudge of a fresh job takes milliseconds; a job on the queue is looked at again after two rounds.
+        self._unsent_after = timedelta(seconds=min(2.0, interval))
+        self._stale_after = timedelta(seconds=2 * interval)
+
+    def sweep(self) -> Swept:
+        """One round; nothing when another worker is at it. Raises SQLAlchemyError or RedisError with nothing lost."""
+        with self._engine.begin() as connection:
+            if not connection.scalar(select(func.pg_try_advisory_xact_lock(LOCK_KEY))):
+                return Swept()
+            buried = self._bury(connection)
+            requeued = self._take_back(connection) + self._requeue(connection)
+        if requeued or buried:
+            log.info("swept", requeued=requeued, buried=buried)
+        return Swept(requeued=requeued, buried=buried)
+
+    def _bury(self, connection: Connection) -> int:
+        """Jobs whose worker vanished in their last attempt: a poison job must not come back for ever."""
+        rows = connection.execute(
+            self._expired()
+            .where(Job.attempt >= Job.max_attempts)
+            .values(state="dead", finished_at=func.now(), last_error=_ABANDONED)
+            .returning(Job.kind, Job.subject_id)
+        ).all()
+        self._tell_handlers(connection, rows, dead=True)
+        return len(rows)
+
+    def _take_back(self, connection: Connection) -> int:
+        """Jobs whose worker vanished with attempts left. RQ still lists them as running; the lease knows better."""
+        rows = connection.execute(
+            self._expired()
+            .where(Job.attempt < Job.max_attempts)
+            .values(state="pending", run_at=func.now(), enqueued_at=func.now(), last_error=_ABANDONED)
+            .returning(Job.id, Job.kind, Job.subject_id)
+        ).all()
+        self._tell_handlers(connection, rows, dead=False)
+        return self._queue.push(row.id for row in rows) if rows else 0
+
+    def _expired(self) -> Any:
+        return (
+            update(Job)
+            .where(Job.queue == self._queue.name, Job.state == "running", Job.lease_until < func.now())
+            .values(lease_until=None, claimed_by=None)
+        )
+
+    def _tell_handlers(self, connection: Connection, rows: Iterable[Any], *, dead: bool) -> None:
+        subjects: dict[str, list[uuid.UUID]] = defaultdict(list)
+        for row in rows:
+            subjects[row.kind].append(row.subject_id)
+        for kind, subject_ids in subjects.items():
+            if kind in self._handlers:
+                self._handlers[kind].abandoned(connection, subject_ids, dead=dead, error=_ABANDONED)
+
+    def _requeue(self, connection: Connection) -> int:
+        """Put on the queue what should be there and is not."""
+        known: set[str] | None = None
+        requeued = 0
+        last: tuple[Any, ...] | None = None
+        while rows := self._overdue(connection, after=last):
+            if known is None:
+                # Read after the first rows: a job popped later was on the list, and is known.
+                known = self._queue.waiting_ids() | self._queue.running_ids()
+            missing = [row.id for row in rows if str(row.id) not in known]
+            requeued += self._queue.push(missing) if missing else 0
+            # Those that are there are marked too: the API's nudge leaves that to us.
+            self._mark(connection, [row.id for row in rows if row.enqueued_at is None or str(row.id) not in known])
+            last = (rows[-1].run_at, rows[-1].id)
+            if len(rows) < _BATCH:
+                break
+        return requeued
+
+    def _overdue(self, connection: Connection, *, after: tuple[Any, ...] | None) -> Sequence[Any]:
+        """A page of pending jobs that were due a while ago and are not known to be on the queue since."""
+        statement = (
+            select(Job.id, Job.run_at, Job.enqueued_at)
+            .where(
+                Job.queue == self._queue.name,
+                Job.state == "pending",
+                Job.run_at < func.now() - self._unsent_after,
+                or_(Job.enqueued_at.is_(None), Job.enqueued_at < func.now() - self._stale_after),
+            )
+            .order_by(Job.run_at, Job.id)
+            .limit(_BATCH)
+        )
+        if after is not None:
+            statement = statement.where(tuple_(Job.run_at, Job.id) > after)
+        return connection.execute(statement).all()
+
+    def _mark(self, connection: Connection, job_ids: Sequence[uuid.UUID]) -> None:
+        if job_ids:
+            connection.execute(
+                update(Job).where(Job.id.in_(job_ids), Job.state == "pending").values(enqueued_at=func.now())
+            )

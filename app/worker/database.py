@@ -1,0 +1,54 @@
+"""Whether Postgres can be used, so that a worker takes no job that it could not claim."""
+
+from __future__ import annotations
+
+import time
+
+from sqlalchemy import Engine, text
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.observability.logging import get_logger
+
+log = get_logger()
+
+_FIRST_PAUSE = 0.25
+_LONGEST_PAUSE = 5.0
+
+
+class DatabaseGate:
+    """Closed until the first successful probe, and by every job that finds Postgres away.
+
+    Without it a worker would pop the whole queue within seconds of an outage, only to put every job back.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._open = False
+        self._reported = False
+        self._pause = _FIRST_PAUSE
+        self._next_probe = 0.0
+
+    def close(self) -> None:
+        """Called from any thread."""
+        self._open = False
+
+    def is_open(self) -> bool:
+        """Probes when it is time to; called by the loop, which has nothing better to do while it is closed."""
+        if not self._open and time.monotonic() >= self._next_probe:
+            self._probe()
+        return self._open
+
+    def _probe(self) -> None:
+        try:
+            with self._engine.connect() as connection:
+                connection.execute(text("SELECT 1 FROM jobs LIMIT 1"))
+        except SQLAlchemyError as error:
+            if not self._reported:
+                log.warning("waiting for the database and its schema", reason=type(error).__name__)
+            self._reported = True
+            self._next_probe = time.monotonic() + self._pause
+            self._pause = min(_LONGEST_PAUSE, self._pause * 2)
+            return
+        if self._reported:
+            log.info("the database is back")
+        self._open, self._reported, self._pause = True, False, _FIRST_PAUSE

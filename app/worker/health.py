@@ -1,0 +1,38 @@
+"""The sign of life that the container's health check reads (app.healthcheck)."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from app.observability.logging import get_logger
+
+log = get_logger()
+
+_EVERY = 1.0
+
+
+class HeartbeatFile:
+    """A file touched by the loop that pops jobs: a side thread would go on touching it while the loop hangs."""
+
+    def __init__(self, path: str | None) -> None:
+        self._path = Path(path) if path else None
+        self._next = 0.0
+        self._complained = False
+
+    def beat(self) -> None:
+        """Touch the file, at most once a second. A full disk is reported once and stops no job."""
+        if self._path is None or time.monotonic() < self._next:
+            return
+        self._next = time.monotonic() + _EVERY
+        try:
+            self._path.touch()
+        except OSError as error:
+            if not self._complained:
+                log.error("cannot write the health file", path=str(self._path), reason=error.strerror)
+                self._complained = True
+
+    def remove(self) -> None:
+        """A worker that ended is not well."""
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)

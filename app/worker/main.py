@@ -1,0 +1,115 @@
+"""Puts a worker together and runs it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import sys
+import uuid
+
+from redis import Redis, RedisError
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.db.engine import sync_engine
+from app.jobs.execute import Runtime, install
+from app.jobs.queue import JobQueue, UnsuitableServerError, check_server, patient_client, quick_client
+from app.jobs.sweeper import Sweeper
+from app.observability.logging import get_logger
+from app.settings import Settings
+from app.worker.concurrent import EXIT_OK, ConcurrentWorker
+from app.worker.database import DatabaseGate
+from app.worker.health import HeartbeatFile
+from app.worker.signals import Shutdown
+from app.worker.upkeep import Upkeep
+
+log = get_logger()
+
+EXIT_UNSUITABLE = 2
+_REDIS_POLL = 1.0
+
+
+def main(settings: Settings) -> int:
+    """See app.worker.run."""
+    # RQ tells every step of every job at info; ours are one line at a job's start and one at its end.
+    logging.getLogger("rq").setLevel(logging.WARNING)
+    logging.getLogger("rq.worker").setLevel(logging.WARNING)
+    shutdown = Shutdown()
+    shutdown.install()
+    heartbeat_file = HeartbeatFile(settings.health_file)
+    url = settings.redis_url.get_secret_value()
+    # Random, so that a restart after SIGKILL need not wait until Redis forgets the old one.
+    name = f"{socket.gethostname().partition('.')[0]}-{uuid.uuid4().hex[:12]}"
+    quick = quick_client(url, name=f"{name}-loop")
+    try:
+        if not _wait_for_redis(quick, heartbeat_file, shutdown):
+            return EXIT_OK
+    except UnsuitableServerError as error:
+        log.error("cannot start", reason=str(error))
+        return EXIT_UNSUITABLE
+
+    engine = sync_engine(settings)
+    runtime = Runtime.of(settings, engine=engine, worker=name)
+    install(runtime)
+    job_timeout = settings.queue_job_timeout / 1000
+    patient = JobQueue(patient_client(url, name=name), name=settings.queue_name, job_timeout=job_timeout)
+    loops = JobQueue(quick, name=settings.queue_name, job_timeout=job_timeout)
+    interval = settings.sweep_interval / 1000
+    worker = ConcurrentWorker(
+        patient.rq,
+        name=name,
+        quick=quick,
+        concurrency=settings.queue_concurrency,
+        gate=DatabaseGate(engine),
+        heartbeat_file=heartbeat_file,
+        shutdown=shutdown,
+        stuck=runtime.stuck,
+        stop_timeout=job_timeout,
+    )
+    Upkeep(
+        worker=worker,
+        sweeper=Sweeper(engine=engine, queue=loops, handlers=dict(runtime.handlers), interval=interval),
+        client=quick,
+        queue=patient.rq,
+        interval=interval,
+        keep_finished=settings.queue_remove_on_complete,
+        keep_failed=settings.queue_remove_on_fail,
+    ).start()
+    code = worker.serve()
+    unfinished = worker.unfinished
+    if unfinished:
+        _hand_back(runtime, loops)
+    log.info("worker stopped", worker=name, unfinished=unfinished, exit_code=code)
+    if unfinished:
+        # The interpreter would wait for the threads of jobs that are another worker's by now.
+        sys.stdout.flush()
+        os._exit(code)
+    engine.dispose()
+    quick.close()
+    patient.client.close()
+    return code
+
+
+def _wait_for_redis(client: Redis, heartbeat_file: HeartbeatFile, shutdown: Shutdown) -> bool:
+    """True when the server is there and suitable, False when a signal came first."""
+    reported = False
+    while not shutdown.requested.is_set():
+        heartbeat_file.beat()
+        try:
+            check_server(client)
+        except (RedisError, OSError) as error:
+            if not reported:
+                log.warning("waiting for Redis", reason=type(error).__name__)
+            reported = True
+            shutdown.requested.wait(_REDIS_POLL)
+        else:
+            return True
+    return False
+
+
+def _hand_back(runtime: Runtime, queue: JobQueue) -> None:
+    """Let another worker have the jobs now rather than when their leases end."""
+    try:
+        queue.push(runtime.hand_back())
+    except (SQLAlchemyError, RedisError, OSError) as error:
+        log.warning("jobs not handed back, their leases will end", reason=type(error).__name__)
