@@ -1,0 +1,97 @@
+"""As whom a server runs. Postgres refuses to run as root, and containers are often root."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import subprocess
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from .errors import LocalError
+
+
+@dataclass(frozen=True)
+class Identity:
+    """`user` to switch to, or a command `prefix` that switches; both empty for an ordinary user."""
+
+    owner: tuple[int, int] | None = None
+    """uid and gid that own the server's files, when they are not this process's own."""
+    user: tuple[int, int] | None = None
+    prefix: tuple[str, ...] = ()
+
+    def run(self, command: Sequence[str], *, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end under this identity, its errors in its output."""
+        return subprocess.run(
+            [*self.prefix, *command],
+            input=stdin,
+            stdin=None if stdin is not None else subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+            cwd="/",
+            env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"},
+            user=self.user[0] if self.user else None,
+            group=self.user[1] if self.user else None,
+            extra_groups=[] if self.user else None,
+        )
+
+
+def for_server(binary: Path, directory: Path) -> Identity:
+    """The identity for a server that must not be root; `directory` is where its data lies.
+
+    As root that is the owner of the directory's project, else ``nobody``. Where that user cannot reach binary and data
+    (a project below ``/root``), it is given the capability to pass folders, by ``setpriv``; the files stay its own.
+    """
+    if os.geteuid() != 0:
+        return Identity()
+    owner = _ordinary_user(directory)
+    for candidate in _candidates(owner):
+        if _works(candidate, binary, directory):
+            return candidate
+    raise LocalError(
+        f"Postgres does not run as root, and user {owner[0]} can reach neither {binary} nor {directory}. "
+        "Ways out: run slipway as an ordinary user; or move the project out of the private folder; or install setpriv "
+        "(package util-linux) and give the container CAP_DAC_OVERRIDE; or use a Postgres of your own: "
+        "slipway config set postgres.provider external"
+    )
+
+
+def _ordinary_user(directory: Path) -> tuple[int, int]:
+    existing = next(folder for folder in (directory, *directory.parents) if folder.exists())
+    for folder in (existing, *existing.parents):
+        found = folder.stat()
+        if found.st_uid != 0 and folder != Path(folder.anchor):
+            return found.st_uid, found.st_gid
+        if (folder / "Pulumi.yaml").exists():
+            break
+    try:
+        nobody = pwd.getpwnam("nobody")
+    except KeyError:
+        return 65534, 65534
+    return nobody.pw_uid, nobody.pw_gid
+
+
+def _candidates(owner: tuple[int, int]) -> Iterator[Identity]:
+    yield Identity(owner=owner, user=owner)
+    setpriv = shutil.which("setpriv")
+    if not setpriv:
+        return
+    uid, gid = owner
+    # Reading folders is all that is missing, but Docker's default set holds only the wider capability.
+    for capability in ("dac_read_search", "dac_override"):
+        for death in (("--pdeathsig", "INT"), ()):  # util-linux before 2.37 has no --pdeathsig
+            switch = (setpriv, f"--reuid={uid}", f"--regid={gid}", "--clear-groups")
+            grant = (f"--inh-caps=+{capability}", f"--ambient-caps=+{capability}")
+            yield Identity(owner=owner, prefix=(*switch, *grant, *death, "--"))
+
+
+def _works(identity: Identity, binary: Path, directory: Path) -> bool:
+    try:
+        runs = identity.run([str(binary), "--version"]).returncode == 0
+        return runs and identity.run(["ls", "-d", f"{directory}/."]).returncode == 0
+    except OSError:
+        return False

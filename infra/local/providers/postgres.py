@@ -1,0 +1,156 @@
+"""A Postgres server on this machine."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from .. import binaries, ports, postgres_files
+from ..errors import LocalError
+from ..identity import Identity, for_server
+from ..paths import make_private
+from ..running import busy, deploy, is_at
+from ..supervisor import client
+from ..supervisor.spec import Health, Spec
+from .base import LocalProvider, Properties
+
+SETTING = "postgres.port"
+_STARTUP = 120.0
+"""Seconds; recovery after a crash can take a while."""
+
+
+class Postgres(Properties):
+    password: str
+    """Of the superuser."""
+    port: int | None = None
+    max_connections: int = 100
+
+
+class PostgresServer(LocalProvider[Postgres]):
+    """Outputs: `host`, `port`. Data lies in ``<folder>/data``; `port` stays what it was at the first start."""
+
+    properties = Postgres
+
+    def see(self, props: Postgres, _olds: Mapping[str, Any], /) -> bool:
+        path = props.path
+        if not (path / "data").exists() or not client.running(path):
+            return False
+        port = ports.kept(path, props.port)
+        return is_at(path, _spec(props, port, _identity(path))) and _try(props.password, port) is None
+
+    def make(self, props: Postgres, olds: Mapping[str, Any], /) -> dict[str, Any]:
+        path = props.path
+        make_private(path)
+        identity = _identity(path)
+        port = _port(props, path)
+        _change_password(props, port, str(olds.get("password", "")))
+        if not client.running(path):
+            postgres_files.prepare(path / "data", password=props.password, identity=identity)
+        _serve(props, port, identity)
+        if problem := _try(props.password, port):
+            if not isinstance(problem, psycopg.OperationalError) or "authentication" not in str(problem):
+                raise LocalError(f"postgres: the server on port {port} does not answer: {problem}")
+            client.stop(path)
+            postgres_files.reset_superuser(path / "data", password=props.password, identity=identity)
+            _serve(props, port, identity)
+        return {"host": ports.LOOPBACK, "port": port}
+
+
+def _identity(path: Path) -> Identity:
+    return for_server(binaries.postgres("postgres"), path)
+
+
+def _port(props: Postgres, path: Path) -> int:
+    """The port to serve on. One that was kept and is taken by now gives way to a free one; a set one does not."""
+    port = ports.kept(path, props.port)
+    if client.running(path) or ports.is_free(port):
+        return port
+    if props.port:
+        raise LocalError(busy("postgres", port, SETTING))
+    ports.forget(path)
+    return ports.kept(path, None)
+
+
+def _change_password(props: Postgres, port: int, old: str) -> None:
+    """Change the password while the server runs, if the last run's one still opens it."""
+    if not old or old == props.password or not client.running(props.path) or _try(props.password, port) is None:
+        return
+    try:
+        with _connect(old, port) as connection:
+            verifier = postgres_files.verifier(props.password)
+            connection.execute(f"ALTER ROLE {postgres_files.SUPERUSER} PASSWORD '{verifier}'")
+    except psycopg.Error:
+        return  # `make` sets it with the server down.
+
+
+def _serve(props: Postgres, port: int, identity: Identity) -> None:
+    """Start the server and wait until it takes logins."""
+    deploy(props.path, _spec(props, port, identity), port_setting=SETTING)
+    deadline = time.monotonic() + _STARTUP
+    while isinstance(problem := _try(props.password, port), psycopg.errors.CannotConnectNow | ConnectionError):
+        if time.monotonic() > deadline:
+            raise LocalError(f"postgres: it was not ready within {_STARTUP:g} s: {problem}")
+        time.sleep(0.1)
+
+
+def _try(password: str, port: int) -> psycopg.Error | None:
+    """Log in as the superuser; what is wrong, or None."""
+    try:
+        _connect(password, port).close()
+    except psycopg.Error as error:
+        return error
+    return None
+
+
+def _connect(password: str, port: int) -> psycopg.Connection[Any]:
+    return psycopg.connect(
+        host=ports.LOOPBACK,
+        port=port,
+        user=postgres_files.SUPERUSER,
+        password=password,
+        dbname="postgres",
+        sslmode="disable",
+        connect_timeout=5,
+        autocommit=True,
+        passfile="",
+    )
+
+
+def _spec(props: Postgres, port: int, identity: Identity) -> Spec:
+    values = {
+        "listen_addresses": ports.LOOPBACK,
+        "port": str(port),
+        # Passwords on loopback only: a socket would need a short path and a second rule for who may log in.
+        "unix_socket_directories": "",
+        "max_connections": str(props.max_connections),
+        "shared_buffers": "64MB",
+        "max_wal_size": "256MB",
+        "jit": "off",
+        "password_encryption": "scram-sha-256",
+        "log_line_prefix": "%m [%p] %q%u@%d ",
+        "log_min_duration_statement": "1s",
+        "log_parameter_max_length": "0",
+        "log_checkpoints": "off",
+        "cluster_name": "slipway",
+    }
+    options = [word for name, value in values.items() for word in ("-c", f"{name}={value}")]
+    return Spec(
+        name="postgres",
+        command=(
+            *identity.prefix,
+            str(binaries.postgres("postgres")),
+            "-D",
+            str(props.path / "data"),
+            *options,
+        ),
+        health=Health(kind="tcp", port=port, interval=10, startup=_STARTUP, retries=6),
+        strategy="recreate",
+        # The fast shutdown: sessions are cut off, and everything committed is safe.
+        stop_signal="SIGINT",
+        stop_timeout=60,
+        user=identity.user,
+    )

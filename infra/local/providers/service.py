@@ -1,0 +1,108 @@
+"""The application's long-running processes: API replicas and workers."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from .. import ports, secretfiles
+from ..errors import LocalError
+from ..paths import make_private, project_root
+from ..running import busy, deploy, is_at
+from ..supervisor import client
+from ..supervisor.spec import Health, Spec
+from .base import LocalProvider, Properties
+
+
+class ServiceHealth(BaseModel):
+    """`supervisor.spec.Health`, as a resource's inputs carry it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["http", "command"]
+    path: str = "/"
+    ready_path: str | None = None
+    command: tuple[str, ...] = ()
+    interval: float = 10.0
+    timeout: float = 5.0
+    retries: int = 3
+    startup: float = 60.0
+
+
+class ServiceProperties(Properties):
+    name: str
+    image: str
+    """What is run; ``source:<fingerprint>`` here. A change rolls."""
+    command: tuple[str, ...]
+    environment: dict[str, str]
+    secrets: dict[str, str]
+    """Variable -> value; the process gets ``VARIABLE_FILE`` with the path of a file."""
+    health: ServiceHealth
+    replicas: int
+    port: int | None = None
+    port_setting: str = "api.port"
+    stop_timeout: float
+    heartbeat: str | None = None
+    """Variable that is to hold the path of the replica's own heartbeat file."""
+
+
+class Service(LocalProvider[ServiceProperties]):
+    """Outputs: `url` for a service with a port, `revision`. Updates roll: a new replica is healthy before its
+    predecessor is stopped, and one that does not get healthy changes nothing and fails the resource."""
+
+    properties = ServiceProperties
+
+    def see(self, props: ServiceProperties, _olds: Mapping[str, Any], /) -> bool:
+        files = secretfiles.find(props.path / "secrets", props.secrets)
+        return files is not None and is_at(props.path, _spec(props, files))
+
+    def make(self, props: ServiceProperties, _olds: Mapping[str, Any], /) -> dict[str, Any]:
+        path = props.path
+        make_private(path)
+        if props.port and not client.running(path) and not ports.is_free(props.port):
+            raise LocalError(busy(props.name, props.port, props.port_setting))
+        files = secretfiles.store(path / "secrets", props.secrets)
+        spec = _spec(props, files)
+        deploy(path, spec, port_setting=props.port_setting)
+        secretfiles.prune(path / "secrets", files.values())
+        return {"url": f"http://{ports.LOOPBACK}:{props.port}"} if props.port else {}
+
+
+def interpreter(command: tuple[str, ...]) -> tuple[str, ...]:
+    """The command with this Python in place of the image's."""
+    return (sys.executable, *command[1:]) if command[0] == "python" else command
+
+
+def application_folder() -> Path:
+    """Where the application's code lies: a process starts with it first on its path."""
+    return project_root()
+
+
+def _spec(props: ServiceProperties, files: Mapping[str, str]) -> Spec:
+    health = props.health
+    return Spec(
+        name=props.name,
+        command=interpreter(props.command),
+        health=Health(
+            kind=health.kind,
+            path=health.path,
+            ready_path=health.ready_path,
+            command=interpreter(health.command) if health.command else (),
+            interval=health.interval,
+            timeout=health.timeout,
+            retries=health.retries,
+            startup=health.startup,
+        ),
+        environment={**props.environment, **files},
+        scratch={props.heartbeat: "heartbeat"} if props.heartbeat else {},
+        cwd=str(application_folder()),
+        replicas=props.replicas,
+        host=ports.LOOPBACK if props.port else None,
+        port=props.port,
+        stop_timeout=props.stop_timeout,
+        label=props.image,
+    )

@@ -1,0 +1,148 @@
+"""A Valkey server on this machine."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from .. import binaries, ports
+from ..errors import LocalError
+from ..paths import make_private, write_private
+from ..running import busy, deploy, is_at
+from ..supervisor import client
+from ..supervisor.spec import Health, Spec
+from .base import LocalProvider, Properties
+
+SETTING = "redis.port"
+ADMIN = "slipway_admin"
+_APPLICATION = "~* &* +@all -@admin +client +config|get"
+"""What RQ and its tools use: everything but administration; CLIENT for worker names and lists."""
+
+
+class Valkey(Properties):
+    admin_password: str
+    users: dict[str, str]
+    """Name -> password of the application's users."""
+    port: int | None = None
+    max_memory: int | None = None
+    """Bytes; None: no limit but the machine's. When full, writes are refused: nothing queued is evicted."""
+
+
+class ValkeyServer(LocalProvider[Valkey]):
+    """Outputs: `host`, `port`. A changed password of one user disturbs nobody else's connections."""
+
+    properties = Valkey
+
+    def see(self, props: Valkey, _olds: Mapping[str, Any], /) -> bool:
+        path = props.path
+        if not client.running(path):
+            return False
+        port = ports.kept(path, props.port)
+        logins = {ADMIN: props.admin_password, **props.users}
+        return is_at(path, _spec(props, port)) and all(_answers(port, u, p) for u, p in logins.items())
+
+    def make(self, props: Valkey, _olds: Mapping[str, Any], /) -> dict[str, Any]:
+        path = props.path
+        make_private(path)
+        make_private(path / "data")
+        port = _port(props, path)
+        if client.running(path) and not _answers(port, ADMIN, props.admin_password):
+            # The state that held the administrator's password is gone; a new one is read at the start.
+            client.stop(path)
+        if client.running(path):
+            _change_users(props, port)
+        else:
+            _write_users(props)
+        deploy(path, _spec(props, port), port_setting=SETTING)
+        for user, password in props.users.items():
+            if not _answers(port, user, password):
+                raise LocalError(f"redis: user {user} cannot log in to the server on port {port}; see {path / 'log'}")
+        return {"host": ports.LOOPBACK, "port": port}
+
+
+def _port(props: Valkey, path: Path) -> int:
+    port = ports.kept(path, props.port)
+    if client.running(path) or ports.is_free(port):
+        return port
+    if props.port:
+        raise LocalError(busy("redis", port, SETTING))
+    ports.forget(path)
+    return ports.kept(path, None)
+
+
+def _rules(props: Valkey) -> dict[str, str]:
+    """Users as the server's ACL has them; passwords are random, so their plain SHA-256 gives nothing away."""
+    users = {ADMIN: (props.admin_password, "~* &* +@all")}
+    users |= {name: (password, _APPLICATION) for name, password in props.users.items()}
+    hashed = {name: hashlib.sha256(password.encode()).hexdigest() for name, (password, _) in users.items()}
+    return {name: f"reset on #{hashed[name]} {rules}" for name, (_, rules) in users.items()}
+
+
+def _write_users(props: Valkey) -> None:
+    lines = ["user default off", *(f"user {name} {rules}" for name, rules in _rules(props).items())]
+    write_private(props.path / "users.acl", "\n".join(lines) + "\n")
+
+
+def _change_users(props: Valkey, port: int) -> None:
+    """Change users in the living server, and only those whose password changed: SETUSER keeps connections."""
+    stale = [name for name, password in props.users.items() if not _answers(port, name, password)]
+    if not stale:
+        return
+    rules = _rules(props)
+    with _connect(port, ADMIN, props.admin_password) as server:
+        for name in stale:
+            server.execute_command("ACL", "SETUSER", name, *rules[name].split())
+        server.execute_command("ACL", "SAVE")
+
+
+def _answers(port: int, user: str, password: str) -> bool:
+    try:
+        with _connect(port, user, password) as server:
+            return bool(server.ping())
+    except redis.RedisError:
+        return False
+
+
+def _connect(port: int, user: str, password: str) -> redis.Redis:
+    return redis.Redis(
+        host=ports.LOOPBACK,
+        port=port,
+        username=user,
+        password=password,
+        socket_timeout=5,
+        socket_connect_timeout=5,
+        # A wrong password is an answer here; by default the client would ask for seconds.
+        retry=Retry(NoBackoff(), 0),
+    )
+
+
+def _spec(props: Valkey, port: int) -> Spec:
+    values = {
+        "bind": ports.LOOPBACK,
+        "port": str(port),
+        "protected-mode": "yes",
+        "dir": str(props.path / "data"),
+        "aclfile": str(props.path / "users.acl"),
+        "appendonly": "yes",
+        "appendfsync": "everysec",
+        "save": "",
+        "maxmemory-policy": "noeviction",
+        "maxmemory": str(props.max_memory or 0),
+        "logfile": "",
+        "daemonize": "no",
+    }
+    options = [word for name, value in values.items() for word in (f"--{name}", value)]
+    return Spec(
+        name="redis",
+        command=(str(binaries.valkey()), *options),
+        health=Health(kind="tcp", port=port, interval=10, startup=60, retries=6),
+        cwd=str(props.path / "data"),
+        strategy="recreate",
+        stop_timeout=30,
+    )

@@ -1,0 +1,51 @@
+"""Bringing a service to a specification, and seeing whether it is there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from . import ports
+from .errors import LocalError, NotServing
+from .supervisor import client
+from .supervisor.spec import Spec
+
+
+def is_at(path: Path, spec: Spec) -> bool:
+    """Whether the service runs, to that specification and in good health. Changes nothing."""
+    status = client.status(path)
+    if status is None or status["revision"] != spec.revision:
+        return False
+    replicas = status["replicas"]
+    return len(replicas) == spec.replicas and all(replica["state"] == "healthy" for replica in replicas)
+
+
+def deploy(path: Path, spec: Spec, *, port_setting: str) -> None:
+    """Bring the service to `spec`, replica by replica; LocalError when what served before serves still.
+
+    A service that never ran leaves no process behind when it fails.
+    """
+    try:
+        outcome = client.apply(path, spec)
+    except client.SupervisorError as error:
+        raise LocalError(str(error)) from error
+    if outcome["ok"]:
+        return
+    if not _serves(path):
+        client.stop(path)
+    if outcome["error"] == "port-busy":
+        raise LocalError(busy(spec.name, spec.port or 0, port_setting))
+    raise NotServing(spec.name, outcome["reason"], outcome["tail"], str(path / "log"))
+
+
+def busy(service: str, port: int, setting: str) -> str:
+    """The message for a port that somebody else has."""
+    return (
+        f"{service}: port {port} is in use by {ports.owner(port)}. End that process, or choose another port: "
+        f"slipway config set {setting} {ports.free()}"
+    )
+
+
+def _serves(path: Path) -> bool:
+    status: dict[str, Any] | None = client.status(path)
+    return bool(status and status["replicas"])
