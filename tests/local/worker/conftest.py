@@ -306,7 +306,7 @@ class Workers:
     folder: Path
     started: list[WorkerProcess] = field(default_factory=list)
 
-    def start(self, **settings: str) -> WorkerProcess:
+    def start(self, *, until: str = "worker started", **settings: str) -> WorkerProcess:
         number = len(self.started)
         log_path, health_file = self.folder / f"worker-{number}.log", self.folder / f"worker-{number}.health"
         environ = {**self.environ, "HEALTH_FILE": str(health_file), **settings}
@@ -315,7 +315,7 @@ class Workers:
             process = subprocess.Popen(command, env=environ, stdout=log, stderr=subprocess.STDOUT)
         worker = WorkerProcess(process, log_path, health_file)
         self.started.append(worker)
-        wait_for(lambda: worker.events("worker started") or worker.process.poll() is not None)
+        wait_for(lambda: worker.events(until) or worker.process.poll() is not None)
         assert worker.process.poll() is None, log_path.read_text()
         return worker
 
