@@ -1,0 +1,5 @@
+"""The `slipway` command."""
+
+from infra.cli.entry import main
+
+__all__ = ["main"]

@@ -175,17 +175,12 @@ class Checkpoint:
                 values[attribute] = value
             else:
                 extra[key] = value
-        try:
-            return ResourceState(**values, extra=extra)
-        except TypeError:
-            raise StateError(
-                f"a resource in the state lacks its urn, type or custom: {item.get('urn', item)!r}"
-            ) from None
+        return ResourceState(**values, extra=extra)
 
     def _encode_resource(
         self, resource: ResourceState, secrets: SecretsManager, features: set[str], *, pending: bool = False
     ) -> dict[str, Any]:
-        fields = {key: getattr(resource, attribute) for key, attribute in _ATTRIBUTES.items()} | resource.extra
+        fields = resource.extra | {key: getattr(resource, attribute) for key, attribute in _ATTRIBUTES.items()}
         fields["propertyDependencies"] = dict(sorted(resource.property_dependencies.items()))
         place = _place(fields, pending=pending)
         for key in _PROPERTY_FIELDS & fields.keys():

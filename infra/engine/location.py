@@ -51,8 +51,8 @@ def open_secrets(file: StackFile, environ: Mapping[str, str] = os.environ) -> Pa
         )
     if file.encryption_salt is None:
         raise SecretsError(
-            f"{file.path.name} has no encryptionsalt yet: set PULUMI_CONFIG_PASSPHRASE and store a first secret with "
-            f"`slipway config set --secret KEY --stack {file.stack}`"
+            f"{file.path.name} has no encryptionsalt yet: set PULUMI_CONFIG_PASSPHRASE to a passphrase of your choice; "
+            "the first `slipway up` or `slipway config set --secret` of the stack then adds one"
         )
     candidates = _passphrases(file.stack, environ)
     for passphrase in candidates[:-1]:
@@ -64,13 +64,16 @@ def open_secrets(file: StackFile, environ: Mapping[str, str] = os.environ) -> Pa
     return PassphraseSecretsManager.open(candidates[-1], file.encryption_salt)
 
 
-def open_or_create_secrets(file: StackFile, environ: Mapping[str, str] = os.environ) -> SecretsManager:
-    """As `open_secrets`; a stack without a salt gets one, and its file is saved with it."""
+def open_or_create_secrets(
+    file: StackFile, environ: Mapping[str, str] = os.environ, *, save: bool = True
+) -> SecretsManager:
+    """As `open_secrets`; a stack without a salt gets one, and its file is saved with it unless the caller will."""
     if file.encryption_salt is not None or file.secrets_provider:
         return open_secrets(file, environ)
     manager = PassphraseSecretsManager.create(_passphrases(file.stack, environ)[-1])
     file.encryption_salt = manager.encryption_salt
-    file.save()
+    if save:
+        file.save()
     return manager
 
 

@@ -1,0 +1,1 @@
+"""The commands of `slipway`, a module each: `register` adds its arguments, `run` does it."""

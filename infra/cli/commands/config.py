@@ -1,0 +1,208 @@
+"""`slipway config`: read and change a stack's settings, with the file's comments kept."""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+from typing import Any
+
+from infra.cli import keypath
+from infra.cli.context import Context
+from infra.cli.exits import FAILED, OK, CommandError, UsageError
+
+MASK = "[secret]"
+
+
+def register(commands: argparse._SubParsersAction[argparse.ArgumentParser], common: argparse.ArgumentParser) -> None:
+    parser = commands.add_parser(
+        "config",
+        help="read and change a stack's settings",
+        description="Read and change the settings in Pulumi.<stack>.yaml. Keys read api.replicas, cors_origins[0].",
+    )
+    actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
+
+    show = actions.add_parser(
+        "get",
+        parents=[common],
+        help="print a setting, or all that the stack's file sets",
+        description="Print one setting, or without KEY all that the stack's file sets.",
+    )
+    show.add_argument("key", nargs="?", metavar="KEY")
+    show.add_argument("--json", action="store_true", help="as JSON")
+    show.add_argument("--show-secrets", action="store_true", help="print secrets in plain text (needs the passphrase)")
+    show.set_defaults(run=run_get)
+
+    change = actions.add_parser(
+        "set",
+        parents=[common],
+        help="change a setting",
+        description="Change one setting. It is checked first, and written only when it adds no problem. VALUE reads as "
+        "in YAML: 2 is a number, true a boolean, [a, b] a list. With --secret it is read from standard input, so that "
+        "it stays out of the shell's history, and written encrypted.",
+    )
+    change.add_argument("key", metavar="KEY")
+    change.add_argument("value", nargs="?", metavar="VALUE", help="the value (default: read from standard input)")
+    change.add_argument("--secret", action="store_true", help="encrypt the value")
+    change.set_defaults(run=run_set)
+
+    drop = actions.add_parser(
+        "rm",
+        parents=[common],
+        help="remove a setting, so that its default holds",
+        description="Remove one setting from the stack's file, so that its default holds.",
+    )
+    drop.add_argument("key", metavar="KEY")
+    drop.set_defaults(run=run_rm)
+
+
+def run_get(context: Context, args: argparse.Namespace) -> int:
+    section = _section(context)
+    if args.key is None:
+        shown = {key: _shown(context, value, args.show_secrets) for key, value in section.items()}
+        if args.json:
+            context.console.print(json.dumps(shown, indent=2))
+        else:
+            prefix = f"{context.project.name}:"
+            rows = [leaf for key, value in shown.items() for leaf in keypath.leaves(value, key.removeprefix(prefix))]
+            context.console.table(("KEY", "VALUE"), [(key, _text(value)) for key, value in rows])
+        return OK
+    path = keypath.parse(args.key, project=context.project.name)
+    try:
+        value = _shown(context, keypath.get(section, path), args.show_secrets)
+    except KeyError:
+        context.console.error(f"{args.key} is not set in {context.file.path.name}: its default holds")
+        return FAILED
+    context.console.print(json.dumps(value, indent=2) if args.json or isinstance(value, dict) else _text(value))
+    return OK
+
+
+def run_set(context: Context, args: argparse.Namespace) -> int:
+    from infra.engine import yamlfile
+
+    path = keypath.parse(args.key, project=context.project.name)
+    _check_secrecy(context, path, secret=args.secret)
+    if args.secret:
+        _set_secret(context, path, _secret_value(context, args))
+    else:
+        text = args.value if args.value is not None else context.console.input.read().rstrip("\n")
+        _set_checked(context, path, [yamlfile.parse_scalar(text), text])
+    context.file.save()
+    context.console.note(f"set {args.key} in {context.file.path.name}")
+    return OK
+
+
+def run_rm(context: Context, args: argparse.Namespace) -> int:
+    path = keypath.parse(args.key, project=context.project.name)
+    before = copy.deepcopy(context.file.data)
+    if not keypath.remove(context.file.data, ("config", *path)):
+        raise CommandError(f"{args.key} is not set in {context.file.path.name}: there is nothing to remove")
+    _refuse_new_problems(context, before)
+    context.file.save()
+    context.console.note(f"removed {args.key} from {context.file.path.name}")
+    return OK
+
+
+def _set_secret(context: Context, path: keypath.Path, plaintext: str) -> None:
+    """Check the plaintext where it will stand, and put its ciphertext there."""
+    from infra.engine.location import open_or_create_secrets
+
+    before = copy.deepcopy(context.file.data)
+    keypath.put(_writable(context), path, plaintext)
+    _refuse_new_problems(context, before)
+    secrets = open_or_create_secrets(context.file, context.environ, save=False)
+    keypath.put(_writable(context), path, {"secure": secrets.encrypt(plaintext)})
+
+
+def _set_checked(context: Context, path: keypath.Path, forms: list[Any]) -> None:
+    """Put the first of `forms` (the value as YAML reads it, then as plain text) that the settings accept."""
+    before = context.file.data
+    first: CommandError | None = None
+    for form in forms:
+        context.file.data = copy.deepcopy(before)
+        keypath.put(_writable(context), path, form)
+        try:
+            _refuse_new_problems(context, before)
+        except CommandError as error:
+            first = first or error
+        else:
+            return
+    assert first is not None
+    raise first
+
+
+def _check_secrecy(context: Context, path: keypath.Path, *, secret: bool) -> None:
+    """Raise UsageError where a secret would be written readable, or a plain setting encrypted."""
+    from infra.cli.validation import is_secret
+    from infra.engine.project import is_secure
+
+    known = is_secret(path, project=context.project.name)
+    key = keypath.spell(path).removeprefix(f"{context.project.name}:")
+    try:
+        encrypted = is_secure(keypath.get(_section(context), path))
+    except KeyError:
+        encrypted = False
+    if not secret and (known or encrypted):
+        raise UsageError(f"{key} is a secret: set it with `slipway config set --secret {key}`, value on standard input")
+    if secret and known is False:
+        raise UsageError(f"{key} is not a secret, and the plan shows it: set it without --secret")
+
+
+def _refuse_new_problems(context: Context, before: Any) -> None:
+    """Raise CommandError when the file as changed has problems that the one `before` has not."""
+    from infra.cli.validation import problems
+    from infra.engine.project import StackFile
+
+    old = {str(problem) for problem in problems(StackFile(context.project, context.stack, before))}
+    new = [problem for problem in problems(context.file) if str(problem) not in old]
+    if new:
+        listed = "\n".join(f"  {line}" for problem in new for line in str(problem).splitlines())
+        raise CommandError(f"{context.file.path.name} was not changed:\n{listed}")
+
+
+def _secret_value(context: Context, args: argparse.Namespace) -> str:
+    if args.value is not None:
+        raise UsageError(
+            "a secret on the command line stays in the shell's history: leave VALUE out and type it, or pipe it in, as "
+            f'in `printf %s "$VALUE" | slipway config set --secret {args.key}`'
+        )
+    if context.console.interactive:
+        import getpass
+
+        value = getpass.getpass(f"{args.key}: ")
+    else:
+        value = context.console.input.read().removesuffix("\n")
+    if not value:
+        raise UsageError("the secret is empty: nothing came from standard input")
+    return value
+
+
+def _section(context: Context) -> dict[str, Any]:
+    """The config that the stack's own file sets, by full key, in JSON types."""
+    from infra.engine import gojson
+
+    plain: dict[str, Any] = gojson.plain(context.file.data.get("config") or {})
+    return plain
+
+
+def _writable(context: Context) -> Any:
+    """The file's config section itself, made when it is missing."""
+    if not context.file.data.get("config"):
+        context.file.data["config"] = {}
+    return context.file.data["config"]
+
+
+def _shown(context: Context, value: Any, show_secrets: bool) -> Any:
+    from infra.engine.project import is_secure
+
+    if is_secure(value):
+        return context.secrets.decrypt(value["secure"]) if show_secrets else MASK
+    if isinstance(value, dict):
+        return {key: _shown(context, item, show_secrets) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_shown(context, item, show_secrets) for item in value]
+    return value
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)

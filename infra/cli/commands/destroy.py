@@ -1,0 +1,47 @@
+"""`slipway destroy`: stop and remove everything a stack runs."""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+from infra.cli import pulumi_cli
+from infra.cli.commands.up import require_consent
+from infra.cli.context import Context
+from infra.cli.exits import OK
+
+
+def register(commands: argparse._SubParsersAction[argparse.ArgumentParser], common: argparse.ArgumentParser) -> None:
+    parser = commands.add_parser(
+        "destroy",
+        parents=[common],
+        help="stop and remove what a stack runs; keeps the local stack's data",
+        description="Remove all of the stack's resources, in reverse order. The local stack's databases stay on the "
+        "disk, and the next `slipway up` finds them, unless --delete-data is given.",
+    )
+    parser.add_argument("--yes", "-y", action="store_true", help="do not ask")
+    parser.add_argument(
+        "--delete-data", action="store_true", help="delete the local stack's databases, queues and logs as well"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(context: Context, args: argparse.Namespace) -> int:
+    require_consent(context, "destroy", yes=args.yes)
+    if path := pulumi_cli.chosen(context):
+        options = ["--yes"] if args.yes else []
+        code = pulumi_cli.run(context, path, "destroy", options, delete_data=args.delete_data)
+    else:
+        from infra.cli import deploy
+
+        if args.delete_data:
+            # The local target's providers run in this process and read it there.
+            os.environ["SLIPWAY_DELETE_DATA"] = "1"
+        code = deploy.change(context, "destroy", confirmed=args.yes)
+    if code == OK and context.target == "local":
+        context.console.print(
+            "Everything is stopped, and the data is deleted."
+            if args.delete_data
+            else f"Everything is stopped. The data stays in {context.stack_dir}; `slipway up` continues with it."
+        )
+    return code

@@ -1,0 +1,26 @@
+"""`slipway preview`: what `up` would change."""
+
+from __future__ import annotations
+
+import argparse
+
+from infra.cli import pulumi_cli
+from infra.cli.context import Context
+
+
+def register(commands: argparse._SubParsersAction[argparse.ArgumentParser], common: argparse.ArgumentParser) -> None:
+    parser = commands.add_parser(
+        "preview",
+        parents=[common],
+        help="show what `up` would change",
+        description="Compare the stack's program with its state and show what `slipway up` would change, and why.",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(context: Context, _: argparse.Namespace) -> int:
+    if path := pulumi_cli.chosen(context):
+        return pulumi_cli.run(context, path, "preview")
+    from infra.cli import deploy
+
+    return deploy.preview(context)

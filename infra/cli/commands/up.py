@@ -1,0 +1,48 @@
+"""`slipway up`: bring a stack to what its program and config say."""
+
+from __future__ import annotations
+
+import argparse
+
+from infra.cli import pulumi_cli
+from infra.cli.context import Context
+from infra.cli.exits import OK, UsageError
+
+
+def register(commands: argparse._SubParsersAction[argparse.ArgumentParser], common: argparse.ArgumentParser) -> None:
+    parser = commands.add_parser(
+        "up",
+        parents=[common],
+        help="bring a stack up, or to what its config says now",
+        description="Bring the stack up, or change what differs from its program and config. On a terminal it shows "
+        "the changes and asks; with --yes, which scripts need, it does not. Run again, it changes nothing.",
+    )
+    parser.add_argument("--yes", "-y", action="store_true", help="do not ask")
+    parser.set_defaults(run=run)
+
+
+def run(context: Context, args: argparse.Namespace) -> int:
+    require_consent(context, "up", yes=args.yes)
+    if path := pulumi_cli.chosen(context):
+        code = pulumi_cli.run(context, path, "up", ["--yes"] if args.yes else [])
+    else:
+        from infra.cli import deploy
+
+        code = deploy.change(context, "up", confirmed=args.yes)
+    if code == OK:
+        _tell_next(context)
+    return code
+
+
+def require_consent(context: Context, command: str, *, yes: bool) -> None:
+    """Raise UsageError where the command would have to ask and nobody is there."""
+    if not yes and not context.console.interactive:
+        raise UsageError(f"nobody to ask: there is no terminal here. Say yes beforehand: slipway {command} --yes")
+
+
+def _tell_next(context: Context) -> None:
+    from infra.cli.commands.outputs import read
+    from infra.cli.hints import next_steps
+
+    if text := next_steps(stack=context.stack, target=context.target, outputs=read(context)):
+        context.console.print(text)

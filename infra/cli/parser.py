@@ -1,0 +1,51 @@
+"""The grammar of the command line. Building it imports no engine, no settings and no SDK, so `--help` is instant."""
+
+from __future__ import annotations
+
+import argparse
+from importlib.metadata import PackageNotFoundError, version
+
+from infra.cli.commands import config, destroy, doctor, logs, outputs, plan, preview, stacks, status, up
+
+_DESCRIPTION = "An API and queue workers over Postgres and Redis, on this machine or in a cloud."
+_EPILOG = """\
+exit codes:
+  0    done
+  1    failed; the message says why and what to do
+  2    wrong usage
+  130  interrupted by Ctrl-C
+
+environment:
+  SLIPWAY_STACK      the stack when --stack is not given (else: local)
+  SLIPWAY_ENGINE     auto (the Pulumi CLI where it is on PATH), inprocess or pulumi
+  PULUMI_BACKEND_URL where the state is (else: .slipway in the project)
+  PULUMI_CONFIG_PASSPHRASE, PULUMI_CONFIG_PASSPHRASE_FILE
+                     what the stack's secrets open with; the local stack needs none
+  NO_COLOR, CI       plain lines instead of a live display
+"""
+
+COMMANDS = (up, preview, destroy, plan, status, logs, outputs, config, stacks, doctor)
+"""In the order in which the help lists them."""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser; the chosen command's function is in `run`, and takes the context and the parsed arguments."""
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--stack", "-s", metavar="STACK", default=None, help="the stack (default: local)")
+    common.add_argument("--verbose", "-v", action="store_true", default=False, help="show details")
+
+    parser = argparse.ArgumentParser(
+        prog="slipway", description=_DESCRIPTION, epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--version", action="version", version=f"slipway {_version()}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for command in COMMANDS:
+        command.register(commands, common)
+    return parser
+
+
+def _version() -> str:
+    try:
+        return version("slipway")
+    except PackageNotFoundError:
+        return "(not installed)"

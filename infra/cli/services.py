@@ -1,0 +1,102 @@
+"""The table of running services."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final, Protocol
+
+HEADERS: Final = ("SERVICE", "STATE", "REPLICAS", "SINCE", "RESTARTS", "ADDRESS", "LOG")
+GOOD: Final = frozenset({"running", "healthy"})
+"""The states in which a service does what it should."""
+
+
+class Replica(Protocol):
+    """One process of a service."""
+
+    @property
+    def pid(self) -> int | None: ...
+
+    @property
+    def state(self) -> str: ...
+
+    @property
+    def since(self) -> datetime | float | None: ...
+
+    @property
+    def restarts(self) -> int: ...
+
+
+class Service(Protocol):
+    """One service, as `infra.local.status` tells of it."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def state(self) -> str: ...
+
+    @property
+    def replicas(self) -> Sequence[Replica]: ...
+
+    @property
+    def url(self) -> str | None: ...
+
+    @property
+    def port(self) -> int | None: ...
+
+    @property
+    def log(self) -> Path: ...
+
+
+def rows(services: Sequence[Service], *, now: datetime, root: Path) -> list[tuple[str, ...]]:
+    """A row a service, and below a service of several replicas a row each. Paths are shown from `root` on."""
+    table: list[tuple[str, ...]] = []
+    for service in services:
+        replicas = service.replicas
+        good = sum(replica.state in GOOD for replica in replicas)
+        single = replicas[0] if len(replicas) == 1 else None
+        table.append(
+            (
+                service.name,
+                service.state,
+                f"{good}/{len(replicas)}" if replicas else "",
+                age(single.since, now=now) if single else "",
+                str(sum(replica.restarts for replica in replicas)) if replicas else "",
+                service.url or (f"port {service.port}" if service.port else ""),
+                _short(service.log, root),
+            )
+        )
+        if single is None:
+            table += [
+                (
+                    f"  {number}",
+                    replica.state,
+                    f"pid {replica.pid}" if replica.pid else "",
+                    age(replica.since, now=now),
+                    str(replica.restarts),
+                    "",
+                    "",
+                )
+                for number, replica in enumerate(replicas, start=1)
+            ]
+    return table
+
+
+def age(since: datetime | float | None, *, now: datetime) -> str:
+    """How long ago, in the two largest units: ``3d 4h``, ``12m 5s``. `since` as a number is seconds since 1970."""
+    if since is None:
+        return ""
+    moment = since if isinstance(since, datetime) else datetime.fromtimestamp(since, UTC)
+    seconds = max(0, int((now - moment).total_seconds()))
+    parts = []
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
+        count, seconds = divmod(seconds, size)
+        if count:
+            parts.append(f"{count}{unit}")
+    return " ".join(parts[:2]) or "now"
+
+
+def _short(path: Path, root: Path) -> str:
+    return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)

@@ -1,0 +1,59 @@
+"""A stack as the Pulumi CLI 3.260 wrote it, and the means to work on copies of it.
+
+`data/` was recorded from a program with a component, a random password, dynamic resources with secret inputs, assets,
+a hook, timeouts, protection and a replacement trigger. Only the pickled providers were cut down.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from infra.engine.backend import FileBackend
+from infra.engine.crypto import PassphraseSecretsManager
+from infra.engine.project import Project, StackFile, load_project
+
+DATA = Path(__file__).parent / "data"
+PASSPHRASE = "correct horse"
+
+
+@pytest.fixture(autouse=True)
+def _no_passphrase_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("PULUMI_CONFIG_PASSPHRASE", "PULUMI_CONFIG_PASSPHRASE_FILE", "PULUMI_BACKEND_URL"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session")
+def secrets() -> PassphraseSecretsManager:
+    """The manager of the recorded stack: one key derivation for all tests."""
+    salt = StackFile.load(load_project(DATA), "dev").encryption_salt
+    assert salt is not None
+    return PassphraseSecretsManager.open(PASSPHRASE, salt)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    """A copy of the recorded project."""
+    root = tmp_path / "project"
+    (root / "stacks").mkdir(parents=True)
+    for name in ("Pulumi.yaml", "Pulumi.dev.yaml"):
+        shutil.copy(DATA / name, root / name)
+    return load_project(root)
+
+
+@pytest.fixture
+def recorded() -> bytes:
+    """The recorded checkpoint."""
+    return (DATA / "dev.json").read_bytes()
+
+
+@pytest.fixture
+def backend(tmp_path: Path, recorded: bytes) -> FileBackend:
+    """A backend that holds the recorded checkpoint and nothing else but the layout's version."""
+    folder = tmp_path / "state" / ".pulumi"
+    (folder / "stacks" / "demo").mkdir(parents=True)
+    (folder / "meta.yaml").write_text("version: 1\n")
+    (folder / "stacks" / "demo" / "dev.json").write_bytes(recorded)
+    return FileBackend(tmp_path / "state")
