@@ -27,6 +27,8 @@ from app.security.urls import Target, UrlPolicy, check_address
 Resolver = Callable[[str, int], Sequence[str]]
 
 _READ_SIZE = 16_384
+_QUOTED = 200
+"""Characters of a library's message that are passed on: it may quote the receiver's bytes at length."""
 
 
 class RequestFailed(Exception):
@@ -99,9 +101,9 @@ def post(
     except (TimeoutError, httpcore2.TimeoutException):
         raise RequestFailed(str(deadline)) from None
     except httpcore2.LocalProtocolError as error:
-        raise RequestInvalid(f"the request is not valid HTTP: {error}") from None
+        raise RequestInvalid(f"the request is not valid HTTP: {error}"[:_QUOTED]) from None
     except httpcore2.RemoteProtocolError as error:
-        raise RequestFailed(f"the receiver did not answer in HTTP: {error}") from None
+        raise RequestFailed(f"the receiver did not answer in HTTP: {error}"[:_QUOTED]) from None
     except (httpcore2.NetworkError, OSError) as error:
         raise RequestFailed(_reason(error)) from None
 
@@ -129,12 +131,14 @@ def _read(response: httpcore2.Response, limit: int) -> bytes:
     return bytes(received[:limit])
 
 
-def _reason(error: BaseException) -> str:
-    cause = error
-    while cause.__cause__ is not None or cause.__context__ is not None:
-        cause = cause.__cause__ or cause.__context__  # type: ignore[assignment]  # one of them is not None
+def _reason(error: Exception) -> str:
+    chain: list[BaseException] = [error]
+    while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None:
+        chain.append(cause)
+    for cause in chain:
         if isinstance(cause, ssl.SSLCertVerificationError):
             return f"the receiver's certificate is not valid: {cause.verify_message}"
+    cause = chain[-1]
     if isinstance(cause, ssl.SSLError):
         return f"TLS failed: {cause.reason or 'handshake'}"
     if isinstance(cause, ConnectionRefusedError):
@@ -143,7 +147,7 @@ def _reason(error: BaseException) -> str:
         return "the receiver closed the connection"
     if isinstance(cause, OSError) and cause.strerror:
         return f"the connection failed: {cause.strerror}"
-    return f"the connection failed: {error}" if str(error) else "the connection failed"
+    return f"the connection failed: {error}"[:_QUOTED] if str(error) else "the connection failed"
 
 
 @cache

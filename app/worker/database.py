@@ -13,6 +13,7 @@ log = get_logger()
 
 _FIRST_PAUSE = 0.25
 _LONGEST_PAUSE = 5.0
+_CALM = 30.0
 
 
 class DatabaseGate:
@@ -27,14 +28,22 @@ class DatabaseGate:
         self._reported = False
         self._pause = _FIRST_PAUSE
         self._next_probe = 0.0
+        self._opened = 0.0
 
     def close(self) -> None:
-        """Called from any thread."""
-        self._open = False
+        """Called from any thread. Closing again soon after an opening waits longer: a probe may succeed, and what a
+        job needs fail."""
+        if self._open:
+            self._open = False
+            self._next_probe = time.monotonic() + self._pause
 
     def is_open(self) -> bool:
         """Probes when it is time to; called by the loop, which has nothing better to do while it is closed."""
-        if not self._open and time.monotonic() >= self._next_probe:
+        now = time.monotonic()
+        if self._open:
+            if now > self._opened + _CALM:
+                self._pause = _FIRST_PAUSE
+        elif now >= self._next_probe:
             self._probe()
         return self._open
 
@@ -51,4 +60,6 @@ class DatabaseGate:
             return
         if self._reported:
             log.info("the database is back")
-        self._open, self._reported, self._pause = True, False, _FIRST_PAUSE
+        self._pause = min(_LONGEST_PAUSE, self._pause * 2)
+        self._opened, self._reported = time.monotonic(), False
+        self._open = True
