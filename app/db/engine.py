@@ -27,6 +27,12 @@ def async_engine(settings: Settings) -> AsyncEngine:
     return create_async_engine(_url(settings), connect_args=_connect_args(settings), **_pool(settings))
 
 
+def async_probe_engine(settings: Settings) -> AsyncEngine:
+    """One connection apart from the pool, for health and metrics: a busy pool is not a database that is down."""
+    pool = {**_pool(settings), "pool_size": 1, "max_overflow": 0}
+    return create_async_engine(_url(settings), connect_args=_connect_args(settings), **pool)
+
+
 def sync_engine(settings: Settings, *, pooled: bool = True) -> Engine:
     """A pooled engine for threads, or one that opens a connection for each use."""
     pool = _pool(settings) if pooled else {"poolclass": NullPool, "hide_parameters": True}

@@ -12,7 +12,7 @@ from structlog.types import EventDict, Processor, WrappedLogger
 from app.settings import Settings
 
 # Chatty at info: one line a request, query or poll that our own lines already tell.
-_QUIET = ("httpx2", "httpcore2", "sqlalchemy.engine", "alembic.runtime.plugins", "uvicorn.access", "asyncio")
+_QUIET = ("httpx2", "httpcore2", "sqlalchemy.engine", "alembic", "uvicorn")
 
 
 def configure(settings: Settings) -> None:

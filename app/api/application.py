@@ -1,0 +1,184 @@
+"""The API: its routes, its middleware from the outside in, and what it holds while it runs."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
+
+from redis.asyncio import ConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.routing import BaseRoute, Route
+
+from app.api import operations, service_endpoints
+from app.api.client_address import ClientAddress
+from app.api.health import Health
+from app.api.middleware.correlation import Correlation
+from app.api.middleware.drain import CloseWhileDraining, Drain
+from app.api.middleware.headers import SecurityHeaders
+from app.api.middleware.limits import BodyLimit, RequestTimeout
+from app.api.middleware.observe import Observe
+from app.api.problems import ProblemBoundary, on_error
+from app.api.state import State
+from app.db.engine import async_engine, async_probe_engine
+from app.errors import AppError
+from app.jobs.outbox import Nudge
+from app.observability import correlation
+from app.security.passwords import Passwords
+from app.security.tokens import Tokens
+from app.settings import Settings
+
+if TYPE_CHECKING:
+    from app.api.middleware.rate_limit import Limiter
+    from app.observability.metrics import Metrics
+
+_GZIP_MINIMUM = 1024
+_REDIS_TIMEOUT = 1.0
+
+
+class Api:
+    """One process's API. `app` is the ASGI application; `drain` is told when the process is to go."""
+
+    def __init__(self, settings: Settings, *, started: float | None = None) -> None:
+        """`started` by time.monotonic(): when the process began, for the uptime."""
+        self.settings = settings
+        self.drain = Drain()
+        self.tokens = Tokens.of(settings)
+        self.started = time.monotonic() if started is None else started
+        self._redis_pool = _redis_pool(settings)
+        self._metrics = self._make_metrics()
+        self._limiter = self._make_limiter()
+        self.app = Starlette(
+            routes=self._routes(),
+            middleware=self._middleware(),
+            exception_handlers={HTTPException: on_error, AppError: on_error},
+            lifespan=self._lifespan,
+        )
+        # A redirect for a trailing slash would turn a POST with a body into a puzzle; it is a plain 404.
+        self.app.router.redirect_slashes = False
+
+    @contextlib.asynccontextmanager
+    async def _lifespan(self, _: Starlette) -> AsyncIterator[State]:
+        """Connects to nothing: the process listens at once, and `/health` tells what is missing."""
+        settings = self.settings
+        engine, probe_engine = async_engine(settings), async_probe_engine(settings)
+        redis = Redis(connection_pool=self._redis_pool)
+        passwords, nudge = Passwords(), Nudge.of(settings)
+        if self._metrics:
+            self._metrics.count_from("slipway_nudge_failures", "Jobs left to the sweeper.", lambda: nudge.failed)
+        health = Health(
+            engine=probe_engine,
+            redis=redis,
+            version=settings.service_version,
+            is_draining=lambda: self.drain.active,
+            started=self.started,
+        )
+        try:
+            yield State(
+                settings=settings,
+                engine=engine,
+                probe_engine=probe_engine,
+                redis=redis,
+                tokens=self.tokens,
+                passwords=passwords,
+                nudge=nudge,
+                health=health,
+                metrics=self._metrics,
+            )
+        finally:
+            nudge.close()
+            passwords.close()
+            await engine.dispose()
+            await probe_engine.dispose()
+            await self._redis_pool.aclose()
+
+    def _routes(self) -> list[BaseRoute]:
+        routes: list[BaseRoute] = [
+            *(Route(o.path, o.endpoint, methods=[o.method]) for o in operations.OPERATIONS),
+            Route("/health/live", service_endpoints.live),
+        ]
+        if self.settings.enable_health_check:
+            routes.append(Route("/health", service_endpoints.health))
+        if self.settings.enable_metrics:
+            routes.append(Route("/metrics", service_endpoints.metrics))
+        if self.settings.enable_swagger:
+            from app.api.docs import routes as docs_routes
+
+            routes.extend(docs_routes(self.settings))
+        return routes
+
+    def _middleware(self) -> list[Middleware]:
+        settings = self.settings
+        client_address = ClientAddress(settings.trusted_proxies)
+        stack = [
+            Middleware(Correlation),
+            Middleware(Observe, recorder=self._metrics, client_address=client_address),
+            Middleware(SecurityHeaders),
+            Middleware(CloseWhileDraining, drain=self.drain),
+        ]
+        if settings.cors_origin:
+            stack.append(_cors(settings))
+        stack += [
+            Middleware(GZipMiddleware, minimum_size=_GZIP_MINIMUM),
+            Middleware(ProblemBoundary),
+            Middleware(RequestTimeout, seconds=settings.request_timeout / 1000),
+        ]
+        if self._limiter:
+            from app.api.middleware.rate_limit import RateLimit
+
+            stack.append(
+                Middleware(RateLimit, limiter=self._limiter, tokens=self.tokens, client_address=client_address)
+            )
+        return [*stack, Middleware(BodyLimit, size=settings.body_limit)]
+
+    def _make_metrics(self) -> Metrics | None:
+        if not self.settings.enable_metrics:
+            return None
+        from app.observability.metrics import Metrics
+
+        return Metrics(service=self.settings.service_name, version=self.settings.service_version)
+
+    def _make_limiter(self) -> Limiter | None:
+        if not self.settings.enable_rate_limit:
+            return None
+        from app.api.middleware.rate_limit import Limiter
+
+        limiter = Limiter(
+            self._redis_pool,
+            limit=self.settings.rate_limit_max,
+            window_seconds=max(1, round(self.settings.rate_limit_timewindow / 1000)),
+        )
+        if self._metrics:
+            self._metrics.count_from(
+                "slipway_rate_limit_skipped", "Requests not counted for want of Redis.", lambda: limiter.skipped
+            )
+        return limiter
+
+
+def _cors(settings: Settings) -> Middleware:
+    return Middleware(
+        CORSMiddleware,
+        allow_origins=settings.cors_origin,
+        allow_methods=["GET", "POST"],
+        allow_headers=["Authorization", "Content-Type", "Idempotency-Key", correlation.HEADER],
+        expose_headers=[correlation.HEADER, "Location", "RateLimit", "RateLimit-Policy", "Retry-After"],
+        max_age=600,
+    )
+
+
+def _redis_pool(settings: Settings) -> ConnectionPool:
+    """Short timeouts and one retry: no request may wait for a Redis that is away."""
+    return ConnectionPool.from_url(
+        settings.redis_url.get_secret_value(),
+        socket_timeout=_REDIS_TIMEOUT,
+        socket_connect_timeout=_REDIS_TIMEOUT,
+        retry=Retry(NoBackoff(), 1),
+        client_name=f"{settings.service_name}-api",
+    )

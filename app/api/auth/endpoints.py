@@ -1,0 +1,30 @@
+"""/v1/auth: HTTP in, service, HTTP out."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from app.api import http
+from app.api.auth import service
+from app.api.auth.schemas import AccountOut, Login, Refresh, Registration
+from app.api.state import State
+
+
+async def register(request: Request[State]) -> Response:
+    account = await service.register(http.state(request), await http.body(request, Registration))
+    return http.reply(AccountOut.model_validate(account), 201)
+
+
+async def log_in(request: Request[State]) -> Response:
+    return http.reply(await service.log_in(http.state(request), await http.body(request, Login)))
+
+
+async def refresh(request: Request[State]) -> Response:
+    given = await http.body(request, Refresh)
+    return http.reply(await service.refresh(http.state(request), given.refresh_token.get_secret_value()))
+
+
+async def me(request: Request[State]) -> Response:
+    account = await service.get_account(http.state(request), http.authenticated(request))
+    return http.reply(AccountOut.model_validate(account))

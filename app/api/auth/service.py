@@ -1,0 +1,110 @@
+"""What happens at registration, login and refresh."""
+
+from __future__ import annotations
+
+import uuid
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.api.auth.schemas import Login, Registration, TokensOut
+from app.api.http import check_storable
+from app.api.state import State
+from app.db import accounts
+from app.db.accounts import Account
+from app.errors import Conflict, Unauthenticated
+from app.observability.logging import get_logger
+from app.security.tokens import InvalidToken, Token, Tokens
+
+log = get_logger()
+
+
+async def register(state: State, registration: Registration) -> Account:
+    password_hash = await state["passwords"].hash(registration.password.get_secret_value())
+    async with state["engine"].begin() as connection:
+        account = await accounts.add_account(connection, email=registration.email, password_hash=password_hash)
+    if account is None:
+        raise Conflict("an account with this email exists")
+    return account
+
+
+async def log_in(state: State, login: Login) -> TokensOut:
+    user_id = await _verified(state, login)
+    tokens = state["tokens"]
+    refresh = tokens.issue_refresh(user_id, family_id=uuid.uuid4())
+    async with state["engine"].begin() as connection:
+        await accounts.delete_expired_refresh_tokens(connection, user_id)
+        await accounts.add_refresh_token(connection, refresh)
+    return _pair(tokens, refresh)
+
+
+async def refresh(state: State, text: str) -> TokensOut:
+    """A new pair for a refresh token, once. A second use means that a copy is about, and ends the whole family."""
+    tokens = state["tokens"]
+    try:
+        token = tokens.check_refresh(text)
+    except InvalidToken as invalid:
+        raise _refused(str(invalid)) from None
+    async with state["engine"].begin() as connection:
+        successor = await _exchange(connection, tokens, token)
+    if successor is None:
+        raise _refused("the refresh token was used or revoked: log in again")
+    return _pair(tokens, successor)
+
+
+async def get_account(state: State, user_id: uuid.UUID) -> Account:
+    async with state["engine"].connect() as connection:
+        account = await accounts.get_account(connection, user_id)
+    if account is None:
+        raise _refused("the account does not exist any more")
+    return account
+
+
+async def _verified(state: State, login: Login) -> uuid.UUID:
+    """The account whose password it is. An unknown address costs as much time as a wrong password, and looks alike."""
+    found = None
+    if _is_storable(login.email):
+        async with state["engine"].connect() as connection:
+            found = await accounts.get_credentials(connection, login.email)
+    user_id, password_hash = found or (None, None)
+    password = login.password.get_secret_value()
+    # No connection is held meanwhile: hashing is slow, and a burst of logins would empty the pool.
+    matches = await state["passwords"].verify(password, password_hash)
+    if not matches or user_id is None or password_hash is None:
+        raise Unauthenticated("the email or the password is wrong")
+    if state["passwords"].is_outdated(password_hash):
+        renewed = await state["passwords"].hash(password)
+        async with state["engine"].begin() as connection:
+            await accounts.set_password_hash(connection, user_id, renewed)
+    return user_id
+
+
+async def _exchange(connection: AsyncConnection, tokens: Tokens, token: Token) -> Token | None:
+    """The token's successor; None, with its family revoked as far as needed, when it must not have one."""
+    stored = await accounts.lock_refresh_token(connection, token)
+    if stored is None or stored.revoked:
+        return None
+    if stored.used:
+        await accounts.revoke_family(connection, stored.family_id)
+        log.warning("refresh token used twice, family revoked", user_id=str(token.user_id))
+        return None
+    successor = tokens.issue_refresh(token.user_id, family_id=stored.family_id)
+    await accounts.mark_refresh_token_used(connection, token.id)
+    await accounts.add_refresh_token(connection, successor)
+    return successor
+
+
+def _pair(tokens: Tokens, refresh_token: Token) -> TokensOut:
+    access = tokens.issue_access(refresh_token.user_id)
+    return TokensOut(access_token=access.text, refresh_token=refresh_token.text, expires_in=tokens.access_seconds)
+
+
+def _refused(detail: str) -> Unauthenticated:
+    return Unauthenticated(detail, challenge='Bearer error="invalid_token"')
+
+
+def _is_storable(value: str) -> bool:
+    try:
+        check_storable(value)
+    except ValueError:
+        return False
+    return True

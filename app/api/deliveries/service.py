@@ -1,0 +1,139 @@
+"""What happens when a delivery is accepted, looked up or tried again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import uuid
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.api.deliveries import cursor
+from app.api.deliveries.schemas import (
+    Accepted,
+    AttemptOut,
+    DeliveryIn,
+    DeliveryOut,
+    DeliveryPage,
+    DeliveryQuery,
+    DeliverySummary,
+)
+from app.api.state import State
+from app.db import deliveries
+from app.db.deliveries import NewDelivery
+from app.errors import Conflict, FieldError, InvalidInput, NotFound
+from app.jobs.outbox import new_job
+from app.observability import correlation
+from app.security.urls import UrlPolicy, UrlRefused, check_url_shape
+
+JOB_KIND = "delivery"
+"""As app.jobs.delivery registers it; that module is not imported here, because it brings the HTTP client along."""
+
+
+async def accept(state: State, user_id: uuid.UUID, given: DeliveryIn, *, key: str | None) -> tuple[Accepted, bool]:
+    """The accepted delivery, and whether the key had been used for it before.
+
+    The delivery and its job are committed together: once the caller has a 202, the work survives the loss of this
+    process and of Redis.
+    """
+    settings = state["settings"]
+    _check_url(given.url, UrlPolicy(allow_http=settings.delivery_allow_http, allow_private=_allow_private(state)))
+    new = NewDelivery(
+        user_id=user_id,
+        url=given.url,
+        payload=given.payload,
+        headers=given.headers,
+        max_attempts=given.max_attempts or settings.delivery_max_attempts,
+        idempotency_key=key,
+        request_hash=_fingerprint(given) if key else None,
+    )
+    async with state["engine"].begin() as connection:
+        delivery_id = await deliveries.add(connection, new)
+        if delivery_id is None:
+            return await _first_answer(connection, new), True
+        job_id = await _add_job(connection, state, delivery_id, new.max_attempts)
+    state["nudge"].soon(job_id)
+    return Accepted(id=delivery_id, status="pending"), False
+
+
+async def get(state: State, user_id: uuid.UUID, delivery_id: uuid.UUID) -> DeliveryOut:
+    async with state["engine"].connect() as connection:
+        found = await deliveries.get(connection, user_id, delivery_id)
+        if found is None:
+            raise missing()
+        attempts = await deliveries.list_attempts(connection, delivery_id)
+    return DeliveryOut(**found, attempts=[AttemptOut(**attempt) for attempt in attempts])
+
+
+async def page(state: State, user_id: uuid.UUID, wanted: DeliveryQuery) -> DeliveryPage:
+    try:
+        after = cursor.decode(wanted.cursor) if wanted.cursor else None
+    except ValueError:
+        error = FieldError(pointer="/cursor", detail="take it from next_cursor of the page before")
+        raise InvalidInput("the input is not valid", errors=[error]) from None
+    async with state["engine"].connect() as connection:
+        # One more than asked for tells whether there is a next page.
+        rows = await deliveries.page(connection, user_id, status=wanted.status, after=after, limit=wanted.limit + 1)
+    items = [DeliverySummary(**row) for row in rows[: wanted.limit]]
+    more = len(rows) > wanted.limit
+    return DeliveryPage(items=items, next_cursor=cursor.encode(items[-1].created_at, items[-1].id) if more else None)
+
+
+async def retry(state: State, user_id: uuid.UUID, delivery_id: uuid.UUID) -> Accepted:
+    """Another round of attempts for a delivery that has failed."""
+    async with state["engine"].begin() as connection:
+        found = await deliveries.lock(connection, user_id, delivery_id)
+        if found is None:
+            raise missing()
+        if found["status"] != "failed":
+            raise Conflict(f"only a failed delivery can be tried again, this one is {found['status']}")
+        await deliveries.reopen(connection, delivery_id)
+        job_id = await _add_job(connection, state, delivery_id, found["max_attempts"])
+    state["nudge"].soon(job_id)
+    return Accepted(id=delivery_id, status="pending")
+
+
+def missing() -> NotFound:
+    """For one of another account too: whether it exists is not the caller's business."""
+    return NotFound("there is no such delivery")
+
+
+async def _add_job(connection: AsyncConnection, state: State, delivery_id: uuid.UUID, max_attempts: int) -> uuid.UUID:
+    job_id = uuid.uuid4()
+    await connection.execute(
+        new_job(
+            job_id=job_id,
+            kind=JOB_KIND,
+            queue=state["settings"].queue_name,
+            subject_id=delivery_id,
+            max_attempts=max_attempts,
+            correlation_id=correlation.current(),
+        )
+    )
+    return job_id
+
+
+async def _first_answer(connection: AsyncConnection, again: NewDelivery) -> Accepted:
+    """What the first request with this key was answered; another body under the same key is a mistake of the caller."""
+    assert again.idempotency_key is not None
+    delivery_id, request_hash = await deliveries.get_by_key(connection, again.user_id, again.idempotency_key)
+    if request_hash != again.request_hash:
+        raise InvalidInput("this Idempotency-Key was used with another body: use a new key for a new delivery")
+    return Accepted(id=delivery_id, status="pending")
+
+
+def _check_url(url: str, policy: UrlPolicy) -> None:
+    try:
+        check_url_shape(url, policy)
+    except UrlRefused as refused:
+        raise InvalidInput("the input is not valid", errors=[FieldError(pointer="/url", detail=str(refused))]) from None
+
+
+def _allow_private(state: State) -> bool:
+    return state["settings"].delivery_allow_private_networks
+
+
+def _fingerprint(given: DeliveryIn) -> bytes:
+    """Equal for requests that mean the same: neither blanks nor the order of members count."""
+    canonical = json.dumps(given.model_dump(), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(canonical.encode()).digest()

@@ -1,0 +1,103 @@
+"""Requests per window and caller, counted in Redis so that all replicas share the count."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+from limits import RateLimitItemPerSecond
+from limits.aio.storage import RedisStorage
+from limits.aio.strategies import SlidingWindowCounterRateLimiter
+from redis.exceptions import RedisError
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.api.client_address import ClientAddress
+from app.api.http import identify
+from app.errors import TooManyRequests
+from app.observability.logging import get_logger
+from app.security.tokens import Token, Tokens
+
+if TYPE_CHECKING:
+    from redis.asyncio import ConnectionPool
+
+# A load balancer that is told 429 takes the replica out of service.
+EXEMPT_PATHS = frozenset({"/health", "/health/live", "/metrics"})
+
+_BUDGET_SECONDS = 0.25
+_PAUSE_SECONDS = 2.0
+
+log = get_logger()
+
+
+class Limiter:
+    """Counts a hit. Without Redis everything passes, `skipped` counts it, and Redis is left alone for a moment."""
+
+    def __init__(self, pool: ConnectionPool, *, limit: int, window_seconds: int) -> None:
+        storage = RedisStorage("async+redis://", implementation="redispy", connection_pool=pool)  # type: ignore[arg-type]
+        self._strategy = SlidingWindowCounterRateLimiter(storage)
+        self._item = RateLimitItemPerSecond(limit, window_seconds, namespace="slipway")
+        self.limit, self.window_seconds = limit, window_seconds
+        self.skipped = 0
+        self._paused_until = 0.0
+
+    async def hit(self, key: str) -> tuple[bool, int, int] | None:
+        """Whether the hit is allowed, how many are left, and in how many seconds that changes; None when unknown."""
+        if time.monotonic() >= self._paused_until:
+            try:
+                async with asyncio.timeout(_BUDGET_SECONDS):
+                    allowed = await self._strategy.hit(self._item, key)
+                    stats = await self._strategy.get_window_stats(self._item, key)
+                return allowed, stats.remaining, max(1, round(stats.reset_time - time.time()))
+            except (RedisError, OSError, TimeoutError) as error:
+                self._paused_until = time.monotonic() + _PAUSE_SECONDS
+                log.warning("rate limit skipped", reason=type(error).__name__)
+        self.skipped += 1
+        return None
+
+
+class RateLimit:
+    """By account for a valid token, else by client address: one noisy user does not block an office behind one NAT."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        limiter: Limiter,
+        tokens: Tokens,
+        client_address: ClientAddress,
+    ) -> None:
+        self.app = app
+        self.limiter, self.tokens, self.client_address = limiter, tokens, client_address
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] in EXEMPT_PATHS:
+            await self.app(scope, receive, send)
+            return
+        limiter = self.limiter
+        outcome = await limiter.hit(self._key(scope))
+        if outcome is None:
+            await self.app(scope, receive, send)
+            return
+        allowed, remaining, reset = outcome
+        told = {
+            "RateLimit-Policy": f'"default";q={limiter.limit};w={limiter.window_seconds}',
+            "RateLimit": f'"default";r={remaining};t={reset}',
+        }
+        if not allowed:
+            detail = f"at most {limiter.limit} requests in {limiter.window_seconds} s, try again in {reset} s"
+            raise TooManyRequests(detail, headers={**told, "Retry-After": str(reset)})
+
+        async def marked(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(told)
+            await send(message)
+
+        await self.app(scope, receive, marked)
+
+    def _key(self, scope: Scope) -> str:
+        identity = identify(scope, self.tokens)
+        if isinstance(identity, Token):
+            return f"account:{identity.user_id}"
+        return f"address:{self.client_address.of(scope)}"

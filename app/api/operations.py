@@ -1,0 +1,125 @@
+"""Every operation of the API in one table: the routes are made from it, and the OpenAPI document."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import BaseModel
+from starlette.requests import Request
+from starlette.responses import Response
+
+from app.api.auth import endpoints as auth
+from app.api.auth.schemas import AccountOut, Login, Refresh, Registration, TokensOut
+from app.api.deliveries import endpoints as deliveries
+from app.api.deliveries.schemas import Accepted, DeliveryIn, DeliveryOut, DeliveryPage, DeliveryQuery
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operation:
+    method: Literal["GET", "POST"]
+    path: str
+    endpoint: Callable[[Request[Any]], Awaitable[Response]]
+    summary: str
+    tag: str
+    body: type[BaseModel] | None = None
+    query: type[BaseModel] | None = None
+    status: int = 200
+    result: type[BaseModel]
+    problems: tuple[int, ...] = ()
+    public: bool = False
+    """Whether it answers without an access token."""
+    idempotent: bool = False
+    """Whether it takes an Idempotency-Key."""
+
+    @property
+    def name(self) -> str:
+        return f"{self.tag}_{self.endpoint.__name__}"
+
+
+OPERATIONS = (
+    Operation(
+        method="POST",
+        path="/v1/auth/register",
+        endpoint=auth.register,
+        summary="Create an account",
+        tag="auth",
+        body=Registration,
+        status=201,
+        result=AccountOut,
+        problems=(409, 422),
+        public=True,
+    ),
+    Operation(
+        method="POST",
+        path="/v1/auth/login",
+        endpoint=auth.log_in,
+        summary="Log in",
+        tag="auth",
+        body=Login,
+        result=TokensOut,
+        problems=(401, 422),
+        public=True,
+    ),
+    Operation(
+        method="POST",
+        path="/v1/auth/refresh",
+        endpoint=auth.refresh,
+        summary="Exchange a refresh token, once, for a new pair",
+        tag="auth",
+        body=Refresh,
+        result=TokensOut,
+        problems=(401, 422),
+        public=True,
+    ),
+    Operation(
+        method="GET",
+        path="/v1/auth/me",
+        endpoint=auth.me,
+        summary="The account that asks",
+        tag="auth",
+        result=AccountOut,
+    ),
+    Operation(
+        method="POST",
+        path="/v1/deliveries",
+        endpoint=deliveries.create,
+        summary="Have a webhook delivered",
+        tag="deliveries",
+        body=DeliveryIn,
+        status=202,
+        result=Accepted,
+        problems=(422,),
+        idempotent=True,
+    ),
+    Operation(
+        method="GET",
+        path="/v1/deliveries",
+        endpoint=deliveries.list_page,
+        summary="List deliveries, newest first",
+        tag="deliveries",
+        query=DeliveryQuery,
+        result=DeliveryPage,
+        problems=(422,),
+    ),
+    Operation(
+        method="GET",
+        path="/v1/deliveries/{id}",
+        endpoint=deliveries.read,
+        summary="One delivery with its attempts",
+        tag="deliveries",
+        result=DeliveryOut,
+        problems=(404,),
+    ),
+    Operation(
+        method="POST",
+        path="/v1/deliveries/{id}/retry",
+        endpoint=deliveries.retry,
+        summary="Try a failed delivery again",
+        tag="deliveries",
+        status=202,
+        result=Accepted,
+        problems=(404, 409),
+    ),
+)

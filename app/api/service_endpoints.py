@@ -1,0 +1,27 @@
+"""What operators ask: health, metrics."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+
+from app.api import http
+from app.api.state import State
+
+
+async def health(request: Request[State]) -> Response:
+    report = await http.state(request)["health"].report()
+    return http.reply(report, 503 if report.status == "unhealthy" else 200)
+
+
+async def live(_: Request[State]) -> Response:
+    """Touches nothing: a replica that answers must not be restarted because the database is away."""
+    return PlainTextResponse("alive")
+
+
+async def metrics(request: Request[State]) -> Response:
+    state = http.state(request)
+    found = state["metrics"]
+    assert found is not None, "the route exists only with ENABLE_METRICS"
+    text = await found.render(state["probe_engine"], state["redis"], queue=state["settings"].queue_name)
+    return Response(text, media_type="text/plain; version=1.0.0; charset=utf-8")

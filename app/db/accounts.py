@@ -1,0 +1,92 @@
+"""Queries on accounts and their refresh tokens. The caller opens and commits the transaction."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.db.models import RefreshToken, User
+from app.security.tokens import Token
+
+
+@dataclass(frozen=True, kw_only=True)
+class Account:
+    id: uuid.UUID
+    email: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredRefreshToken:
+    family_id: uuid.UUID
+    used: bool
+    revoked: bool
+
+
+async def add_account(connection: AsyncConnection, *, email: str, password_hash: str) -> Account | None:
+    """The new account; None when the address is taken."""
+    statement = (
+        upsert(User)
+        .values(id=uuid.uuid4(), email=email, password_hash=password_hash)
+        .on_conflict_do_nothing(index_elements=[User.email])
+        .returning(User.id, User.email, User.created_at)
+    )
+    row = (await connection.execute(statement)).mappings().one_or_none()
+    return Account(**row) if row else None
+
+
+async def get_account(connection: AsyncConnection, user_id: uuid.UUID) -> Account | None:
+    statement = select(User.id, User.email, User.created_at).where(User.id == user_id)
+    row = (await connection.execute(statement)).mappings().one_or_none()
+    return Account(**row) if row else None
+
+
+async def get_credentials(connection: AsyncConnection, email: str) -> tuple[uuid.UUID, str] | None:
+    """Account id and password hash."""
+    row = (await connection.execute(select(User.id, User.password_hash).where(User.email == email))).one_or_none()
+    return (row.id, row.password_hash) if row else None
+
+
+async def set_password_hash(connection: AsyncConnection, user_id: uuid.UUID, password_hash: str) -> None:
+    await connection.execute(update(User).where(User.id == user_id).values(password_hash=password_hash))
+
+
+async def add_refresh_token(connection: AsyncConnection, token: Token) -> None:
+    await connection.execute(
+        insert(RefreshToken).values(
+            id=token.id, user_id=token.user_id, family_id=token.family_id, expires_at=token.expires_at
+        )
+    )
+
+
+async def lock_refresh_token(connection: AsyncConnection, token: Token) -> StoredRefreshToken | None:
+    """The token's row, held until the transaction ends: of two uses at the same moment one comes second."""
+    statement = (
+        select(RefreshToken.family_id, RefreshToken.used_at, RefreshToken.revoked_at)
+        .where(RefreshToken.id == token.id, RefreshToken.user_id == token.user_id)
+        .with_for_update()
+    )
+    row = (await connection.execute(statement)).one_or_none()
+    if row is None:
+        return None
+    return StoredRefreshToken(family_id=row.family_id, used=row.used_at is not None, revoked=row.revoked_at is not None)
+
+
+async def mark_refresh_token_used(connection: AsyncConnection, token_id: uuid.UUID) -> None:
+    await connection.execute(update(RefreshToken).where(RefreshToken.id == token_id).values(used_at=func.now()))
+
+
+async def revoke_family(connection: AsyncConnection, family_id: uuid.UUID) -> None:
+    statement = update(RefreshToken).where(RefreshToken.family_id == family_id, RefreshToken.revoked_at.is_(None))
+    await connection.execute(statement.values(revoked_at=func.now()))
+
+
+async def delete_expired_refresh_tokens(connection: AsyncConnection, user_id: uuid.UUID) -> None:
+    """Called at each login, so that an account's rows do not grow without end."""
+    statement = delete(RefreshToken).where(RefreshToken.user_id == user_id, RefreshToken.expires_at < func.now())
+    await connection.execute(statement)
