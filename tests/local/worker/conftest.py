@@ -27,15 +27,6 @@ from app.jobs.queue import JobQueue
 
 QUEUE = "webhook-processor"
 TIMEOUT = 20.0
-_RUN = """
-import os, sys
-from app.observability.logging import configure
-from app.settings import Settings
-from app.worker import run
-settings = Settings.load(os.environ)
-configure(settings)
-sys.exit(run(settings))
-"""
 
 
 @dataclass
@@ -311,7 +302,7 @@ class Workers:
         log_path, health_file = self.folder / f"worker-{number}.log", self.folder / f"worker-{number}.health"
         environ = {**self.environ, "HEALTH_FILE": str(health_file), **settings}
         with log_path.open("wb") as log:
-            command = [sys.executable, "-c", _RUN]
+            command = [sys.executable, "-m", "app"]
             process = subprocess.Popen(command, env=environ, stdout=log, stderr=subprocess.STDOUT)
         worker = WorkerProcess(process, log_path, health_file)
         self.started.append(worker)

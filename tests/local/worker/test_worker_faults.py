@@ -224,3 +224,25 @@ def test_a_worker_waits_for_redis_at_its_start(world: Any, workers: Any, valkey:
 
     worker.terminate()
     assert worker.wait() == 0
+
+
+def test_a_demoted_primary_is_waited_for(
+    world: Any, workers: Any, receiver: Any, answers: Any, eventually: Any
+) -> None:
+    """After a failover the old primary answers READONLY until its name points to the new one."""
+    worker = workers.start()
+    during, _ = world.add(receiver.on("/slow", answers(200, after=0.5)))
+    eventually(lambda: receiver.requests)
+    world.redis.replicaof("127.0.0.1", 9)
+    try:
+        eventually(lambda: worker.events("waiting for Redis"))
+        world.settled(during, "delivered")
+        later, _ = world.add(receiver.url, push=False)
+    finally:
+        world.redis.replicaof("NO", "ONE")
+
+    world.settled(later, "delivered")
+    eventually(lambda: world.queue.rq.finished_job_registry.get_job_count(cleanup=False) == 2)
+
+    assert len(receiver.requests) == 2
+    assert worker.process.poll() is None

@@ -177,6 +177,23 @@ def test_a_remote_shutdown_command_is_a_warm_one(
     assert world.delivery(delivery_id).status == "delivered"
 
 
+def test_the_jobs_run_under_a_plain_rq_worker_too(world: Any, workers: Any, receiver: Any, answers: Any) -> None:
+    """A forked process for each job: what a kind of job that computes would need."""
+    good, _ = world.add(receiver.url)
+    bad, bad_job = world.add(receiver.on("/gone", answers(410)))
+    program = str(Path(sys.executable).with_name("rq"))
+    command = [program, "worker", "--burst", "--serializer", "json", "--url", workers.environ["REDIS_URL"]]
+
+    done = subprocess.run(
+        [*command, "webhook-processor"], env=workers.environ, capture_output=True, text=True, timeout=30
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert world.delivery(good).status == "delivered"
+    assert world.delivery(bad).status == "failed"
+    assert world.queue.rq.failed_job_registry.get_job_ids(cleanup=False) == [str(bad_job)]
+
+
 @pytest.mark.parametrize(
     ("info", "reason"),
     [

@@ -46,9 +46,8 @@ class Server:
             except OSError:
                 return
             self.connections += 1
-            with connection:
-                with contextlib.suppress(OSError):
-                    self._serve(connection)
+            with connection, contextlib.suppress(OSError):
+                self._serve(connection)
 
     def close(self) -> None:
         self._socket.shutdown(socket.SHUT_RDWR)

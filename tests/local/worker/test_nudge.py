@@ -1,0 +1,73 @@
+"""From a committed row to the queue, and what becomes of it when Redis is not there."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from typing import Any
+
+import pytest
+from rq.job import Job
+
+from app.jobs.outbox import Nudge
+from app.jobs.queue import FAILURE_TTL, FUNCTION, RESULT_TTL
+
+pytestmark = [pytest.mark.local, pytest.mark.timeout(60)]
+
+
+@pytest.fixture
+def nudge(redis_url: str) -> Any:
+    made = Nudge(redis_url, queue_name="webhook-processor", job_timeout=100)
+    yield made
+    made.close()
+
+
+def test_an_id_is_on_the_queue_within_moments(world: Any, nudge: Nudge, eventually: Any) -> None:
+    job_id = uuid.uuid4()
+
+    nudge.soon(job_id)
+
+    eventually(lambda: world.queue.waiting_ids() == {str(job_id)})
+    job = Job.fetch(str(job_id), connection=world.redis, serializer="json")
+    assert (job.func_name, job.args, job.kwargs) == (FUNCTION, [str(job_id)], {})
+    assert (job.timeout, job.result_ttl, job.failure_ttl) == (100, RESULT_TTL, FAILURE_TTL)
+    assert job.retries_left > 100
+    assert job.enqueue_at_front_on_retry
+    assert b"pickle" not in job.data
+    assert str(job_id).encode() in job.data
+    eventually(lambda: (nudge.sent, nudge.failed) == (1, 0))
+
+
+def test_closing_sends_what_is_held(world: Any, nudge: Nudge) -> None:
+    ids = [uuid.uuid4() for _ in range(500)]
+    for job_id in ids:
+        nudge.soon(job_id)
+
+    nudge.close(timeout=10)
+
+    assert world.redis.lrange(world.queue.rq.key, 0, -1) == [str(job_id).encode() for job_id in ids]
+    assert nudge.sent == 500
+
+
+def test_redis_away_costs_the_caller_nothing_and_is_counted(nudge: Nudge, valkey: Any, eventually: Any) -> None:
+    valkey.stop()
+    try:
+        began = time.monotonic()
+        for _ in range(50):
+            nudge.soon(uuid.uuid4())
+        assert time.monotonic() - began < 0.2
+        eventually(lambda: nudge.failed == 50)
+    finally:
+        valkey.start()
+
+    nudge.soon(uuid.uuid4())
+
+    eventually(lambda: nudge.sent == 1)
+
+
+def test_one_that_was_never_used_needs_no_redis(world: Any) -> None:
+    unused = Nudge("redis://127.0.0.1:9/0", queue_name="webhook-processor", job_timeout=1)
+
+    unused.close()
+
+    assert (unused.sent, unused.failed) == (0, 0)
