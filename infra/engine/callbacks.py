@@ -77,7 +77,7 @@ class Hooks:
     """The hooks that the program has registered, by name."""
 
     def __init__(self, callbacks: Callbacks) -> None:
-        self._callbacks = callbacks
+        self.callbacks = callbacks
         self._hooks: dict[str, Hook] = {}
         self._lock = threading.Lock()
 
@@ -100,7 +100,7 @@ class Hooks:
         request = resource_pb2.ResourceHookRequest(urn=call.urn, id=call.id, name=urn.name, type=urn.type)
         _fill_maps(request, call)
         answer = resource_pb2.ResourceHookResponse.FromString(
-            self._callbacks.invoke(hook.callback, request.SerializeToString())
+            self.callbacks.invoke(hook.callback, request.SerializeToString())
         )
         return answer.error or None
 
@@ -112,7 +112,7 @@ class Hooks:
         )
         _fill_maps(request, call)
         answer = resource_pb2.ErrorHookResponse.FromString(
-            self._callbacks.invoke(hook.callback, request.SerializeToString())
+            self.callbacks.invoke(hook.callback, request.SerializeToString())
         )
         if answer.error:
             raise CallbackError(f"error hook {hook.name!r} failed: {answer.error}")

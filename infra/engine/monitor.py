@@ -7,7 +7,7 @@ and what the program wants goes to a `Handler`, which is a plan or a deployment.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -17,7 +17,7 @@ import semver
 from google.protobuf import empty_pb2
 from pulumi.runtime.proto import callback_pb2, engine_pb2, provider_pb2, resource_pb2
 
-from infra.engine.callbacks import Callbacks, Hook, Hooks
+from infra.engine.callbacks import Hook, Hooks
 from infra.engine.errors import EngineError
 from infra.engine.events import Severity
 from infra.engine.registration import Registration, read_registration
@@ -85,8 +85,11 @@ class Handler(Protocol):
     def invoke(self, request: InvokeRequest) -> Mapping[str, Any] | None:
         """The function's result; None when it cannot be known yet."""
 
-    def finish(self, hooks: Hooks) -> None:
+    def finish(self) -> None:
         """The program has registered all; its hooks can be called until this returns."""
+
+    def abandon(self) -> None:
+        """The program has failed: begin nothing new."""
 
     def log(self, severity: Severity, message: str, *, urn: str | None, ephemeral: bool) -> None: ...
 
@@ -106,19 +109,19 @@ class Target:
 class Monitor:
     """Answers as ``pulumirpc.ResourceMonitor`` for one run of the program."""
 
-    def __init__(self, target: Target, make_handler: Callable[[Hooks], Handler]) -> None:
-        self._target = target
-        self._callbacks = Callbacks()
-        self._hooks = Hooks(self._callbacks)
-        self._transforms = Transforms(self._callbacks)
-        self._handler = make_handler(self._hooks)
+    def __init__(self, target: Target, handler: Handler, hooks: Hooks) -> None:
+        self.target = target
+        self._hooks = hooks
+        self._transforms = Transforms(hooks.callbacks)
+        self._handler = handler
         self._packages: dict[str, resource_pb2.RegisterPackageRequest] = {}
         self._lock = threading.Lock()
         self.errors: list[Exception] = []
         """What went wrong in a request, oldest first: the program may hide it behind errors that follow from it."""
 
-    def close(self) -> None:
-        self._callbacks.close()
+    def abandon(self) -> None:
+        """Tell the handler that the program has failed."""
+        self._handler.abandon()
 
     @contextmanager
     def _noted(self) -> Iterator[None]:
@@ -133,7 +136,7 @@ class Monitor:
             raise
 
     def GetDeploymentInfo(self, _: empty_pb2.Empty) -> resource_pb2.DeploymentInfo:
-        target = self._target
+        target = self.target
         return resource_pb2.DeploymentInfo(
             project=target.project,
             stack=target.stack,
@@ -151,8 +154,8 @@ class Monitor:
         with self._noted():
             wanted = read_registration(self._transforms.apply(request))
             urn = make_urn(
-                stack=self._target.stack,
-                project=self._target.project,
+                stack=self.target.stack,
+                project=self.target.project,
                 parent=wanted.parent,
                 type_=wanted.type,
                 name=wanted.name,
@@ -263,7 +266,7 @@ class Monitor:
 
     def SignalAndWaitForShutdown(self, _: empty_pb2.Empty) -> empty_pb2.Empty:
         with self._noted():
-            self._handler.finish(self._hooks)
+            self._handler.finish()
         return empty_pb2.Empty()
 
     @property

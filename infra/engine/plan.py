@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from infra.engine.callbacks import Callbacks, Hooks
 from infra.engine.errors import EngineError
 from infra.engine.events import Severity
 from infra.engine.monitor import Monitor, Target
@@ -96,7 +97,8 @@ def plan(*, project: Project, stack: str, config: ProgramConfig, fakes: Fakes | 
         dry_run=fakes is None,
         parallel=DEFAULT_PARALLEL,
     )
-    monitor = Monitor(target, lambda _: recorder)
+    callbacks = Callbacks()
+    monitor = Monitor(target, recorder, Hooks(callbacks))
     try:
         run_program(
             root=project.root,
@@ -106,7 +108,7 @@ def plan(*, project: Project, stack: str, config: ProgramConfig, fakes: Fakes | 
             on_output=lambda line: recorder.log("info", line, urn=None, ephemeral=False),
         )
     finally:
-        monitor.close()
+        callbacks.close()
     if monitor.errors:
         raise first_error(monitor.errors)
     return Plan(

@@ -20,7 +20,7 @@ import types
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Final
+from typing import Final, TextIO
 
 import pulumi
 from pulumi.runtime import Settings, configure, run_in_stack, set_all_config
@@ -71,6 +71,7 @@ def _run(*, root: Path, file: Path, target: Target, monitor: Monitor) -> None:
     try:
         loop.run_until_complete(run_in_stack(lambda: _execute(file)))
     except BaseException as error:
+        monitor.abandon()
         if monitor.errors or isinstance(error, KeyboardInterrupt):
             # The monitor's own error is what matters, and it is reported from there.
             if isinstance(error, KeyboardInterrupt):
@@ -138,7 +139,7 @@ def _surroundings(file: Path, on_output: Callable[[str], None]) -> Iterator[None
     level = asyncio_log.level
     # A failed graph leaves futures that nobody reads; asyncio would report each of them.
     asyncio_log.setLevel(logging.CRITICAL)
-    lines = _Lines(on_output)
+    lines = _Lines(on_output, sys.stdout)
     os.chdir(folder)
     sys.argv = [str(file)]
     # Last, so that modules beside the program can be imported and hide no installed package.
@@ -164,28 +165,39 @@ def _forget_modules(names: set[str], folder: str) -> None:
 
 
 class _Lines(io.TextIOBase):
-    """A text stream that hands on whole lines, from any thread."""
+    """A text stream that hands on whole lines, from any thread.
 
-    def __init__(self, on_line: Callable[[str], None]) -> None:
+    What `on_line` itself prints goes to `beneath`: a display that writes to standard output must not feed itself.
+    """
+
+    def __init__(self, on_line: Callable[[str], None], beneath: TextIO) -> None:
         self._on_line = on_line
+        self._beneath = beneath
         self._rest = ""
         self._lock = threading.Lock()
+        self._local = threading.local()
 
     def writable(self) -> bool:
         return True
 
     def write(self, text: str) -> int:
+        if getattr(self._local, "busy", False):
+            return self._beneath.write(text)
         with self._lock:
             *whole, self._rest = (self._rest + text).split("\n")
         for line in whole:
-            self._on_line(line)
+            self._hand_on(line)
         return len(text)
 
     def close(self) -> None:
         rest, self._rest = self._rest, ""
         if rest:
-            self._on_line(rest)
+            self._hand_on(rest)
         super().close()
 
-    def __getattr__(self, name: str) -> Any:
-        raise AttributeError(name)
+    def _hand_on(self, line: str) -> None:
+        self._local.busy = True
+        try:
+            self._on_line(line)
+        finally:
+            self._local.busy = False

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from infra.engine.callbacks import Hooks
 from infra.engine.errors import EngineError
 from infra.engine.events import Severity
 from infra.engine.monitor import InvokeRequest, ReadRequest, Registered
@@ -102,7 +101,10 @@ class Recorder:
             self.invokes.append(request)
         return self._fakes.invoke(request) if self._fakes else None
 
-    def finish(self, hooks: Hooks) -> None:
+    def finish(self) -> None:
+        pass
+
+    def abandon(self) -> None:
         pass
 
     def log(self, severity: Severity, message: str, *, urn: str | None, ephemeral: bool) -> None:

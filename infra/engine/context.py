@@ -1,0 +1,67 @@
+"""What the parts of one run share."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from infra.engine.boundary import OperationError
+from infra.engine.events import Kind
+from infra.engine.hookrunner import HookRunner
+from infra.engine.identity import Identities
+from infra.engine.ledger import Ledger
+from infra.engine.operations import Operations
+from infra.engine.providers.registry import Providers, UnsupportedError
+from infra.engine.reporter import Reporter
+from infra.engine.sources import Sources
+from infra.engine.state import ResourceState
+from infra.engine.urns import package_of
+
+
+@dataclass(kw_only=True)
+class Context:
+    kind: Kind
+    dry_run: bool
+    parallel: int
+    ledger: Ledger
+    reporter: Reporter
+    identities: Identities
+    providers: Providers
+    sources: Sources
+    operations: Operations
+    hooks: HookRunner
+    halt: threading.Event
+    """Set when nothing new may begin: something failed, or the user wants to stop."""
+    missing: dict[str, str] = field(default_factory=dict)
+    """Packages (or single types) without a provider, each with a type that needs it."""
+    replaced: set[str] = field(default_factory=set)
+    going: set[str] = field(default_factory=set)
+    """URNs that are deleted in this run."""
+    _claims: dict[str, threading.Lock] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @contextmanager
+    def claim(self, urn: str) -> Iterator[None]:
+        """Keep the resource for this thread: its replacement may delete others, which their own threads then see."""
+        with self._lock:
+            lock = self._claims.setdefault(urn, threading.Lock())
+        with lock:
+            yield
+
+    def fail(self, urn: str | None, message: str) -> OperationError:
+        """Report a failure that came before any operation; the error to raise."""
+        if not self.dry_run:
+            self.halt.set()
+        self.reporter.failed(message, urn=urn)
+        return OperationError(message)
+
+    def lacks(self, state: ResourceState) -> None:
+        """Note that there is no provider for the resource. Outside of a preview that is a failure at once."""
+        package = package_of(state.type)
+        name = package if self.providers.get(package) is None else state.type
+        with self._lock:
+            self.missing.setdefault(name, state.type)
+        if not self.dry_run:
+            raise self.fail(state.urn, str(UnsupportedError({name: state.type})))

@@ -1,0 +1,268 @@
+"""Preview, up and destroy of one stack, in this process."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from infra.engine.boundary import OperationError
+from infra.engine.callbacks import Callbacks, Hooks
+from infra.engine.context import Context
+from infra.engine.errors import EngineError
+from infra.engine.events import DeploymentFinished, DeploymentStarted, EventSink, Failure, Kind, NullSink
+from infra.engine.hookrunner import HookRunner
+from infra.engine.identity import Identities
+from infra.engine.interrupts import orderly
+from infra.engine.ledger import Ledger
+from infra.engine.monitor import Monitor, Target
+from infra.engine.operations import Operations
+from infra.engine.plan import DEFAULT_PARALLEL, first_error
+from infra.engine.program import ProgramError, run_program
+from infra.engine.project import ProgramConfig, Project
+from infra.engine.providers.registry import ProviderContext, ProviderRegistry, Providers, UnsupportedError
+from infra.engine.reporter import Reporter
+from infra.engine.run import Run
+from infra.engine.sources import Sources
+from infra.engine.state import Snapshot
+from infra.engine.urns import parse_urn
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """What a deployment came to. `outputs` still carry their secret marks."""
+
+    succeeded: bool
+    changes: Mapping[str, int]
+    """By operation (same, create, update, replace, delete, read) how many resources."""
+    outputs: Mapping[str, Any]
+    duration: float
+    """Seconds."""
+    failures: tuple[Failure, ...] = field(default=())
+    interrupted: bool = False
+
+
+class Deployment:
+    """One stack and its state. `save` is called with the whole state after every step and before every operation.
+
+    Failures are reported as events and in the result; nothing is raised for them. The first Ctrl-C finishes what is
+    under way and begins nothing new, the second ends the process; what was under way is then pending in the state.
+    """
+
+    def __init__(
+        self,
+        *,
+        project: Project,
+        stack: str,
+        config: ProgramConfig,
+        snapshot: Snapshot,
+        save: Callable[[Snapshot], None],
+        sink: EventSink,
+        providers: ProviderRegistry | None = None,
+        parallel: int = DEFAULT_PARALLEL,
+    ) -> None:
+        self._project = project
+        self._stack = stack
+        self._config = config
+        self._snapshot = snapshot
+        self._save = save
+        self._sink = sink
+        self._registry = providers or ProviderRegistry.standard()
+        self._parallel = parallel
+        self._halt = threading.Event()
+        self._interrupted = False
+        self._foreseen = False
+        """Whether a preview of this very state has found no problem."""
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The state as the last run left it."""
+        return self._snapshot
+
+    def cancel(self) -> None:
+        """End a run in order, as the first Ctrl-C does; may be called from any thread."""
+        self._interrupted = True
+        self._halt.set()
+
+    def preview(self) -> Result:
+        """What `up` would do; nothing is changed or saved."""
+        return self._run("preview", self._sink)
+
+    def up(self) -> Result:
+        """Bring the stack to what its program says.
+
+        What can be known to be impossible (a missing provider, a protected resource to be deleted, refused inputs) is
+        found before anything is changed.
+        """
+        if not self._foreseen:
+            problems = self._preflight()
+            if problems:
+                return self._refused("up", problems)
+        return self._run("up", self._sink)
+
+    def destroy(self) -> Result:
+        """Delete all resources of the stack; refused as a whole when one of them is protected."""
+        return self._run("destroy", self._sink)
+
+    def _preflight(self) -> tuple[Failure, ...]:
+        return self._run("preview", NullSink()).failures
+
+    def _refused(self, kind: Kind, problems: tuple[Failure, ...]) -> Result:
+        began = time.monotonic()
+        reporter = Reporter(self._sink)
+        reporter.emit(DeploymentStarted(kind=kind, project=self._project.name, stack=self._stack))
+        for problem in problems:
+            reporter.failed(problem.message, urn=problem.urn)
+        return self._finished(kind, reporter, {}, began)
+
+    def _run(self, kind: Kind, sink: EventSink) -> Result:
+        began = time.monotonic()
+        reporter = Reporter(sink)
+
+        def stop() -> None:
+            self.cancel()
+            reporter.say(
+                "warning", "interrupted: waiting for what is under way; press Ctrl-C again to stop at once"
+            )
+
+        with orderly(stop):
+            reporter.emit(DeploymentStarted(kind=kind, project=self._project.name, stack=self._stack))
+            outputs = self._pass(kind, reporter)
+        return self._finished(kind, reporter, outputs, began)
+
+    def _finished(self, kind: Kind, reporter: Reporter, outputs: Mapping[str, Any], began: float) -> Result:
+        result = Result(
+            succeeded=not reporter.failures and not self._interrupted,
+            changes=reporter.counts,
+            outputs=outputs,
+            duration=time.monotonic() - began,
+            failures=reporter.failures,
+            interrupted=self._interrupted,
+        )
+        reporter.emit(
+            DeploymentFinished(
+                kind=kind,
+                succeeded=result.succeeded,
+                interrupted=result.interrupted,
+                changes=result.changes,
+                duration=result.duration,
+                failures=result.failures,
+            )
+        )
+        return result
+
+    def _pass(self, kind: Kind, reporter: Reporter) -> Mapping[str, Any]:
+        dry_run = kind == "preview"
+        if not self._interrupted:
+            self._halt.clear()
+        ledger = Ledger(self._snapshot, _save_nothing if dry_run else self._save)
+        self._tell_cut_short(reporter)
+        callbacks = Callbacks()
+        hooks = Hooks(callbacks)
+        context = self._context(kind, ledger, reporter, hooks)
+        run = Run(context)
+        try:
+            if kind == "destroy" and not self._has_delete_hooks():
+                run.remove_all()
+            else:
+                self._run_program(context, Monitor(self._target(dry_run), run, hooks))
+        except EngineError as error:
+            reporter.failed(str(error))
+        finally:
+            callbacks.close()
+        if context.missing and dry_run:
+            reporter.failed(str(UnsupportedError(context.missing)))
+        if not reporter.failures and not self._interrupted:
+            ledger.forget_cut_short()
+        ledger.flush()
+        if dry_run:
+            self._foreseen = not reporter.failures and not self._interrupted
+        else:
+            self._snapshot, self._foreseen = ledger.snapshot(), False
+        return {} if kind == "destroy" else run.report_outputs()
+
+    def _run_program(self, context: Context, monitor: Monitor) -> None:
+        reporter = context.reporter
+        try:
+            run_program(
+                root=self._project.root,
+                main=self._project.main,
+                target=monitor.target,
+                monitor=monitor,
+                on_output=lambda line: reporter.say("info", line),
+            )
+        except ProgramError:
+            # What failed in a resource is reported there; the program's own failure may only follow from it.
+            if not reporter.failures:
+                raise
+        untold = [error for error in monitor.errors if not isinstance(error, OperationError)]
+        if untold:
+            raise first_error(untold)
+
+    def _target(self, dry_run: bool) -> Target:
+        return Target(
+            project=self._project.name,
+            stack=self._stack,
+            config=self._config.values,
+            secret_keys=self._config.secret_keys,
+            dry_run=dry_run,
+            parallel=self._parallel,
+        )
+
+    def _context(self, kind: Kind, ledger: Ledger, reporter: Reporter, hooks: Hooks) -> Context:
+        dry_run = kind == "preview"
+        providers = Providers(
+            self._registry,
+            ProviderContext(project=self._project.name, stack=self._stack, config=self._config.values),
+        )
+        runner = HookRunner(hooks, reporter, dry_run=dry_run)
+        return Context(
+            kind=kind,
+            dry_run=dry_run,
+            parallel=self._parallel,
+            ledger=ledger,
+            reporter=reporter,
+            identities=Identities(stack=self._stack, project=self._project.name, ledger=ledger),
+            providers=providers,
+            sources=Sources(
+                stack=self._stack,
+                project=self._project.name,
+                config=self._config.values,
+                secret_keys=self._config.secret_keys,
+                providers=providers,
+                ledger=ledger,
+                dry_run=dry_run,
+            ),
+            operations=Operations(
+                ledger=ledger,
+                reporter=reporter,
+                hooks=runner,
+                halt=self._halt,
+                dry_run=dry_run,
+                parallel=self._parallel,
+            ),
+            hooks=runner,
+            halt=self._halt,
+        )
+
+    def _has_delete_hooks(self) -> bool:
+        return any(
+            kind in resource.extra.get("resourceHooks", {})
+            for resource in self._snapshot.resources
+            for kind in ("BeforeDelete", "AfterDelete")
+        )
+
+    def _tell_cut_short(self, reporter: Reporter) -> None:
+        for pending in self._snapshot.pending:
+            name = parse_urn(pending.resource.urn).name
+            reporter.say(
+                "warning",
+                f"the last run was cut short while {pending.kind} {name}: it is taken up again",
+                urn=pending.resource.urn,
+            )
+
+
+def _save_nothing(snapshot: Snapshot) -> None:
+    """A preview changes nothing."""

@@ -1,0 +1,89 @@
+"""What the engine asks of a provider. Values are bare: no `Secret` reaches one, and the engine puts the marks back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from infra.engine.errors import EngineError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    """One request about one resource. `inputs` are the new ones; in a preview they may hold `UNKNOWN`."""
+
+    urn: str
+    type: str
+    name: str
+    id: str = ""
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+    old_inputs: Mapping[str, Any] = field(default_factory=dict)
+    old_outputs: Mapping[str, Any] = field(default_factory=dict)
+    timeout: float | None = None
+    """Seconds, where the program sets a custom timeout for the operation."""
+    preview: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckFailure:
+    property: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checked:
+    """The inputs to use from here on, and what is wrong with them."""
+
+    inputs: Mapping[str, Any]
+    failures: tuple[CheckFailure, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Diff:
+    """`changes` None leaves the answer to the engine, which compares the inputs."""
+
+    changes: bool | None = None
+    replaces: tuple[str, ...] = ()
+    """Property paths that cannot change in place."""
+    delete_before_replace: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """A resource as its provider sees it. `inputs` is only for reads that know them better than the state."""
+
+    id: str
+    outputs: Mapping[str, Any]
+    inputs: Mapping[str, Any] | None = None
+
+
+class Provider:
+    """Base of all providers; a subclass writes at least `create`. Methods are called from several threads at once."""
+
+    def supports(self, type_: str) -> bool:
+        """Whether this provider knows the resource type."""
+        return True
+
+    def check(self, call: Call) -> Checked:
+        return Checked(inputs=call.inputs)
+
+    def diff(self, call: Call) -> Diff:
+        return Diff()
+
+    def create(self, call: Call) -> Made:
+        raise NotImplementedError
+
+    def update(self, call: Call) -> Mapping[str, Any]:
+        """Change the resource in place; the new outputs."""
+        raise EngineError(f"{call.type} cannot be changed in place")
+
+    def delete(self, call: Call) -> None:
+        """Remove the resource; one that is gone already is no error. Its state is in the old maps."""
+
+    def read(self, call: Call) -> Made | None:
+        """The resource with that id; None when there is none."""
+        raise EngineError(f"{call.type} cannot be read")
+
+    def invoke(self, token: str, args: Mapping[str, Any]) -> Mapping[str, Any]:
+        raise EngineError(f"the function {token} needs a provider plugin: use the Pulumi CLI")

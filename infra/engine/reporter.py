@@ -1,0 +1,118 @@
+"""Turns what happens into events, and keeps the counts and failures of a run."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from infra.engine.events import (
+    Change,
+    Diagnostic,
+    Event,
+    EventSink,
+    Failure,
+    Op,
+    Severity,
+    StepFailed,
+    StepFinished,
+    StepStarted,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """Something that is happening to one resource."""
+
+    reporter: Reporter
+    urn: str
+    parent: str | None
+    op: Op
+    changes: tuple[Change, ...] = ()
+    reason: str = ""
+    replacing: bool = False
+    internal: bool = False
+    began: float = field(default_factory=time.monotonic)
+
+    def start(self) -> Step:
+        self.reporter.emit(
+            StepStarted(
+                urn=self.urn,
+                parent=self.parent,
+                op=self.op,
+                replacing=self.replacing,
+                internal=self.internal,
+                changes=self.changes,
+                reason=self.reason,
+            )
+        )
+        return self
+
+    def finish(self) -> None:
+        event = StepFinished(
+            urn=self.urn,
+            parent=self.parent,
+            op=self.op,
+            replacing=self.replacing,
+            internal=self.internal,
+            elapsed=time.monotonic() - self.began,
+            changes=self.changes,
+            reason=self.reason,
+        )
+        self.reporter.finished(event)
+
+    def fail(self, message: str) -> None:
+        self.reporter.emit(
+            StepFailed(
+                urn=self.urn,
+                parent=self.parent,
+                op=self.op,
+                replacing=self.replacing,
+                internal=self.internal,
+                elapsed=time.monotonic() - self.began,
+                message=message,
+            )
+        )
+        self.reporter.failed(message, urn=self.urn)
+
+
+class Reporter:
+    """One for each run; safe for several threads."""
+
+    def __init__(self, sink: EventSink) -> None:
+        self._sink = sink
+        # Reentrant: a signal handler may report while its thread is reporting.
+        self._lock = threading.RLock()
+        self._counts: Counter[Op] = Counter()
+        self._failures: list[Failure] = []
+
+    def emit(self, event: Event) -> None:
+        with self._lock:
+            self._sink.emit(event)
+
+    def finished(self, event: StepFinished) -> None:
+        with self._lock:
+            # The deletion that completes a replacement is part of it.
+            if not event.internal and not (event.op == "delete" and event.replacing):
+                self._counts[event.op] += 1
+            self._sink.emit(event)
+
+    def failed(self, message: str, *, urn: str | None = None) -> None:
+        with self._lock:
+            self._failures.append(Failure(message=message, urn=urn))
+            self._sink.emit(Diagnostic(severity="error", message=message, urn=urn))
+
+    def say(self, severity: Severity, message: str, *, urn: str | None = None, ephemeral: bool = False) -> None:
+        self.emit(Diagnostic(severity=severity, message=message, urn=urn, ephemeral=ephemeral))
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        with self._lock:
+            return {op: number for op, number in self._counts.items() if number}
+
+    @property
+    def failures(self) -> tuple[Failure, ...]:
+        with self._lock:
+            return tuple(self._failures)
