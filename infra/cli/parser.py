@@ -8,21 +8,29 @@ from importlib.metadata import PackageNotFoundError, version
 from infra.cli.commands import config, destroy, doctor, logs, outputs, plan, preview, stacks, status, up
 
 _DESCRIPTION = "An API and queue workers over Postgres and Redis, on this machine or in a cloud."
-_EPILOG = """\
-exit codes:
-  0    done
-  1    failed; the message says why and what to do
-  2    wrong usage
-  130  interrupted by Ctrl-C
+EXIT_CODES = [
+    ("0", "done"),
+    ("1", "failed; the message says why and what to do"),
+    ("2", "wrong usage"),
+    ("130", "interrupted by Ctrl-C"),
+]
+ENVIRONMENT = [
+    ("SLIPWAY_STACK", "the stack when --stack is not given (else: local)"),
+    ("SLIPWAY_ENGINE", "auto (the Pulumi CLI where it is on PATH, the default), inprocess or pulumi"),
+    ("PULUMI_BACKEND_URL", "where the state is (else: .slipway in the project)"),
+    ("PULUMI_CONFIG_PASSPHRASE", "what the stack's secrets open with; the local stack needs none"),
+    ("PULUMI_CONFIG_PASSPHRASE_FILE", "a file with that passphrase"),
+    ("NO_COLOR, CI", "plain lines instead of a live display"),
+]
 
-environment:
-  SLIPWAY_STACK      the stack when --stack is not given (else: local)
-  SLIPWAY_ENGINE     auto (the Pulumi CLI where it is on PATH), inprocess or pulumi
-  PULUMI_BACKEND_URL where the state is (else: .slipway in the project)
-  PULUMI_CONFIG_PASSPHRASE, PULUMI_CONFIG_PASSPHRASE_FILE
-                     what the stack's secrets open with; the local stack needs none
-  NO_COLOR, CI       plain lines instead of a live display
-"""
+
+def _epilog() -> str:
+    lines = ["exit codes:", *(f"  {code:<5}{meaning}" for code, meaning in EXIT_CODES)]
+    lines += ["", "environment:"]
+    for name, meaning in ENVIRONMENT:
+        lines += [f"  {name}", f"       {meaning}"]
+    return "\n".join(lines)
+
 
 COMMANDS = (up, preview, destroy, plan, status, logs, outputs, config, stacks, doctor)
 """In the order in which the help lists them."""
@@ -35,7 +43,7 @@ def build_parser() -> argparse.ArgumentParser:
     common.add_argument("--verbose", "-v", action="store_true", default=False, help="show details")
 
     parser = argparse.ArgumentParser(
-        prog="slipway", description=_DESCRIPTION, epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="slipway", description=_DESCRIPTION, epilog=_epilog(), formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--version", action="version", version=f"slipway {_version()}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)

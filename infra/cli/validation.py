@@ -14,8 +14,8 @@ def load_settings(file: StackFile) -> Settings:
     """The stack's settings, secrets blinded; raises SettingsError with all problems."""
     from infra.settings import load
 
-    values = file.program_config(None).values
-    return load(values, project=file.project.name, stack=file.stack)
+    config = file.program_config(None)
+    return load(config.values, project=file.project.name, stack=file.stack, secret_keys=config.secret_keys)
 
 
 def problems(file: StackFile) -> tuple[Problem, ...]:

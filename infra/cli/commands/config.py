@@ -28,7 +28,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser], comm
         help="print a setting, or all that the stack's file sets",
         description="Print one setting, or without KEY all that the stack's file sets.",
     )
-    show.add_argument("key", nargs="?", metavar="KEY")
+    show.add_argument("key", nargs="?", metavar="KEY", help="as api.replicas, cors_origins[0] (default: all)")
     show.add_argument("--json", action="store_true", help="as JSON")
     show.add_argument("--show-secrets", action="store_true", help="print secrets in plain text (needs the passphrase)")
     show.set_defaults(run=run_get)
@@ -41,7 +41,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser], comm
         "in YAML: 2 is a number, true a boolean, [a, b] a list. With --secret it is read from standard input, so that "
         "it stays out of the shell's history, and written encrypted.",
     )
-    change.add_argument("key", metavar="KEY")
+    change.add_argument("key", metavar="KEY", help="as api.replicas, cors_origins[0]")
     change.add_argument("value", nargs="?", metavar="VALUE", help="the value (default: read from standard input)")
     change.add_argument("--secret", action="store_true", help="encrypt the value")
     change.set_defaults(run=run_set)
@@ -52,7 +52,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser], comm
         help="remove a setting, so that its default holds",
         description="Remove one setting from the stack's file, so that its default holds.",
     )
-    drop.add_argument("key", metavar="KEY")
+    drop.add_argument("key", metavar="KEY", help="as api.replicas, cors_origins[0]")
     drop.set_defaults(run=run_rm)
 
 

@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra.cli import reference
+from infra.cli.parser import COMMANDS, EXIT_CODES, build_parser
+
+Slipway = Callable[..., Any]
+
+
+def run(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "infra.cli", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        **options,
+    )
+
+
+def test_help_lists_every_command_and_exit_code(slipway: Slipway) -> None:
+    answer = slipway("--help")
+    assert answer.code == 0
+    for command in COMMANDS:
+        name = command.__name__.rpartition(".")[2]
+        assert re.search(rf"^    {name} ", answer.out, re.MULTILINE)
+    for code, meaning in EXIT_CODES:
+        assert re.search(rf"{code} +{re.escape(meaning)}", answer.out)
+
+
+def test_help_and_parser_load_nothing_heavy() -> None:
+    heavy = ("pulumi", "pydantic", "rich", "ruamel", "cryptography", "yaml", "infra.engine", "infra.settings")
+    code = f"import sys, infra.cli.parser as p; p.build_parser(); print([m for m in {heavy!r} if m in sys.modules])"
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert answer.stdout.strip() == "[]"
+
+
+def test_module_and_version() -> None:
+    answer = run("--version")
+    assert answer.returncode == 0
+    assert re.fullmatch(r"slipway \S+\n", answer.stdout)
+
+
+def test_the_reference_page_is_current() -> None:
+    assert reference.PAGE.read_text() == reference.page(), "run: python -m infra.cli.reference"
+
+
+def test_every_argument_has_a_help_text() -> None:
+    for names, command in reference._commands(build_parser(), ()):
+        for action in command._actions:
+            assert action.help, (names, action)
+
+
+@pytest.mark.parametrize("arguments", [(), ("fly",), ("config",), ("logs", "--tail", "-1"), ("logs", "--tail", "x")])
+def test_wrong_usage_exits_2(slipway: Slipway, arguments: tuple[str, ...]) -> None:
+    answer = slipway(*arguments)
+    assert answer.code == 2
+    assert "usage: slipway" in answer.err
+
+
+def test_an_unknown_stack_is_one_message(slipway: Slipway) -> None:
+    answer = slipway("outputs", "--stack", "lokal")
+    assert answer.code == 1
+    assert answer.out == ""
+    assert answer.err.startswith("error: there is no stack 'lokal'")
+    assert "Did you mean 'local'?" in answer.err
+    assert "Traceback" not in answer.err
+
+
+def test_verbose_adds_the_traceback(slipway: Slipway) -> None:
+    assert "Traceback" in slipway("outputs", "--stack", "lokal", "-v").err
+
+
+def test_the_stack_comes_from_option_environment_default(
+    slipway: Slipway, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "stack 'local' has no outputs" in slipway("outputs").err
+    monkeypatch.setenv("SLIPWAY_STACK", "other")
+    assert "no stack 'other'" in slipway("outputs").err
+    assert "no stack 'third'" in slipway("outputs", "--stack", "third").err
+
+
+def test_outside_a_project(slipway: Slipway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert slipway("stacks").err == f"error: no Pulumi.yaml in {tmp_path} or above it: run this inside the project\n"
+
+
+def test_a_bug_says_so_and_keeps_the_traceback(slipway: Slipway, fake_module: Callable[..., None]) -> None:
+    def collect(_: Path) -> None:
+        raise ZeroDivisionError("inside")
+
+    fake_module("infra.local.status", collect=collect)
+    answer = slipway("status")
+    assert answer.code == 1
+    assert "error: ZeroDivisionError: inside" in answer.err
+    (file,) = re.findall(r"This is a bug in slipway\..* (/\S+\.txt)\.", answer.err)
+    assert "raise ZeroDivisionError" in Path(file).read_text()
+    Path(file).unlink()
+
+
+def test_ctrl_c_is_130(slipway: Slipway, fake_module: Callable[..., None]) -> None:
+    def collect(_: Path) -> None:
+        raise KeyboardInterrupt
+
+    fake_module("infra.local.status", collect=collect)
+    answer = slipway("status")
+    assert (answer.code, answer.err) == (130, "interrupted\n")
+
+
+def test_a_closed_pipe_is_quiet(root: Path, state: Callable[..., None]) -> None:
+    state(**{f"output{number:05}": "x" * 100 for number in range(3000)})
+    program = f"{sys.executable} -m infra.cli outputs | head -1"
+    answer = subprocess.run(
+        program, shell=True, capture_output=True, text=True, timeout=60, check=False, cwd=root, env=dict(os.environ)
+    )
+    assert answer.stdout.startswith("OUTPUT")
+    assert answer.stderr == ""

@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from infra.cli import keypath
+from infra.cli.exits import CommandError, UsageError
+
+Slipway = Callable[..., Any]
+
+
+def text(root: Path, stack: str = "local") -> str:
+    return (root / f"Pulumi.{stack}.yaml").read_text()
+
+
+def config(root: Path) -> dict[str, Any]:
+    return dict(YAML(typ="safe").load(text(root))["config"])
+
+
+def test_get_prints_what_the_file_sets(slipway: Slipway) -> None:
+    assert slipway("config", "get", "api.replicas").out == "2\n"
+    assert slipway("config", "get", "slipway:target").out == "local\n"
+    assert slipway("config", "get", "api", "--json").out == '{\n  "replicas": 2\n}\n'
+    assert slipway("config", "get").out == "KEY           VALUE\ntarget        local\napi.replicas  2\n"
+
+
+def test_get_of_what_is_not_set_fails(slipway: Slipway) -> None:
+    answer = slipway("config", "get", "api.port")
+    assert answer.code == 1
+    assert "api.port is not set in Pulumi.local.yaml: its default holds" in answer.err
+
+
+def test_set_keeps_everything_else_in_the_file(slipway: Slipway, root: Path) -> None:
+    before = text(root)
+    answer = slipway("config", "set", "api.replicas", "3")
+    assert (answer.code, answer.out) == (0, "")
+    assert text(root) == before.replace("replicas: 2 #", "replicas: 3 #")
+
+
+def test_set_reads_values_as_yaml(slipway: Slipway, root: Path) -> None:
+    assert slipway("config", "set", "features.swagger", "true").code == 0
+    assert slipway("config", "set", "cors_origins", "[http://localhost:5173]").code == 0
+    assert slipway("config", "set", "cors_origins[1]", "http://localhost:5174").code == 0
+    assert slipway("config", "set", 'tags["cost.centre"]', "4711").code == 0
+    assert slipway("config", "set", "api.replicas", stdin="4\n").code == 0
+    found = config(root)
+    assert found["slipway:features"] == {"swagger": True}
+    assert found["slipway:cors_origins"] == ["http://localhost:5173", "http://localhost:5174"]
+    assert found["slipway:tags"] in ({"cost.centre": "4711"}, {"cost.centre": 4711})
+    assert found["slipway:api"] == {"replicas": 4}
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "told"),
+    [
+        ("api.replicas", "many", "api.replicas"),
+        ("api.replicas", "0.5", "api.replicas"),
+        ("api.replcas", "3", "replicas"),
+        ("target", "mars", "target"),
+    ],
+)
+def test_a_value_that_adds_a_problem_is_refused(slipway: Slipway, root: Path, key: str, value: str, told: str) -> None:
+    before = text(root)
+    answer = slipway("config", "set", key, value)
+    assert answer.code == 1
+    assert answer.err.startswith("error: Pulumi.local.yaml was not changed:")
+    assert told in answer.err
+    assert text(root) == before
+
+
+def test_a_file_with_a_problem_can_be_mended_in_steps(slipway: Slipway, root: Path) -> None:
+    file = root / "Pulumi.local.yaml"
+    file.write_text(text(root).replace("replicas: 2", "replicas: none\n    port: none"))
+    assert slipway("config", "set", "api.replicas", "3").code == 0
+    assert slipway("config", "rm", "api.port").code == 0
+    assert config(root)["slipway:api"] == {"replicas": 3}
+
+
+def test_rm_removes_what_is_left_empty_and_only_that(slipway: Slipway, root: Path) -> None:
+    assert slipway("config", "rm", "api.replicas").code == 0
+    assert config(root) == {"slipway:target": "local"}
+    answer = slipway("config", "rm", "api.replicas")
+    assert answer.code == 1
+    assert "there is nothing to remove" in answer.err
+
+
+def test_rm_of_what_is_needed_is_refused(slipway: Slipway, root: Path) -> None:
+    before = text(root)
+    answer = slipway("config", "rm", "target")
+    assert answer.code == 1
+    assert text(root) == before
+
+
+def test_a_secret_is_read_from_standard_input_and_encrypted(slipway: Slipway, root: Path) -> None:
+    key = "secrets.openai_api_key"
+    answer = slipway("config", "set", "--secret", key, stdin="sk-0123456789abcdefghijklmnopqrstuvwxyz\n")
+    assert answer.code == 0, answer.err
+    assert "sk-0123" not in text(root) + answer.out + answer.err
+    assert slipway("config", "get", key).out == "[secret]\n"
+    assert slipway("config", "get", key, "--show-secrets").out == "sk-0123456789abcdefghijklmnopqrstuvwxyz\n"
+    assert "sk-0123" not in slipway("config", "get").out
+
+
+def test_a_secret_on_the_command_line_is_refused(slipway: Slipway, root: Path) -> None:
+    before = text(root)
+    answer = slipway("config", "set", "--secret", "secrets.openai_api_key", "sk-x")
+    assert answer.code == 2
+    assert "stays in the shell's history" in answer.err
+    assert "sk-x" not in answer.err
+    assert text(root) == before
+
+
+def test_an_empty_secret_is_refused(slipway: Slipway) -> None:
+    answer = slipway("config", "set", "--secret", "secrets.openai_api_key", stdin="\n")
+    assert answer.code == 2
+    assert "the secret is empty" in answer.err
+
+
+def test_a_secret_is_not_written_readable_nor_a_setting_hidden(slipway: Slipway, root: Path) -> None:
+    before = text(root)
+    assert "is a secret: set it with" in slipway("config", "set", "secrets.openai_api_key", "sk-x").err
+    assert "is not a secret" in slipway("config", "set", "--secret", "api.replicas", stdin="3").err
+    assert text(root) == before
+
+
+def test_the_first_secret_of_a_stack_makes_its_salt(
+    slipway: Slipway, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (root / "Pulumi.test.yaml").write_text("config:\n  slipway:target: local\n")
+    arguments = ("config", "set", "--secret", "secrets.openai_api_key", "--stack", "test")
+    value = "sk-0123456789abcdefghijklmnopqrstuvwxyz"
+    refused = slipway(*arguments, stdin=value)
+    assert refused.code == 1
+    assert "needs its passphrase" in refused.err
+    assert "encryptionsalt" not in text(root, "test")
+    monkeypatch.setenv("PULUMI_CONFIG_PASSPHRASE", "chosen")
+    assert slipway(*arguments, stdin=value).code == 0
+    assert "encryptionsalt: v1:" in text(root, "test")
+    assert slipway("config", "get", "secrets.openai_api_key", "--show-secrets", "--stack", "test").out == f"{value}\n"
+
+
+@pytest.mark.parametrize(
+    ("key", "path"),
+    [
+        ("api", ("slipway:api",)),
+        ("api.replicas", ("slipway:api", "replicas")),
+        ("slipway:api.replicas", ("slipway:api", "replicas")),
+        ("aws:region", ("aws:region",)),
+        ("permits[0].until", ("slipway:permits", 0, "until")),
+        ('tags["a.b"].c', ("slipway:tags", "a.b", "c")),
+        ("worker.groups.slow-one.replicas", ("slipway:worker", "groups", "slow-one", "replicas")),
+    ],
+)
+def test_keys_are_read(key: str, path: tuple[str | int, ...]) -> None:
+    assert keypath.parse(key, project="slipway") == path
+    assert keypath.spell(path).removeprefix("slipway:") == key.removeprefix("slipway:")
+
+
+@pytest.mark.parametrize("key", ["", ".", "a.", "a..b", "[0]", "a[", "a[x]", 'a["'])
+def test_what_is_no_key_is_told(key: str) -> None:
+    with pytest.raises(UsageError, match="is not a key"):
+        keypath.parse(key, project="slipway")
+
+
+def test_put_makes_what_is_missing_and_refuses_what_is_in_the_way() -> None:
+    tree: dict[str, Any] = {"a": 1, "list": [1]}
+    keypath.put(tree, ("b", "c", 0, "d"), 2)
+    assert tree["b"] == {"c": [{"d": 2}]}
+    with pytest.raises(CommandError, match="needs a map there, and there is a single value"):
+        keypath.put(tree, ("a", "x"), 2)
+    with pytest.raises(CommandError, match=r"the list has 1 items; the next one is \[1\]"):
+        keypath.put(tree, ("list", 5), 2)
+    with pytest.raises(CommandError, match="needs a list there, and there is a map"):
+        keypath.put(tree, ("b", 0), 2)

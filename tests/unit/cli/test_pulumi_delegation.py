@@ -1,0 +1,134 @@
+"""Which engine is used, and how the Pulumi CLI is called."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Slipway = Callable[..., Any]
+FakePulumi = Callable[..., Callable[[], list[dict[str, Any]]]]
+
+
+def test_up_runs_the_cli_on_the_same_state(slipway: Slipway, root: Path, fake_pulumi: FakePulumi) -> None:
+    calls = fake_pulumi()
+    assert slipway("up", "--yes").code == 0
+    made, up = calls()
+    assert made["args"] == ["stack", "init", "local", "--no-select", "--non-interactive"]
+    assert up["args"] == ["up", "--stack", "local", "--yes", "--non-interactive"]
+    assert up["cwd"] == str(root)
+    assert up["env"]["PULUMI_BACKEND_URL"] == f"file://{root}/.slipway"
+    assert up["env"]["PULUMI_CONFIG_PASSPHRASE"] == "local"
+    assert up["env"]["PATH"].split(":")[0] == str(Path(sys.executable).parent)
+    assert up["env"]["SLIPWAY_DELETE_DATA"] is None
+    assert (root / ".slipway").stat().st_mode & 0o777 == 0o700
+
+
+def test_a_stack_that_is_there_is_not_made_again(
+    slipway: Slipway, state: Callable[..., None], fake_pulumi: FakePulumi
+) -> None:
+    state(url="http://127.0.0.1:3000")
+    calls = fake_pulumi()
+    answer = slipway("up", "--yes")
+    assert [call["args"][0] for call in calls()] == ["up"]
+    assert "The API is at http://127.0.0.1:3000" in answer.out
+
+
+def test_preview_and_destroy(slipway: Slipway, state: Callable[..., None], fake_pulumi: FakePulumi) -> None:
+    state()
+    calls = fake_pulumi()
+    assert slipway("preview").code == 0
+    assert slipway("destroy", "--yes").code == 0
+    assert slipway("destroy", "--yes", "--delete-data").code == 0
+    preview, destroy, delete = calls()
+    assert preview["args"] == ["preview", "--stack", "local", "--non-interactive"]
+    assert destroy["args"] == ["destroy", "--stack", "local", "--yes", "--non-interactive"]
+    assert destroy["env"]["SLIPWAY_DELETE_DATA"] is None
+    assert delete["env"]["SLIPWAY_DELETE_DATA"] == "1"
+
+
+def test_a_foreign_passphrase_does_not_stop_the_local_stack(
+    slipway: Slipway, state: Callable[..., None], fake_pulumi: FakePulumi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state()
+    calls = fake_pulumi()
+    monkeypatch.setenv("PULUMI_CONFIG_PASSPHRASE", "of another project")
+    slipway("preview")
+    assert calls()[0]["env"]["PULUMI_CONFIG_PASSPHRASE"] == "local"
+
+
+def test_other_stacks_keep_their_environment(
+    slipway: Slipway, root: Path, fake_pulumi: FakePulumi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (root / "Pulumi.prod.yaml").write_text("secretsprovider: awskms://alias/x\nconfig:\n  slipway:target: aws\n")
+    monkeypatch.setenv("PULUMI_BACKEND_URL", "s3://states")
+    calls = fake_pulumi()
+    slipway("preview", "--stack", "prod")
+    known, preview = calls()
+    assert known["args"] == ["stack", "--stack", "prod", "--show-name"]
+    assert preview["env"]["PULUMI_BACKEND_URL"] == "s3://states"
+    assert preview["env"]["PULUMI_CONFIG_PASSPHRASE"] is None
+
+
+def test_outputs_of_a_remote_backend_are_asked_of_the_cli(
+    slipway: Slipway, fake_pulumi: FakePulumi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PULUMI_BACKEND_URL", "s3://states")
+    calls = fake_pulumi(output='{"url": "https://x"}')
+    assert slipway("outputs", "url").out == "https://x\n"
+    assert calls()[0]["args"] == ["stack", "output", "--json", "--stack", "local"]
+
+
+def test_a_failing_cli_is_exit_code_1(slipway: Slipway, state: Callable[..., None], fake_pulumi: FakePulumi) -> None:
+    state()
+    fake_pulumi(code=255)
+    assert slipway("up", "--yes").code == 1
+
+
+def test_an_old_cli_is_refused(slipway: Slipway, fake_pulumi: FakePulumi) -> None:
+    calls = fake_pulumi(version="v3.237.9")
+    answer = slipway("up", "--yes")
+    assert answer.code == 1
+    assert "needs 3.238 or newer" in answer.err
+    assert "SLIPWAY_ENGINE=inprocess" in answer.err
+    assert calls() == []
+
+
+def test_a_broken_cli_is_refused(slipway: Slipway, fake_pulumi: FakePulumi) -> None:
+    fake_pulumi(version="segmentation fault")
+    assert "does not say its version" in slipway("preview").err
+
+
+def test_an_unknown_stack_is_not_made(slipway: Slipway, fake_pulumi: FakePulumi) -> None:
+    calls = fake_pulumi()
+    assert "there is no stack 'lokal'" in slipway("up", "--yes", "--stack", "lokal").err
+    assert calls() == []
+
+
+def test_the_engine_that_is_asked_for(slipway: Slipway, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(root))
+    monkeypatch.setenv("SLIPWAY_ENGINE", "pulumi")
+    assert "no pulumi is on PATH" in slipway("preview").err
+    monkeypatch.setenv("SLIPWAY_ENGINE", "other")
+    assert "it can be auto, inprocess, pulumi" in slipway("preview").err
+
+
+@pytest.mark.parametrize("command", ["up", "destroy"])
+def test_without_a_terminal_yes_is_needed(slipway: Slipway, fake_pulumi: FakePulumi, command: str) -> None:
+    calls = fake_pulumi()
+    answer = slipway(command)
+    assert answer.code == 2
+    assert f"slipway {command} --yes" in answer.err
+    assert calls() == []
+
+
+def test_a_remote_backend_without_the_cli_is_told(
+    slipway: Slipway, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PULUMI_BACKEND_URL", "s3://states")
+    monkeypatch.setenv("PATH", str(root))
+    for command in (("outputs",), ("up", "--yes")):
+        assert "only the Pulumi CLI can reach" in slipway(*command).err

@@ -1,0 +1,236 @@
+"""status, logs, doctor, outputs, stacks: what they print, and their exit codes."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra.cli.commands import doctor
+from infra.cli.console import Console, plain_table
+from infra.cli.hints import next_steps
+from infra.cli.services import age, rows
+from infra.engine.values import Secret
+
+Slipway = Callable[..., Any]
+NOW = datetime(2026, 1, 2, 12, 0, 0, tzinfo=UTC)
+
+
+@dataclass
+class Replica:
+    pid: int | None = 100
+    state: str = "running"
+    since: datetime | float | None = NOW - timedelta(minutes=5)
+    restarts: int = 0
+    url: str | None = None
+
+
+@dataclass
+class Service:
+    name: str
+    state: str = "running"
+    replicas: list[Replica] = field(default_factory=lambda: [Replica()])
+    url: str | None = None
+    port: int | None = None
+    log: Path = Path("/project/.slipway/local/logs/x.log")
+    kind: str = "service"
+
+
+@dataclass
+class Finding:
+    level: str
+    title: str
+    detail: str = ""
+    remedy: str = ""
+
+
+def test_status_rows() -> None:
+    services = [
+        Service("postgres", port=5433),
+        Service("api", "degraded", [Replica(), Replica(None, "failed", None, 7)], url="http://127.0.0.1:3000"),
+        Service("worker", "stopped", []),
+    ]
+    table = rows(services, now=NOW, root=Path("/project"))
+    log = ".slipway/local/logs/x.log"
+    assert table == [
+        ("postgres", "running", "1/1", "5m", "0", "port 5433", log),
+        ("api", "degraded", "1/2", "", "7", "http://127.0.0.1:3000", log),
+        ("  1", "running", "pid 100", "5m", "0", "", ""),
+        ("  2", "failed", "", "", "7", "", ""),
+        ("worker", "stopped", "", "", "", "", log),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"), [(0, "now"), (59, "59s"), (3600, "1h"), (90_061, "1d 1h"), (3725, "1h 2m"), (-5, "now")]
+)
+def test_ages(seconds: int, shown: str) -> None:
+    assert age(NOW - timedelta(seconds=seconds), now=NOW) == shown
+    assert age(NOW.timestamp() - seconds, now=NOW) == shown
+
+
+def test_status(slipway: Slipway, root: Path, fake_module: Callable[..., None]) -> None:
+    asked: list[Path] = []
+    services = [Service("api", url="http://127.0.0.1:3000")]
+    fake_module("infra.local.status", collect=lambda folder: asked.append(folder) or services)
+    answer = slipway("status")
+    assert answer.code == 0
+    assert asked == [root / ".slipway" / "local"]
+    assert answer.out.splitlines()[0].split() == ["SERVICE", "STATE", "REPLICAS", "SINCE", "RESTARTS", "ADDRESS", "LOG"]
+    assert "http://127.0.0.1:3000" in answer.out
+    services[0].state = "failed"
+    assert slipway("status").code == 1
+
+
+def test_status_of_what_is_not_up(slipway: Slipway, fake_module: Callable[..., None]) -> None:
+    fake_module("infra.local.status", collect=lambda _: [])
+    answer = slipway("status")
+    assert (answer.code, answer.out) == (0, "")
+    assert "start it with `slipway up`" in answer.err
+
+
+@pytest.mark.parametrize("command", ["status", "logs", "doctor"])
+def test_commands_about_processes_refuse_other_targets(slipway: Slipway, root: Path, command: str) -> None:
+    (root / "Pulumi.prod.yaml").write_text("config:\n  slipway:target: aws\n")
+    answer = slipway(command, "--stack", "prod")
+    assert answer.code == 1
+    assert "stack 'prod' runs on aws: use the ECS console" in answer.err
+
+
+def test_logs(slipway: Slipway, root: Path, fake_module: Callable[..., None]) -> None:
+    asked: list[tuple[Any, ...]] = []
+
+    def follow(*arguments: Any) -> Iterator[str]:
+        asked.append(arguments)
+        yield "one\n"
+        yield "two"
+        if arguments[3]:
+            raise KeyboardInterrupt
+
+    fake_module("infra.local.logs", follow=follow)
+    answer = slipway("logs", "api", "--tail", "5")
+    assert (answer.code, answer.out) == (0, "one\ntwo\n")
+    answer = slipway("logs", "-f")
+    assert (answer.code, answer.err) == (0, "")
+    folder = root / ".slipway" / "local"
+    assert asked == [(folder, "api", 5, False), (folder, None, 100, True)]
+
+
+def test_doctor(slipway: Slipway, root: Path, fake_module: Callable[..., None]) -> None:
+    asked: list[Any] = []
+    findings = [Finding("ok", "python 3.11"), Finding("warning", "disk is nearly full", "2 GB left", "free some")]
+    fake_module("infra.local.doctor", check=lambda *arguments: asked.append(arguments) or findings)
+    answer = slipway("doctor")
+    assert answer.code == 0
+    assert answer.out == ("warning: disk is nearly full\n  2 GB left\n  -> free some\n2 checks, 1 with a finding\n")
+    folder, settings = asked[0]
+    assert folder == root / ".slipway" / "local"
+    assert settings.api.replicas == 2
+    findings[0].level = "error"
+    assert slipway("doctor").code == 1
+    assert doctor.render([Finding("ok", "a")]) == "1 checks, all in order"
+    assert doctor.render([Finding("ok", "a")], verbose=True).startswith("ok: a\n")
+
+
+def test_doctor_tells_of_bad_settings(slipway: Slipway, root: Path) -> None:
+    file = root / "Pulumi.local.yaml"
+    file.write_text(file.read_text().replace("replicas: 2", "replicas: none"))
+    answer = slipway("doctor")
+    assert answer.code == 1
+    assert "api.replicas" in answer.err
+
+
+def test_outputs(slipway: Slipway, state: Callable[..., None]) -> None:
+    state(url="http://127.0.0.1:3000", count=2.0, nested={"a": [Secret("s"), 1]}, token=Secret("swordfish"))
+    assert slipway("outputs").out == (
+        'OUTPUT  VALUE\ncount   2\nnested  {"a": ["[secret]", 1]}\ntoken   [secret]\nurl     http://127.0.0.1:3000\n'
+    )
+    assert json.loads(slipway("outputs", "--json").out)["token"] == "[secret]"
+    shown = json.loads(slipway("outputs", "--json", "--show-secrets").out)
+    assert shown == {"url": "http://127.0.0.1:3000", "count": 2, "nested": {"a": ["s", 1]}, "token": "swordfish"}
+    assert slipway("outputs", "url").out == "http://127.0.0.1:3000\n"
+    assert slipway("outputs", "nested", "--json").out == '{"a": ["[secret]", 1]}\n'
+    answer = slipway("outputs", "uri")
+    assert answer.code == 1
+    assert "Outputs there are: count, nested, token, url" in answer.err
+
+
+def test_outputs_need_no_passphrase(
+    slipway: Slipway, state: Callable[..., None], root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state(token=Secret("swordfish"))
+    monkeypatch.setenv("PULUMI_CONFIG_PASSPHRASE_FILE", "/nowhere")
+    assert "[secret]" in slipway("outputs").out
+    assert "cannot read PULUMI_CONFIG_PASSPHRASE_FILE" in slipway("outputs", "--show-secrets").err
+
+
+def test_a_damaged_state_is_one_message(slipway: Slipway, state: Callable[..., None], root: Path) -> None:
+    state(a=1)
+    (root / ".slipway/.pulumi/stacks/slipway/local.json").write_text('{"version"')
+    answer = slipway("outputs")
+    assert answer.code == 1
+    assert "cannot use the state file" in answer.err
+    assert "Traceback" not in answer.err
+
+
+def test_stacks(slipway: Slipway, state: Callable[..., None], root: Path) -> None:
+    state()
+    (root / "Pulumi.prod.yaml").write_text("config:\n  slipway:target: aws\n")
+    (root / "Pulumi.broken.yaml").write_text("config: [")
+    lines = [line.split(maxsplit=2) for line in slipway("stacks").out.splitlines()]
+    assert lines == [
+        ["STACK", "TARGET", "RESOURCES"],
+        ["broken", "unreadable", "none yet"],
+        ["local", "local", "1"],
+        ["prod", "aws", "none yet"],
+    ]
+
+
+def test_next_steps_can_be_pasted() -> None:
+    text = next_steps(stack="local", target="local", outputs={"url": "http://127.0.0.1:3000/"})
+    assert "The API is at http://127.0.0.1:3000\n" in text
+    for path in ("/v1/auth/register", "/v1/auth/login", "/v1/deliveries", "/health/live"):
+        assert f"http://127.0.0.1:3000{path}" in text
+    assert "slipway status" in text
+
+
+def test_next_steps_of_other_targets_and_without_a_url() -> None:
+    text = next_steps(stack="prod", target="aws", outputs={"url": "https://api.example.com"})
+    assert text == "\nThe API is at https://api.example.com"
+    assert next_steps(stack="x", target="local", outputs={}) == ""
+    assert next_steps(stack="x", target="local", outputs={"url": "[secret]"}) == ""
+
+
+def test_tables_are_plain_off_a_terminal() -> None:
+    assert plain_table(("A", "BB"), [["xxx", ""], ["", "y"]]) == "A    BB\nxxx\n     y"
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_tables_are_drawn_on_a_terminal_unless_told_not_to() -> None:
+    out = Terminal()
+    Console(out=out, err=out, input=out, environ={}).table(("STATE",), [("running",), ("[secret]",)])
+    assert "─" in out.getvalue()
+    assert "[secret]" in out.getvalue(), "square brackets are no markup"
+    for environ in ({"NO_COLOR": "1"}, {"CI": "true"}, {"TERM": "dumb"}):
+        out = Terminal()
+        Console(out=out, err=out, input=out, environ=environ).table(("STATE",), [("running",)])
+        assert out.getvalue() == "STATE\nrunning\n"
+
+
+@pytest.mark.parametrize(
+    ("typed", "answer"), [("y\n", True), ("YES\n", True), ("\n", False), ("", False), ("n\n", False)]
+)
+def test_only_yes_is_yes(typed: str, answer: bool) -> None:
+    out = Terminal()
+    assert Console(out=out, err=out, input=Terminal(typed), environ={}).confirm("Go?") is answer
+    assert out.getvalue() == "Go? [y/N] "
