@@ -1,0 +1,172 @@
+"""The settings tree as data: which keys there are, what each allows, how a value is written."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel, SecretStr
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from infra.settings import units
+from infra.settings.rules import Cpus, Rule, Size
+
+Path = tuple[str | int, ...]
+
+
+def spell(path: Sequence[str | int]) -> str:
+    """``("cors_origins", 0)`` as ``cors_origins[0]``."""
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+    return text
+
+
+@dataclass(frozen=True)
+class Key:
+    """One key of the tree, or one kind of key below a map or a list."""
+
+    path: Path
+    field: FieldInfo
+    kind: Any
+    """The type without ``None`` and without its markers."""
+    rule: Rule | None
+    """The check of the value, or of each item of a list."""
+
+    @property
+    def secret(self) -> bool:
+        return self.kind is SecretStr
+
+    @property
+    def required(self) -> bool:
+        return self.field.is_required()
+
+    @property
+    def default(self) -> Any:
+        """The default that stands at the field; None when it is required."""
+        value = self.field.get_default(call_default_factory=True)
+        return None if value is PydanticUndefined else value
+
+    @property
+    def allowed(self) -> str:
+        """What a value may be, as a phrase."""
+        return allowed(self.kind, self.rule)
+
+
+def unwrap(annotation: Any, metadata: Sequence[Any] = ()) -> tuple[Any, Rule | None]:
+    """The type inside ``Annotated[...]`` and ``... | None``, and its rule."""
+    rule = next((item for item in metadata if isinstance(item, Rule)), None)
+    if get_origin(annotation) is Annotated:
+        inner, *markers = get_args(annotation)
+        return unwrap(inner, [*markers, *metadata])
+    if get_origin(annotation) in (Union, types.UnionType):
+        options = [option for option in get_args(annotation) if option is not type(None)]
+        if len(options) == 1:
+            kind, found = unwrap(options[0])
+            return kind, rule or found
+    return annotation, rule
+
+
+def model_of(kind: Any) -> type[BaseModel] | None:
+    """The group that a type holds: itself, or the items of its list or map."""
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        return kind
+    items = [unwrap(item)[0] for item in get_args(kind) if item is not Ellipsis]
+    return next((item for item in reversed(items) if isinstance(item, type) and issubclass(item, BaseModel)), None)
+
+
+def keys(model: type[BaseModel], path: Path = ()) -> Iterator[Key]:
+    """Every key below `model`, depth first in the order of the fields.
+
+    ``<name>`` stands for any name in a map, ``0`` for any item of a list.
+    """
+    for name, field in model.model_fields.items():
+        if field.exclude:
+            continue
+        kind, rule = unwrap(field.annotation, field.metadata)
+        key = Key((*path, name), field, kind, rule or _item_rule(kind))
+        yield key
+        if (inner := model_of(kind)) is not None:
+            yield from keys(inner, (*key.path, *step(kind)))
+
+
+def step(kind: Any) -> Path:
+    """The step from a map or a list to one of its groups; none from a group itself."""
+    if get_origin(kind) is dict:
+        return ("<name>",)
+    return (0,) if get_origin(kind) is tuple else ()
+
+
+def find(model: type[BaseModel], path: Sequence[str | int]) -> Key | None:
+    """The key at `path` (names of maps and items of lists as they are), or None."""
+    current: type[BaseModel] | None = model
+    found: Key | None = None
+    walked: Path = ()
+    for part in path:
+        walked = (*walked, part)
+        if found is not None and get_origin(found.kind) in (dict, tuple) and len(walked) == len(found.path) + 1:
+            continue  # a name in a map, an item of a list
+        field = current.model_fields.get(str(part)) if current else None
+        if field is None or field.exclude:
+            return None
+        kind, rule = unwrap(field.annotation, field.metadata)
+        found = Key(walked, field, kind, rule or _item_rule(kind))
+        current = model_of(kind)
+    return found
+
+
+def names(model: type[BaseModel], path: Sequence[str | int]) -> tuple[str, ...]:
+    """The keys that are legal directly below `path`."""
+    group = model_of(found.kind) if (found := find(model, path)) else model if not path else None
+    return tuple(n for n, field in group.model_fields.items() if not field.exclude) if group else ()
+
+
+def allowed(kind: Any, rule: Rule | None) -> str:
+    if kind is SecretStr:
+        return "a text, set with --secret"
+    if get_origin(kind) is Literal:
+        return "one of " + ", ".join(map(str, get_args(kind)))
+    if kind is bool:
+        return "true or false"
+    if kind is date:
+        return "a date as YYYY-MM-DD"
+    if get_origin(kind) is tuple:
+        return f"a list; each item {rule.allowed}" if rule else "a list"
+    if get_origin(kind) is dict:
+        name_rule = unwrap(get_args(kind)[0])[1]
+        return "a map" + (f"; each name {name_rule.allowed}" if name_rule else "")
+    if (model := model_of(kind)) is not None:
+        return "a map with the keys " + ", ".join(n for n, f in model.model_fields.items() if not f.exclude)
+    return rule.allowed if rule else ""
+
+
+def write(value: Any, rule: Rule | None = None) -> str:
+    """A value as a stack file spells it; secrets never."""
+    match value:
+        case SecretStr():
+            return "[secret]"
+        case bool():
+            return "true" if value else "false"
+        case timedelta():
+            return units.format_duration(value)
+        case int() if isinstance(rule, Size):
+            return units.format_size(value)
+        case int() | float() if isinstance(rule, Cpus):
+            return units.format_cpu(value)
+        case BaseModel() | None:
+            return ""
+        case Mapping():
+            return "{" + ", ".join(f"{k}: {write(v)}" for k, v in value.items()) + "}"
+        case list() | tuple():
+            return "[" + ", ".join(write(item, rule) for item in value) + "]"
+    return str(value)
+
+
+def _item_rule(kind: Any) -> Rule | None:
+    if get_origin(kind) is not tuple:
+        return None
+    return unwrap(get_args(kind)[0])[1]

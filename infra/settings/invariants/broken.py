@@ -1,0 +1,53 @@
+"""What a rule between several keys says when it does not hold."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from infra.settings.tree import Settings
+
+Path = tuple[str | int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Broken:
+    """A rule that does not hold."""
+
+    path: Path
+    """The key to look at first."""
+    message: str
+    """What is wrong, as the rest of a sentence that starts with the key."""
+    allowed: str = ""
+    suggestion: str | None = None
+    """A value of `suggested_path`, else of `path`, that mends it."""
+    suggested_path: Path | None = None
+    remove: bool = False
+    """The key should go."""
+    also: tuple[Path, ...] = ()
+    """The other keys that the rule looks at: while one of them is faulty itself, the rule says nothing."""
+
+    def touches(self, faulty: Collection[Path]) -> bool:
+        """Whether one of the keys lies at, above or below a faulty one."""
+        return any(one[: len(two)] == two[: len(one)] for one in (self.path, *self.also) for two in faulty)
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a rule looks at: the complete settings, and the keys that the stack file itself has."""
+
+    settings: Settings
+    tree: Mapping[str, Any]
+
+    def given(self, *path: str) -> bool:
+        """Whether the stack file says something at `path`."""
+        place: Any = self.tree
+        for part in path:
+            if not isinstance(place, Mapping) or part not in place:
+                return False
+            place = place[part]
+        return True
+
+
+Found = Iterator[Broken]

@@ -1,0 +1,95 @@
+"""From stack config to `Settings`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import pulumi
+from pulumi.runtime import config as runtime_config
+from pydantic import ValidationError
+
+from infra.settings import defaults, explain
+from infra.settings.describe import Path
+from infra.settings.invariants import check
+from infra.settings.problems import Problem, SettingsError
+from infra.settings.tree import Settings
+
+_DEFAULT_PROJECT = "slipway"
+
+
+def from_pulumi() -> Settings:
+    """The settings of the running Pulumi program; raises SettingsError."""
+    values = {**runtime_config.get_config_env(), **runtime_config.CONFIG.get()}
+    hidden = {*runtime_config.get_config_secret_keys_env(), *filter(runtime_config.is_config_secret, values)}
+    return load(values, project=pulumi.get_project(), stack=pulumi.get_stack(), secret_keys=hidden)
+
+
+def load(values: Mapping[str, str], *, project: str, stack: str, secret_keys: Collection[str] = ()) -> Settings:
+    """The settings in Pulumi's runtime config: full key (``slipway:api``) -> text, JSON for maps and lists.
+
+    Keys of other projects (``aws:region``) are left alone. Values of `secret_keys` never show in a report.
+    Raises SettingsError.
+    """
+    prefix = f"{project}:"
+    tree = {key.removeprefix(prefix): _read(text) for key, text in values.items() if key.startswith(prefix)}
+    hidden = {key.removeprefix(prefix) for key in secret_keys if key.startswith(prefix)}
+    # The project file gives every key a default; an empty text is its way to say "not set".
+    given = {key: value for key, value in tree.items() if value != ""}
+    return parse(given, stack=stack, project=project, hidden=hidden)
+
+
+def parse(
+    tree: Mapping[str, Any], *, stack: str, project: str = _DEFAULT_PROJECT, hidden: Collection[str] = ()
+) -> Settings:
+    """The settings in a plain tree, as a stack file holds them under `config`. Raises SettingsError."""
+    writer = explain.Writer(tree, stack=stack, hidden=frozenset(hidden))
+    settings, problems = _validate(tree, writer, stack=stack, project=project)
+    bad = {problem.where for problem in problems}
+    if settings is None and ("target",) not in bad:
+        # The rest of the tree is checked with the faulty keys at their defaults, so that one run shows every problem.
+        settings, _ = _validate(_without(tree, bad), writer, stack=stack, project=project)
+    reports: list[Problem] = [found.problem for found in problems]
+    if settings is not None:
+        reports += (writer.broken(found, settings) for found in check(settings, tree) if not found.touches(bad))
+    if reports or settings is None:
+        raise SettingsError(explain.in_tree_order(reports), stack=stack) from None
+    return settings
+
+
+def _validate(
+    tree: Mapping[str, Any], writer: explain.Writer, *, stack: str, project: str
+) -> tuple[Settings | None, list[explain.Located]]:
+    try:
+        return Settings.model_validate({**defaults.complete(tree), "project": project, "stack": stack}), []
+    except ValidationError as invalid:
+        return None, writer.invalid(invalid.errors(include_url=False, include_context=False))
+
+
+def _without(tree: Mapping[str, Any], paths: Collection[Path]) -> dict[str, Any]:
+    """A copy of `tree` without the values at `paths`."""
+    copy = json.loads(json.dumps(tree, default=str))
+    for path in sorted(paths, key=lambda path: [str(part).zfill(6) for part in path], reverse=True):
+        *parents, last = path
+        place: Any = copy
+        for part in parents:
+            try:
+                place = place[part]
+            except (KeyError, IndexError, TypeError):
+                place = None
+        if isinstance(place, dict):
+            place.pop(last, None)
+        elif isinstance(place, list) and isinstance(last, int) and last < len(place):
+            del place[last]
+    return copy  # type: ignore[no-any-return]
+
+
+def _read(text: Any) -> Any:
+    """Maps and lists come as JSON; everything else is the text itself."""
+    if isinstance(text, str) and text.lstrip()[:1] in ("{", "["):
+        try:
+            return json.loads(text)
+        except ValueError:
+            return text
+    return text

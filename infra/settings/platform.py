@@ -1,0 +1,150 @@
+"""The ground that the application stands on, and how it is watched, kept and found again."""
+
+from __future__ import annotations
+
+import datetime
+from datetime import timedelta
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from infra.settings.group import Group
+from infra.settings.rules import Between, NumberOf, Text
+from infra.settings.tables import CLOUDWATCH_RETENTION_DAYS
+
+_REFERENCE = Text(
+    r"[a-z0-9][a-z0-9._/:-]{0,254}@sha256:[0-9a-f]{64}",
+    "repository@sha256:<64 hexadecimal digits>, since a tag can come to mean another image",
+)
+_HOST_NAME = Text(
+    r"(?=.{4,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,63}", "a host name such as api.example.com"
+)
+_EMAIL = Text(r"[^@\s]{1,64}@[^@\s]+\.[^@\s]+", "an e-mail address")
+_CERTIFICATE = Text(r"arn:aws[a-z-]*:acm:[a-z0-9-]+:\d{12}:certificate/[0-9a-f-]{36}", "the ARN of an ACM certificate")
+_CIDR = Text(r"\d{1,3}(\.\d{1,3}){3}/\d{1,2}", "an IPv4 network such as 10.0.0.0/16")
+_ZONE = Text(r"[a-z]{2}(-[a-z]+)+-\d[a-z]", "an availability zone such as eu-central-1a")
+
+
+class Image(Group):
+    """The application image. Without `reference` it is built from `app/`; the local target runs the source itself."""
+
+    reference: Annotated[str, _REFERENCE] | None = None
+    """An image that CI has built, by digest."""
+    version: Annotated[str, Text(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}", "1 to 64 letters, digits or '._+-'")] = "0.0.0"
+    """Version in logs and `/health` (`SERVICE_VERSION`)."""
+    architecture: Annotated[Literal["arm64", "x86_64"], Field()] = "arm64"
+    """Processor to build for and run on. ARM costs about 20 % less on Fargate. App Platform runs x86_64 only, which is
+    the default there."""
+
+
+class Network(Group):
+    """The private network. AWS, and the address range on DigitalOcean."""
+
+    cidr: Annotated[str, _CIDR] = "10.0.0.0/16"
+    """Address range of the VPC. It cannot change later without making everything anew."""
+    zones: tuple[Annotated[str, _ZONE], ...] = ()
+    """Availability zones. Given, not asked for, so that a plan needs no credentials. Default: the region's `a` and `b`;
+    name others where an account has no such zone. Two at least: RDS and the load balancer want them."""
+    nat: Literal["per_zone", "single", "none"] = "per_zone"
+    """Ways out of the private subnets: 33 USD a month for each (0.045 USD/h) and 0.045 USD a GB. `single` shares one,
+    so that losing its zone cuts off the others. `none` puts tasks in public subnets with a public address each
+    (3.65 USD a month), closed to incoming traffic."""
+    flow_logs: bool = True
+    """Record accepted and refused connections; billed as logs (0.50 USD a GB)."""
+    waf: bool = True
+    """Put AWS WAF with the managed rule groups before the load balancer: about 10 USD a month and 0.60 USD a million
+    requests. AWS only."""
+
+
+class Domain(Group):
+    """The name that users see."""
+
+    name: Annotated[str, _HOST_NAME] | None = None
+    """Host name of the API. Required on AWS, where the certificate is made for it."""
+    zone: Annotated[str, _HOST_NAME] | None = None
+    """DNS zone in the same account that gets the records. Without it, set them yourself from the stack's outputs."""
+    certificate_arn: Annotated[str, _CERTIFICATE] | None = None
+    """An ACM certificate for `name` that exists already, in the region of the stack. AWS only."""
+    plain_http: bool = False
+    """Serve without TLS where there is no domain. Passwords and tokens cross the network in the open: for a short
+    trial on AWS only."""
+
+
+class Log(Group):
+    """What the application writes, and how long it is kept."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least severe level written (`LOG_LEVEL`)."""
+    format: Literal["json", "text"] = "json"
+    """`text` is for people at a terminal (`LOG_FORMAT`)."""
+    retention_days: Annotated[int, NumberOf(CLOUDWATCH_RETENTION_DAYS, "days")] = 30
+    """Days that CloudWatch keeps logs; 0.03 USD a GB and month. AWS only."""
+
+
+class Rotation(Group):
+    """One number for each secret that the program makes. Raise it by one and run `up`: nobody is logged out.
+
+    Never by more than one at a time, and never back: `infra.rotation.check_step` says why.
+    """
+
+    jwt: Annotated[int, Between(1, 1_000_000)] = 1
+    """Generation of the key that signs tokens. The one before still verifies, the one after is already known."""
+    jwt_min: Annotated[int, Between(1, 1_000_000)] | None = None
+    """Oldest generation that still verifies. Set it to `rotation.jwt` to drop a compromised predecessor now, which
+    logs out whoever holds a token of it."""
+    db: Annotated[int, Between(1, 1_000_000)] = 1
+    """Generation of the application's database login. Two logins alternate; one step changes the idle one."""
+    redis: Annotated[int, Between(1, 1_000_000)] = 1
+    """Generation of the application's Redis login. Two alternate, as with `db`."""
+
+
+class Alerts(Group):
+    """Who is told, and when. On AWS each alarm costs 0.10 USD a month."""
+
+    emails: tuple[Annotated[str, _EMAIL], ...] = ()
+    """Receivers. Without one, alarms still show, but wake nobody."""
+    error_percent: Annotated[int, Between(1, 100, "%")] = 5
+    """Share of answers with a 5xx status over five minutes."""
+    database_cpu: Annotated[int, Between(10, 100, "%")] = 80
+    """Processor load of the database."""
+    database_connections: Annotated[int, Between(10, 100, "%")] = 80
+    """Share of the possible connections in use."""
+    database_storage_free: Annotated[int, Between(1, 90, "%")] = 15
+    """Share of the disk still free, below which to warn."""
+    redis_memory: Annotated[int, Between(10, 100, "%")] = 70
+    """Share of Redis memory in use. At 100 % `noeviction` refuses new jobs."""
+    failed_jobs: Annotated[int, Between(1, 1_000_000, "jobs")] = 10
+    """Jobs that failed for good within five minutes: look before adding workers."""
+    monthly_budget: Annotated[int, Between(1, 10_000_000, "USD")] | None = None
+    """Warn when the account's forecast for the month passes this sum. AWS only."""
+
+
+class Backup(Group):
+    """Copies to restore from. Redis needs none: Postgres restores the queue."""
+
+    retention_days: Annotated[int, Between(1, 35, "days")] = 7
+    """Days for which the database can be set back to any second. RDS allows 35; DigitalOcean always keeps 7."""
+    dumps: bool = True
+    """Write a daily dump to object storage besides: it survives the loss of the database service and can be restored
+    anywhere."""
+    hour: Annotated[int, Between(0, 23)] = 3
+    """Hour of the daily dump, in UTC."""
+    dump_retention_days: Annotated[int, Between(1, 3650, "days")] = 30
+    """Days that dumps are kept; object storage costs 0.023 USD a GB and month."""
+
+    @property
+    def dump_retention(self) -> timedelta:
+        return timedelta(days=self.dump_retention_days)
+
+
+class Permit(Group):
+    """Leave to delete or replace one stateful resource. Without it the plan is refused."""
+
+    resource: Annotated[str, Text(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", "the resource's name as the plan shows it")]
+    """Name of the resource in the plan."""
+    action: Literal["delete", "replace"]
+    """What may be done with it."""
+    until: datetime.date
+    """Last day, as YYYY-MM-DD: a permit that is forgotten must not lie in wait."""
+    reason: Annotated[str, Text(r"(?s).{10,500}", "10 to 500 characters")]
+    """Why, for whoever reads the plan."""

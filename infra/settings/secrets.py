@@ -1,0 +1,69 @@
+"""The values that must never show: given in stack config with ``slipway config set --secret``."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+from pulumi import Output
+from pydantic import GetCoreSchemaHandler, SecretStr
+from pydantic_core import CoreSchema, core_schema
+
+from infra.settings.group import Group
+
+BLINDED: Final = "[secret]"
+"""Stands for a secret in a plan made without the passphrase. It passes every check, since there is nothing to check."""
+
+
+class _Given:
+    """A non-empty text, held as a SecretStr."""
+
+    allowed: Final = "a text, set with --secret"
+
+    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_plain_validator_function(self.read)
+
+    def read(self, value: object) -> SecretStr:
+        text = value.get_secret_value() if isinstance(value, SecretStr) else value
+        if not isinstance(text, str) or not text.strip():
+            raise ValueError("is empty or not a text")
+        return SecretStr(text)
+
+
+Given = Annotated[SecretStr, _Given()]
+
+
+class Secrets(Group):
+    """Secrets that come from outside. What the program can make itself, it makes, and `rotation` renews."""
+
+    jwt: Given | None = None
+    """A signing key of at least 64 characters (`JWT_SECRET`), for a move from another system. Without it the program
+    makes a ring of keys, which `rotation.jwt` renews with nobody logged out."""
+    database_url: Given | None = None
+    """`postgresql://user:password@host:5432/database?sslmode=verify-full`; required with `postgres.provider: external`.
+    A pooled address is fine."""
+    migration_database_url: Given | None = None
+    """The same database on a direct connection, for migrations: their lock needs a session of its own, which a pooler
+    in transaction mode does not give. Default: `secrets.database_url`."""
+    redis_url: Given | None = None
+    """`rediss://user:password@host:6379/0`; required with `redis.provider: external`."""
+    replicate_api_key: Given | None = None
+    """Key of the Replicate API (`REPLICATE_API_KEY`)."""
+    openai_api_key: Given | None = None
+    """Key of the OpenAI API (`OPENAI_API_KEY`)."""
+
+    def text(self, name: str) -> str | None:
+        """The plain value, for checks; None where it is not given or blinded."""
+        value: SecretStr | None = getattr(self, name)
+        return None if value is None or value.get_secret_value() == BLINDED else value.get_secret_value()
+
+    def output(self, name: str) -> Output[str]:
+        """The value as a Pulumi secret; raises KeyError when it was not given."""
+        value: SecretStr | None = getattr(self, name)
+        if value is None:
+            raise KeyError(f"secrets.{name} is not set")
+        return Output.secret(value.get_secret_value())
+
+    @property
+    def given(self) -> tuple[str, ...]:
+        """Names of the secrets that are set."""
+        return tuple(name for name in type(self).model_fields if getattr(self, name) is not None)

@@ -1,0 +1,91 @@
+"""The whole tree of settings of one stack."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from infra.settings.data import Postgres, Redis
+from infra.settings.group import Group
+from infra.settings.platform import Alerts, Backup, Domain, Image, Log, Network, Permit, Rotation
+from infra.settings.rules import Text
+from infra.settings.secrets import Secrets
+from infra.settings.services import Api, Deliveries, Features, Jwt, Worker, WorkerGroup
+
+Target = Literal["local", "docker", "aws", "digitalocean"]
+
+PROJECT_NAME = Text(r"[a-z]([a-z0-9-]{0,30}[a-z0-9])?", "2 to 32 lower-case letters, digits or '-', a letter first")
+
+
+class Settings(Group):
+    """Everything about a stack that can be chosen. Production-safe where nothing is said."""
+
+    project: Annotated[str, Text(r".+", "the project's name")] = Field(exclude=True)
+    """Name of the Pulumi project (`SERVICE_NAME`); not a key of the stack file."""
+    stack: Annotated[str, Text(r".+", "the stack's name")] = Field(exclude=True)
+    """Name of the stack; not a key of the stack file."""
+
+    target: Target
+    """Where the stack runs: this machine without Docker, a host with Docker Engine, AWS, or DigitalOcean."""
+    region: Annotated[str, Text(r"[a-z0-9-]{2,20}", "a region of the target")] | None = None
+    """Region on AWS (`eu-central-1`) or data centre on DigitalOcean (`fra1`); required there."""
+    account: Annotated[str, Text(r"\d{12}", "the 12 digits of an AWS account, in quotes")] | None = None
+    """The only AWS account that this stack may change: a command run with the wrong credentials then stops."""
+    domain: Domain = Field(default_factory=Domain)
+    """The name that users see."""
+    image: Image = Field(default_factory=Image)
+    """What runs."""
+    network: Network = Field(default_factory=Network)
+    """The private network."""
+    postgres: Postgres
+    """The database."""
+    redis: Redis
+    """The broker."""
+    api: Api = Field(default_factory=Api)
+    """The HTTP API."""
+    worker: Worker = Field(default_factory=Worker)
+    """The workers."""
+    jwt: Jwt = Field(default_factory=Jwt)
+    """The tokens that the API issues."""
+    deliveries: Deliveries = Field(default_factory=Deliveries)
+    """Outbound webhook deliveries."""
+    features: Features = Field(default_factory=Features)
+    """What the API serves besides its purpose."""
+    cors_origins: tuple[Annotated[str, Text(r"\S{1,300}", "an origin such as https://app.example.com")], ...] = ()
+    """Origins that may call from a browser (`CORS_ORIGIN`): scheme, host and port. Empty: none. `*` only on the local
+    target."""
+    log: Log = Field(default_factory=Log)
+    """Logging."""
+    secrets: Secrets = Field(default_factory=Secrets)
+    """Secrets that come from outside."""
+    rotation: Rotation = Field(default_factory=Rotation)
+    """Generations of the secrets that the program makes."""
+    alerts: Alerts = Field(default_factory=Alerts)
+    """Who is told, and when."""
+    backup: Backup = Field(default_factory=Backup)
+    """Copies to restore from."""
+    tags: dict[
+        Annotated[str, Text(r"[A-Za-z0-9_.:/+@-]{1,128}", "1 to 128 letters, digits or '_.:/+@-'")],
+        Annotated[str, Text(r"[A-Za-z0-9_.:/=+@ -]{0,256}", "up to 256 letters, digits, blanks or '_.:/=+@-'")],
+    ] = Field(default_factory=dict)
+    """Tags of every resource, besides `project`, `stack` and `managed-by`."""
+    protect: bool = True
+    """Refuse to delete or replace what holds data: Pulumi's protection, the provider's deletion protection, a final
+    snapshot. The local stack says false: `destroy` keeps its data anyway."""
+    permits: tuple[Permit, ...] = ()
+    """Dated exceptions from `protect`."""
+
+    @property
+    def environment(self) -> Literal["production", "development"]:
+        """`ENVIRONMENT` of the application: whatever others can reach is production."""
+        return "development" if self.target == "local" else "production"
+
+    @property
+    def worker_groups(self) -> Iterator[tuple[str, WorkerGroup]]:
+        """Every worker service by name: ``worker`` and ``worker-<group>``. None of the main queue in mode `all`."""
+        if self.api.mode == "api":
+            yield "worker", self.worker
+        for name, group in self.worker.groups.items():
+            yield f"worker-{name}", group

@@ -1,0 +1,297 @@
+"""The application described once: what runs, with which variables, secrets, health checks and limits.
+
+Every target takes its services from here, so that they differ in where they run and in nothing else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from infra.contracts import CommandHealth, HttpHealth, Rollout, Scaling, ServiceSpec, TaskSpec
+from infra.settings.services import ApiScaling, Health, Process, WorkerGroup, WorkerScaling
+from infra.settings.services import Rollout as RolloutSettings
+from infra.settings.tree import Settings
+from infra.settings.units import milliseconds, single_unit, whole_seconds
+
+COMMAND: Final = ("python", "-m", "app")
+HEALTH_COMMAND: Final = ("python", "-m", "app.healthcheck")
+HEALTH_FILE: Final = "/tmp/slipway-worker.alive"  # noqa: S108 - inside a container, where /tmp is its own
+
+LIBPQ: Final = ("PGHOST", "PGPORT", "PGDATABASE", "PGUSER", "PGPASSWORD", "PGSSLMODE")
+"""The variables of the backup task: those of `PostgresEndpoint.libpq`."""
+
+_TASK_TIMEOUT: Final = 3600
+"""Seconds for a migration or a dump. A migration that needs longer should be split: it blocks the rollout."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workload:
+    """Everything that a stack runs."""
+
+    api: ServiceSpec
+    workers: tuple[ServiceSpec, ...]
+    migrate: TaskSpec
+    backup: TaskSpec
+
+    @classmethod
+    def of(cls, settings: Settings) -> Workload:
+        return cls(
+            api=_api(settings),
+            workers=tuple(_worker(settings, name, group) for name, group in settings.worker_groups),
+            migrate=_migrate(settings),
+            backup=_backup(settings),
+        )
+
+    @property
+    def services(self) -> tuple[ServiceSpec, ...]:
+        return (self.api, *self.workers)
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What whoever runs the stack should know about its application, one sentence each."""
+        environment = self.workers[0].environment if self.workers else self.api.environment
+        private, http = environment["DELIVERY_ALLOW_PRIVATE_NETWORKS"], environment["DELIVERY_ALLOW_HTTP"]
+        reach = [
+            *(["to private networks and this machine"] if private == "true" else []),
+            *(["over plain http"] if http == "true" else []),
+        ]
+        return (f"Webhook deliveries may go {', and '.join(reach)}.",) if reach else ()
+
+
+def _api(settings: Settings) -> ServiceSpec:
+    api, combined = settings.api, settings.api.mode == "all"
+    environment = {
+        "MODE": api.mode,
+        **_common(settings),
+        **_pool(api),
+        "HOST": api.host,
+        "PORT": str(api.port),
+        "JWT_ISSUER": settings.jwt.issuer,
+        "JWT_AUDIENCE": settings.jwt.audience,
+        "JWT_ACCESS_EXPIRES_IN": single_unit(settings.jwt.access_expires_in),
+        "JWT_REFRESH_EXPIRES_IN": single_unit(settings.jwt.refresh_expires_in),
+        "CORS_ORIGIN": ",".join(settings.cors_origins),
+        "TRUSTED_PROXIES": ",".join(api.trusted_proxies),
+        "ENABLE_SWAGGER": _flag(settings.features.swagger),
+        "ENABLE_METRICS": _flag(settings.features.metrics),
+        "ENABLE_HEALTH_CHECK": _flag(settings.features.health_check),
+        "ENABLE_RATE_LIMIT": _flag(settings.features.rate_limit),
+        "RATE_LIMIT_MAX": str(api.rate_limit.max),
+        "RATE_LIMIT_TIMEWINDOW": str(milliseconds(api.rate_limit.window)),
+        "REQUEST_TIMEOUT": str(milliseconds(api.request_timeout)),
+        "KEEP_ALIVE_TIMEOUT": str(milliseconds(api.keep_alive_timeout)),
+        "BODY_LIMIT": str(api.body_limit),
+        "SHUTDOWN_DRAIN": str(milliseconds(api.drain_timeout)),
+        "SHUTDOWN_TIMEOUT": str(milliseconds(api.shutdown_timeout)),
+        # The API reads them too: it fills in a delivery's number of attempts and validates its address.
+        **_deliveries(settings),
+        **_queue(settings, settings.worker),
+        **({**_worker_health_file(settings)} if combined else {}),
+    }
+    live = HttpHealth(path="/health/live", port=api.port, **_check(api.health))
+    ready = HttpHealth(path="/health", port=api.port, **_check(api.health)) if settings.features.health_check else live
+    return ServiceSpec(
+        name="api",
+        mode=api.mode,
+        command=COMMAND,
+        environment=environment,
+        secrets=("DATABASE_URL", "REDIS_URL", _signing_variable(settings), *_provider_keys(settings)),
+        database_login="app",
+        health=live,
+        health_command=HEALTH_COMMAND,
+        readiness=ready,
+        port=api.port,
+        stop_timeout=whole_seconds(api.stop_timeout),
+        replicas=api.replicas,
+        scaling=_api_scaling(settings, api.scaling),
+        rollout=_rollout(api.rollout),
+        cpu=api.cpu,
+        memory=api.memory,
+        size=api.size,
+        spot=False,
+        queue=settings.worker.queue if combined else None,
+        connections=replica_connections(settings),
+    )
+
+
+def _worker(settings: Settings, name: str, group: WorkerGroup) -> ServiceSpec:
+    return ServiceSpec(
+        name=name,
+        mode="worker",
+        command=COMMAND,
+        environment={
+            "MODE": "worker",
+            **_common(settings),
+            **_pool(group),
+            "SHUTDOWN_TIMEOUT": str(milliseconds(group.shutdown_timeout)),
+            **_deliveries(settings),
+            **_queue(settings, group),
+            **_worker_health_file(settings),
+        },
+        secrets=("DATABASE_URL", "REDIS_URL", *_provider_keys(settings)),
+        database_login="app",
+        health=CommandHealth(command=HEALTH_COMMAND, **_check(group.health)),
+        health_command=HEALTH_COMMAND,
+        readiness=None,
+        port=None,
+        stop_timeout=whole_seconds(group.stop_timeout),
+        replicas=group.replicas,
+        scaling=_worker_scaling(group.scaling),
+        rollout=_rollout(group.rollout),
+        cpu=group.cpu,
+        memory=group.memory,
+        size=group.size,
+        spot=group.spot and group.scaling.max_replicas is not None,
+        queue=group.queue,
+        connections=group.connections,
+    )
+
+
+def _migrate(settings: Settings) -> TaskSpec:
+    owner = settings.postgres.owner_role
+    return TaskSpec(
+        name="migrate",
+        mode="migrate",
+        command=COMMAND,
+        environment={
+            "MODE": "migrate",
+            **_common(settings),
+            "MIGRATION_LOCK_TIMEOUT": str(milliseconds(settings.postgres.migration_lock_timeout)),
+            **({"DATABASE_OWNER_ROLE": owner} if owner else {}),
+        },
+        secrets=("DATABASE_URL",),
+        database_login="migrate",
+        timeout=_TASK_TIMEOUT,
+        cpu=settings.api.cpu,
+        memory=settings.api.memory,
+    )
+
+
+def _backup(settings: Settings) -> TaskSpec:
+    """pg_dump writes the archive to its standard output; the target brings that to its store."""
+    return TaskSpec(
+        name="backup",
+        mode=None,
+        command=("pg_dump", "--format=custom", "--no-owner", "--no-privileges"),
+        environment={},
+        secrets=LIBPQ,
+        database_login="backup",
+        timeout=_TASK_TIMEOUT,
+        cpu=settings.worker.cpu,
+        memory=settings.worker.memory,
+        schedule=f"0 {settings.backup.hour} * * *" if settings.backup.dumps else None,
+    )
+
+
+def replica_connections(settings: Settings) -> int:
+    """Most database connections of one API replica: in mode `all` its worker is a second process with its own pool."""
+    return settings.api.connections * (2 if settings.api.mode == "all" else 1)
+
+
+def _common(settings: Settings) -> dict[str, str]:
+    return {
+        "ENVIRONMENT": settings.environment,
+        "SERVICE_NAME": settings.project,
+        "SERVICE_VERSION": settings.image.version,
+        "LOG_LEVEL": settings.log.level,
+        "LOG_FORMAT": settings.log.format,
+    }
+
+
+def _pool(process: Process) -> dict[str, str]:
+    return {
+        "DATABASE_POOL_SIZE": str(process.pool_size),
+        "DATABASE_MAX_OVERFLOW": str(process.pool_overflow),
+        "DATABASE_POOL_TIMEOUT": str(milliseconds(process.pool_timeout)),
+    }
+
+
+def _queue(settings: Settings, group: WorkerGroup) -> dict[str, str]:
+    worker = settings.worker
+    return {
+        "QUEUE_NAME": group.queue,
+        "QUEUE_CONCURRENCY": str(group.concurrency),
+        "QUEUE_REMOVE_ON_COMPLETE": str(worker.keep_completed),
+        "QUEUE_REMOVE_ON_FAIL": str(worker.keep_failed),
+        "QUEUE_JOB_TIMEOUT": str(milliseconds(group.job_timeout)),
+        "QUEUE_LEASE": str(milliseconds(group.lease)),
+        "SWEEP_INTERVAL": str(milliseconds(worker.sweep_interval)),
+    }
+
+
+def _deliveries(settings: Settings) -> dict[str, str]:
+    deliveries = settings.deliveries
+    return {
+        "DELIVERY_TIMEOUT": str(milliseconds(deliveries.timeout)),
+        "DELIVERY_MAX_ATTEMPTS": str(deliveries.max_attempts),
+        "DELIVERY_BACKOFF": str(milliseconds(deliveries.backoff)),
+        "DELIVERY_BACKOFF_MAX": str(milliseconds(deliveries.backoff_max)),
+        "DELIVERY_MAX_RESPONSE_BYTES": str(deliveries.max_response_size),
+        "DELIVERY_ALLOW_HTTP": _flag(deliveries.allow_http),
+        "DELIVERY_ALLOW_PRIVATE_NETWORKS": _flag(deliveries.allow_private_networks),
+    }
+
+
+def _worker_health_file(settings: Settings) -> dict[str, str]:
+    """On the local target replicas share one file system: there the supervisor gives each a file of its own."""
+    return {} if settings.target == "local" else {"HEALTH_FILE": HEALTH_FILE}
+
+
+def _signing_variable(settings: Settings) -> str:
+    return "JWT_KEYS" if settings.secrets.jwt is None else "JWT_SECRET"
+
+
+def _provider_keys(settings: Settings) -> tuple[str, ...]:
+    return tuple(name.upper() for name in ("replicate_api_key", "openai_api_key") if name in settings.secrets.given)
+
+
+def _check(health: Health) -> dict[str, int]:
+    return {
+        "interval": whole_seconds(health.interval),
+        "timeout": whole_seconds(health.timeout),
+        "retries": health.retries,
+        "start_period": whole_seconds(health.start_period),
+    }
+
+
+def _rollout(rollout: RolloutSettings) -> Rollout:
+    return Rollout(
+        minimum_healthy_percent=rollout.minimum_healthy_percent,
+        maximum_percent=rollout.maximum_percent,
+        timeout=whole_seconds(rollout.timeout),
+    )
+
+
+def _api_scaling(settings: Settings, scaling: ApiScaling) -> Scaling | None:
+    if scaling.max_replicas is None:
+        return None
+    cooldowns = {"out_cooldown": whole_seconds(scaling.out_cooldown), "in_cooldown": whole_seconds(scaling.in_cooldown)}
+    if settings.target == "digitalocean":  # App Platform's provider knows processor load only
+        return Scaling(max_replicas=scaling.max_replicas, cpu_percent=scaling.cpu, **cooldowns)
+    return Scaling(
+        max_replicas=scaling.max_replicas,
+        cpu_percent=scaling.cpu,
+        memory_percent=scaling.memory,
+        latency_p95_ms=milliseconds(scaling.latency_p95),
+        requests_per_second=scaling.requests_per_second,
+        **cooldowns,
+    )
+
+
+def _worker_scaling(scaling: WorkerScaling) -> Scaling | None:
+    if scaling.max_replicas is None:
+        return None
+    return Scaling(
+        max_replicas=scaling.max_replicas,
+        out_cooldown=whole_seconds(scaling.out_cooldown),
+        in_cooldown=whole_seconds(scaling.in_cooldown),
+        cpu_percent=scaling.cpu,
+        backlog_high=scaling.backlog_high,
+        backlog_low=scaling.backlog_low,
+        wait=whole_seconds(scaling.wait),
+    )
+
+
+def _flag(value: bool) -> str:
+    return "true" if value else "false"
