@@ -47,6 +47,7 @@ def for_server(binary: Path, directory: Path) -> Identity:
     (a project below ``/root``), it is given the capability to pass folders, by ``setpriv``; the files stay its own.
     """
     if os.geteuid() != 0:
+        _require_name(os.geteuid())
         return Identity()
     owner = _ordinary_user(directory)
     for candidate in _candidates(owner):
@@ -60,11 +61,28 @@ def for_server(binary: Path, directory: Path) -> Identity:
     )
 
 
+def _has_name(uid: int) -> bool:
+    try:
+        pwd.getpwuid(uid)
+    except KeyError:
+        return False
+    return True
+
+
+def _require_name(uid: int) -> None:
+    if not _has_name(uid):
+        raise LocalError(
+            f"Postgres does not run as user id {uid}, which has no name on this machine (no line in /etc/passwd). In a "
+            "container run as root or as a user that the image knows, or use a Postgres of your own: "
+            "slipway config set postgres.provider external"
+        )
+
+
 def _ordinary_user(directory: Path) -> tuple[int, int]:
     existing = next(folder for folder in (directory, *directory.parents) if folder.exists())
     for folder in (existing, *existing.parents):
         found = folder.stat()
-        if found.st_uid != 0 and folder != Path(folder.anchor):
+        if found.st_uid != 0 and folder != Path(folder.anchor) and _has_name(found.st_uid):
             return found.st_uid, found.st_gid
         if (folder / "Pulumi.yaml").exists():
             break

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 from . import ports
 from .errors import LocalError, NotServing
+from .paths import write_private
 from .supervisor import client
 from .supervisor.spec import Spec
+
+DEPLOYED = "deployed.json"
+"""The specification that should be running; there is none once the service was taken down."""
 
 
 def is_at(path: Path, spec: Spec) -> bool:
@@ -30,12 +35,27 @@ def deploy(path: Path, spec: Spec, *, port_setting: str) -> None:
     except client.SupervisorError as error:
         raise LocalError(str(error)) from error
     if outcome["ok"]:
+        write_private(path / DEPLOYED, json.dumps(spec.to_json()))
         return
     if not _serves(path):
         client.stop(path)
     if outcome["error"] == "port-busy":
         raise LocalError(busy(spec.name, spec.port or 0, port_setting))
     raise NotServing(spec.name, outcome["reason"], outcome["tail"], str(path / "log"))
+
+
+def take_down(path: Path) -> None:
+    """Stop the service for good; its files stay."""
+    client.stop(path)
+    (path / DEPLOYED).unlink(missing_ok=True)
+
+
+def deployed(path: Path) -> Spec | None:
+    """What should be running in `path`, whether it does or not."""
+    try:
+        return Spec.from_json(json.loads((path / DEPLOYED).read_text()))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def busy(service: str, port: int, setting: str) -> str:

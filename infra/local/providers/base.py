@@ -12,7 +12,7 @@ from pulumi.runtime.rpc import UNKNOWN
 from pydantic import BaseModel, ConfigDict
 
 from ..paths import delete_data, recorded, resolve
-from ..supervisor import client
+from ..running import take_down
 
 
 class Properties(BaseModel):
@@ -46,7 +46,7 @@ class LocalProvider(ResourceProvider, Generic[P]):
 
     def unmake(self, path: Path, /) -> None:
         """Stop, and keep the data unless the user asked to delete it."""
-        client.stop(path)
+        take_down(path)
         delete_data(path)
 
     def check(self, _olds: dict[str, Any], news: dict[str, Any]) -> CheckResult:

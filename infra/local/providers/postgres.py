@@ -21,6 +21,8 @@ from .base import LocalProvider, Properties
 SETTING = "postgres.port"
 _STARTUP = 120.0
 """Seconds; recovery after a crash can take a while."""
+_NOT_YET = ("starting up", "not yet accepting", "recovery", "refused")
+"""Of refusals that pass. The driver gives no SQLSTATE for a failed connection; the server's messages are in English."""
 
 
 class Postgres(Properties):
@@ -52,7 +54,7 @@ class PostgresServer(LocalProvider[Postgres]):
             postgres_files.prepare(path / "data", password=props.password, identity=identity)
         _serve(props, port, identity)
         if problem := _try(props.password, port):
-            if not isinstance(problem, psycopg.OperationalError) or "authentication" not in str(problem):
+            if "authentication failed" not in str(problem):
                 raise LocalError(f"postgres: the server on port {port} does not answer: {problem}")
             client.stop(path)
             postgres_files.reset_superuser(path / "data", password=props.password, identity=identity)
@@ -91,10 +93,10 @@ def _serve(props: Postgres, port: int, identity: Identity) -> None:
     """Start the server and wait until it takes logins."""
     deploy(props.path, _spec(props, port, identity), port_setting=SETTING)
     deadline = time.monotonic() + _STARTUP
-    while isinstance(problem := _try(props.password, port), psycopg.errors.CannotConnectNow | ConnectionError):
+    while (problem := _try(props.password, port)) and any(word in str(problem) for word in _NOT_YET):
         if time.monotonic() > deadline:
             raise LocalError(f"postgres: it was not ready within {_STARTUP:g} s: {problem}")
-        time.sleep(0.1)
+        time.sleep(0.05)
 
 
 def _try(password: str, port: int) -> psycopg.Error | None:
@@ -136,6 +138,7 @@ def _spec(props: Postgres, port: int, identity: Identity) -> Spec:
         "log_parameter_max_length": "0",
         "log_checkpoints": "off",
         "cluster_name": "slipway",
+        "lc_messages": "C",
     }
     options = [word for name, value in values.items() for word in ("-c", f"{name}={value}")]
     return Spec(

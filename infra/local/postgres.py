@@ -1,0 +1,108 @@
+"""Postgres on this machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pulumi
+import pulumi_random as random
+
+from infra.contracts import Login, PostgresEndpoint
+from infra.rotation import Slots
+
+from .component import LocalComponent, Transforms
+from .resources import DatabaseRolesResource, PostgresServerResource
+
+PASSWORD_LENGTH = 32
+"""Letters and digits: 190 bits."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PostgresArgs:
+    """`slots` says which of the two application logins is in use, and the generation of each one's password."""
+
+    database: pulumi.Input[str]
+    owner_role: pulumi.Input[str]
+    slots: Slots
+    port: pulumi.Input[int] | None = None
+    """None: a free one, which is then kept."""
+    max_connections: pulumi.Input[int] = 100
+    transforms: Transforms | None = None
+
+
+class Postgres(LocalComponent):
+    """A Postgres server, its database and its logins.
+
+    Creates: the server process under a supervisor, with its data in ``.slipway/<stack>/postgres``; the database; an
+    owner without login; the logins ``<database>_migrate``, ``<database>_a`` and ``<database>_b``; a random password
+    each. Costs: about 40 MB of memory and 60 MB of disk at the start. Exports: `endpoint`, with the logins ``app`` (the
+    slot in use) and ``migrate``. Replaces: nothing ever. A changed port or size restarts the server, a rotation changes
+    the password of the idle slot, another `database` is made beside the old one. Deleting it stops the server and keeps
+    the data.
+    """
+
+    endpoint: PostgresEndpoint
+
+    def __init__(self, name: str, args: PostgresArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("Postgres", name, opts, args.transforms)
+        admin = self._password("admin")
+        migrate = self._password("migrate")
+        app = {slot: self._password(f"app-{slot}", generation=args.slots.generation(slot)) for slot in ("a", "b")}
+        users = {role: pulumi.Output.concat(args.database, "_", role) for role in ("migrate", "a", "b", "app")}
+
+        server = self.inner(
+            "server",
+            PostgresServerResource,
+            {
+                "folder": self.folder("postgres"),
+                "password": admin,
+                "port": args.port,
+                "max_connections": args.max_connections,
+            },
+        )
+        roles = self.inner(
+            "roles",
+            DatabaseRolesResource,
+            {
+                "folder": self.folder("postgres"),
+                "host": server.host,
+                "port": server.port,
+                "admin_password": admin,
+                "database": args.database,
+                "owner": args.owner_role,
+                "application": users["app"],
+                "migrators": _logins({"migrate": migrate}, args.database),
+                "logins": _logins(app, args.database),
+            },
+        )
+        active = args.slots.active
+        self.endpoint = PostgresEndpoint(
+            host=roles.host,
+            port=roles.port,
+            database=roles.database,
+            sslmode="disable",
+            logins={
+                "app": Login(user=users[active], password=app[active]),
+                "migrate": Login(user=users["migrate"], password=migrate),
+            },
+        )
+        self.finish({"host": self.endpoint.host, "port": self.endpoint.port})
+
+    def _password(self, role: str, *, generation: int | None = None) -> pulumi.Output[str]:
+        keepers = {} if generation is None else {"keepers": {"generation": str(generation)}}
+        made = self.inner(
+            f"{role}-password",
+            random.RandomPassword,
+            {"length": PASSWORD_LENGTH, "special": False, **keepers},
+        )
+        return made.result
+
+
+def _logins(passwords: dict[str, pulumi.Output[str]], database: pulumi.Input[str]) -> pulumi.Output[dict[str, str]]:
+    """User name -> password."""
+
+    def named(values: dict[str, str]) -> dict[str, str]:
+        prefix = values.pop("")
+        return {f"{prefix}_{role}": password for role, password in values.items()}
+
+    return pulumi.Output.all(**passwords, **{"": database}).apply(named)

@@ -1,0 +1,45 @@
+"""The dynamic resources. Their type names are part of every state file."""
+
+from __future__ import annotations
+
+import pulumi
+
+from .component import LocalResource
+from .providers.migration import Migration
+from .providers.postgres import PostgresServer
+from .providers.roles import DatabaseRoles
+from .providers.service import Service
+from .providers.valkey import ValkeyServer
+
+
+class PostgresServerResource(LocalResource, module="slipway", name="PostgresServer"):
+    provider = PostgresServer()
+    computed = ("host", "port")
+    host: pulumi.Output[str]
+    port: pulumi.Output[int]
+
+
+class DatabaseRolesResource(LocalResource, module="slipway", name="DatabaseRoles"):
+    provider = DatabaseRoles()
+    host: pulumi.Output[str]
+    port: pulumi.Output[int]
+    database: pulumi.Output[str]
+
+
+class ValkeyServerResource(LocalResource, module="slipway", name="ValkeyServer"):
+    provider = ValkeyServer()
+    computed = ("host", "port")
+    host: pulumi.Output[str]
+    port: pulumi.Output[int]
+
+
+class MigrationResource(LocalResource, module="slipway", name="Migration"):
+    provider = Migration()
+    computed = ("revision",)
+    revision: pulumi.Output[str]
+
+
+class ServiceResource(LocalResource, module="slipway", name="Service"):
+    provider = Service()
+    computed = ("url",)
+    url: pulumi.Output[str]

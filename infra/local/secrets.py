@@ -1,0 +1,55 @@
+"""The application's own secrets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import pulumi
+import pulumi_random as random
+
+from infra.contracts import SecretRef
+from infra.rotation import Ring, key_id
+
+from .component import LocalComponent, Transforms
+
+KEY_BYTES = 64
+"""As long as HMAC-SHA-256's block: more adds nothing. In base64 that is 88 characters, above the 64 asked for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SecretsArgs:
+    """`given` are values from stack config, by variable; with a ``JWT_SECRET`` among them no key is generated."""
+
+    ring: Ring
+    given: Mapping[str, pulumi.Input[str]] = field(default_factory=dict, repr=False)
+    transforms: Transforms | None = None
+
+
+class Secrets(LocalComponent):
+    """The ring of keys that sign tokens, and the secrets that stack config gives.
+
+    Creates: a random key for each generation of the ring. Costs: nothing. Exports: `refs`, one for each secret
+    variable. Replaces: a step of `rotation.jwt` adds the key after the next one and removes the oldest, once everything
+    that runs has the new ring.
+    """
+
+    refs: Mapping[str, SecretRef]
+
+    def __init__(self, name: str, args: SecretsArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("Secrets", name, opts, args.transforms)
+        values = {variable: pulumi.Output.secret(value) for variable, value in args.given.items()}
+        if "JWT_SECRET" not in values:
+            values["JWT_KEYS"] = self._signing_keys(args.ring)
+        self.refs = {variable: SecretRef(name=variable, value=value) for variable, value in values.items()}
+        self.finish({"names": sorted(self.refs)})
+
+    def _signing_keys(self, ring: Ring) -> pulumi.Output[str]:
+        """`JWT_KEYS`: the ring as JSON."""
+        keys = {
+            key_id(generation): self.inner(
+                f"jwt-{key_id(generation)}", random.RandomBytes, {"length": KEY_BYTES}
+            ).base64
+            for generation in ring.generations
+        }
+        return pulumi.Output.secret(pulumi.Output.json_dumps({"active": ring.active, "keys": keys}, sort_keys=True))
