@@ -12,7 +12,7 @@ from typing import cast
 
 from redis import Redis
 from redis.backoff import ExponentialWithJitterBackoff
-from redis.exceptions import ReadOnlyError
+from redis.exceptions import AuthenticationError, NoPermissionError, ReadOnlyError
 from redis.retry import Retry
 from rq import Queue
 from rq import Retry as JobRetry
@@ -64,7 +64,10 @@ def _client(url: str, *, name: str, retries: int) -> Redis:
 
 def check_server(client: Redis) -> None:
     """Raise UnsuitableServerError for a server that would lose jobs or cannot run RQ."""
-    info = cast("dict[str, object]", client.info())
+    try:
+        info = cast("dict[str, object]", client.info())
+    except (AuthenticationError, NoPermissionError) as error:
+        raise UnsuitableServerError(f"Redis refuses the user or password of REDIS_URL: {error}") from None
     version = str(info.get("redis_version", "0"))
     if tuple(int(part) for part in version.split(".")[:2]) < MINIMUM_SERVER:
         raise UnsuitableServerError(f"Redis {version} is too old: use Redis 6.2 or later, or Valkey")

@@ -125,7 +125,9 @@ class ConcurrentWorker(BaseWorker):
         log.info("worker started", worker=self.name, queue=self._queue.name)
         try:
             while not self._stop.is_set():
-                self._file.beat()
+                if self._gate.was_open:
+                    # Not before: a worker with a wrong password is to fail its deployment, not to look well.
+                    self._file.beat()
                 self._check_overruns()
                 try:
                     self._turn()

@@ -30,6 +30,11 @@ class DatabaseGate:
         self._next_probe = 0.0
         self._opened = 0.0
 
+    @property
+    def was_open(self) -> bool:
+        """Whether the database could be used at any time since the start."""
+        return self._opened > 0
+
     def close(self) -> None:
         """Called from any thread. Closing again soon after an opening waits longer: a probe may succeed, and what a
         job needs fail."""

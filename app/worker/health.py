@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from pathlib import Path
 
@@ -33,6 +34,7 @@ class HeartbeatFile:
                 self._complained = True
 
     def remove(self) -> None:
-        """A worker that ended is not well."""
+        """A worker that ended, or has not begun, is not well."""
         if self._path is not None:
-            self._path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                self._path.unlink(missing_ok=True)

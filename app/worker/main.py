@@ -37,12 +37,13 @@ def main(settings: Settings) -> int:
     shutdown = Shutdown()
     shutdown.install()
     heartbeat_file = HeartbeatFile(settings.health_file)
+    heartbeat_file.remove()
     url = settings.redis_url.get_secret_value()
     # Random, so that a restart after SIGKILL need not wait until Redis forgets the old one.
     name = f"{socket.gethostname().partition('.')[0]}-{uuid.uuid4().hex[:12]}"
     quick = quick_client(url, name=f"{name}-loop")
     try:
-        if not _wait_for_redis(quick, heartbeat_file, shutdown):
+        if not _wait_for_redis(quick, shutdown):
             return EXIT_OK
     except UnsuitableServerError as error:
         log.error("cannot start", reason=str(error))
@@ -90,11 +91,10 @@ def main(settings: Settings) -> int:
     return code
 
 
-def _wait_for_redis(client: Redis, heartbeat_file: HeartbeatFile, shutdown: Shutdown) -> bool:
+def _wait_for_redis(client: Redis, shutdown: Shutdown) -> bool:
     """True when the server is there and suitable, False when a signal came first."""
     reported = False
     while not shutdown.requested.is_set():
-        heartbeat_file.beat()
         try:
             check_server(client)
         except (RedisError, OSError) as error:

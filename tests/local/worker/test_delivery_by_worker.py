@@ -159,3 +159,13 @@ def test_nobody_listening_is_worth_a_retry(world: Any, workers: Any) -> None:
     row = world.settled(delivery_id, "failed")
 
     assert row.last_error == "the receiver refused the connection (attempt 2 of 2)"
+
+
+def test_http_is_refused_unless_it_is_allowed(world: Any, workers: Any, receiver: Any) -> None:
+    workers.start(DELIVERY_ALLOW_HTTP="false")
+    delivery_id, _ = world.add(receiver.url)
+
+    row = world.settled(delivery_id, "failed")
+
+    assert row.last_error == "the URL must start with https://"
+    assert receiver.requests == []

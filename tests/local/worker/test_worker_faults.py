@@ -10,6 +10,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from redis import Redis
 
 pytestmark = [pytest.mark.local, pytest.mark.timeout(90)]
 
@@ -246,3 +247,24 @@ def test_a_demoted_primary_is_waited_for(
 
     assert len(receiver.requests) == 2
     assert worker.process.poll() is None
+
+
+def test_a_worker_without_a_database_is_not_well(
+    world: Any, workers: Any, postgres_server: str, eventually: Any
+) -> None:
+    with database_away(world, postgres_server):
+        worker = workers.start(until="waiting for the database and its schema")
+        assert not worker.health_file.exists()
+
+    eventually(worker.health_file.exists)
+
+
+def test_wrong_credentials_end_the_worker_at_once(world: Any, workers: Any, redis_url: str) -> None:
+    world.redis.config_set("requirepass", "secret")
+    try:
+        worker = workers.start(until="cannot start")
+        assert worker.wait() == 2
+        [event] = worker.events("cannot start")
+        assert "Redis refuses the user or password of REDIS_URL" in event["reason"]
+    finally:
+        Redis.from_url(redis_url, password="secret").config_set("requirepass", "")
