@@ -76,16 +76,14 @@ class Console:
 
 
 _STYLES = {
-    "running": "green",
     "healthy": "green",
-    "ok": "green",
     "starting": "yellow",
-    "draining": "yellow",
-    "warning": "yellow",
-    "stopped": "dim",
-    "failed": "red",
+    "rolling": "yellow",
+    "waiting": "yellow",
+    "stopping": "yellow",
+    "degraded": "yellow",
+    "stopped": "red",
     "unhealthy": "red",
-    "error": "red",
 }
 """How a cell with exactly this text looks on a terminal."""
 

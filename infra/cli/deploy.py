@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import platform
 import time
 from typing import TYPE_CHECKING, Literal
 
@@ -11,7 +11,6 @@ from infra.cli.exits import FAILED, INTERRUPTED, OK
 
 if TYPE_CHECKING:
     from infra.engine.deployment import Deployment, Result
-    from infra.engine.project import ProgramConfig
     from infra.engine.state import Snapshot
 
 Kind = Literal["up", "destroy"]
@@ -19,67 +18,53 @@ Kind = Literal["up", "destroy"]
 
 def preview(context: Context) -> int:
     """Show what `up` would do. Takes no lock and writes nothing, as the CLI's preview."""
-    config = context.file.program_config(context.secrets)
-    snapshot = context.backend.load(context.project.name, context.stack, context.secrets)
-    return _code(_deployment(context, config, snapshot).preview())
+    return _code(_deployment(context).preview())
 
 
 def change(context: Context, kind: Kind, *, confirmed: bool) -> int:
     """Bring the stack up, or take it down. Unless `confirmed`, show what will happen and ask first."""
     _prepare_secrets(context)
-    config = context.file.program_config(context.secrets)
-    project, stack = context.project.name, context.stack
-    with context.backend.lock(project, stack, report=context.console.note):
-        snapshot = context.backend.load(project, stack, context.secrets)
+    with context.backend.lock(context.project.name, context.stack, report=context.console.note):
+        deployment = _deployment(context)
         if not confirmed:
-            code = _show(context, kind, config, snapshot)
-            if code != OK or not context.console.confirm(_QUESTIONS[kind]):
-                if code == OK:
-                    context.console.note("nothing was changed")
-                return code or FAILED
-            # The preview is done with its snapshot; the update starts from what is on the disk.
-            snapshot = context.backend.load(project, stack, context.secrets)
-        return _apply(context, kind, config, snapshot)
-
-
-_QUESTIONS: dict[Kind, str] = {
-    "up": "Make these changes?",
-    "destroy": "Destroy these resources?",
-}
-
-
-def _apply(context: Context, kind: Kind, config: ProgramConfig, snapshot: Snapshot) -> int:
-    started = int(time.time())
-    deployment = _deployment(context, config, snapshot)
-    result = deployment.up() if kind == "up" else deployment.destroy()
-    _remember(context, kind, snapshot, result, started)
+            code = _show(context, kind, deployment)
+            if code != OK:
+                return code
+            if not context.console.confirm(_QUESTIONS[kind]):
+                context.console.note("nothing was changed")
+                return FAILED
+        started = int(time.time())
+        result = deployment.up() if kind == "up" else deployment.destroy()
+        _remember(context, kind, deployment.snapshot, result, started)
     return _code(result)
 
 
-def _show(context: Context, kind: Kind, config: ProgramConfig, snapshot: Snapshot) -> int:
+_QUESTIONS: dict[Kind, str] = {"up": "Make these changes?", "destroy": "Destroy these resources?"}
+
+
+def _show(context: Context, kind: Kind, deployment: Deployment) -> int:
     if kind == "up":
-        return _code(_deployment(context, config, snapshot).preview())
+        return _code(deployment.preview())
     rows = [
-        (name, resource.type, "protected" if resource.protect else "")
-        for resource in reversed(snapshot.resources)
+        (resource.urn.rpartition("::")[2], resource.type, "protected" if resource.protect else "")
+        for resource in reversed(deployment.snapshot.resources)
         if not resource.type.startswith("pulumi:")
-        for name in [resource.urn.rpartition("::")[2]]
     ]
     context.console.print(f"Stack {context.stack!r} will lose {len(rows)} resources:")
     context.console.table(("NAME", "TYPE", ""), rows)
     return OK
 
 
-def _deployment(context: Context, config: ProgramConfig, snapshot: Snapshot) -> Deployment:
+def _deployment(context: Context) -> Deployment:
     from infra.cli.display import sink_for
     from infra.engine.deployment import Deployment
 
     return Deployment(
         project=context.project,
         stack=context.stack,
-        config=config,
-        snapshot=snapshot,
-        save=lambda state: context.backend.save(state, context.secrets),
+        config=context.file.program_config(context.secrets),
+        snapshot=context.backend.load(context.project.name, context.stack, context.secrets),
+        save=lambda snapshot: context.backend.save(snapshot, context.secrets),
         sink=sink_for(context.console),
     )
 
@@ -94,7 +79,7 @@ def _remember(context: Context, kind: Kind, snapshot: Snapshot, result: Result, 
         succeeded=result.succeeded,
         config=context.file.config(),
         changes=result.changes,
-        environment={"exec.kind": "slipway", "os": os.name},
+        environment={"exec.kind": "slipway", "pulumi.os": platform.system().lower()},
     )
     context.backend.finish(snapshot, context.secrets, info)
 
@@ -109,4 +94,4 @@ def _prepare_secrets(context: Context) -> None:
 def _code(result: Result) -> int:
     if result.succeeded:
         return OK
-    return INTERRUPTED if getattr(result, "interrupted", False) else FAILED
+    return INTERRUPTED if result.interrupted else FAILED

@@ -15,6 +15,8 @@ def next_steps(*, stack: str, target: str, outputs: Mapping[str, Any]) -> str:
     lines = ["", f"The API is at {url}"]
     if isinstance(docs := outputs.get("docs_url"), str):
         lines.append(f"Its documentation is at {docs}")
+    notices = outputs.get("notices")
+    lines += [f"Note: {notice}" for notice in notices] if isinstance(notices, list) else []
     option = "" if stack == "local" else f" --stack {stack}"
     if target == "local":
         lines += ["", "Try it:", *_first_delivery(url)]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 HEADERS: Final = ("SERVICE", "STATE", "REPLICAS", "SINCE", "RESTARTS", "ADDRESS", "LOG")
-GOOD: Final = frozenset({"running", "healthy"})
+GOOD: Final = frozenset({"healthy", "rolling"})
 """The states in which a service does what it should."""
 
 
@@ -26,6 +26,9 @@ class Replica(Protocol):
 
     @property
     def restarts(self) -> int: ...
+
+    @property
+    def reason(self) -> str: ...
 
 
 class Service(Protocol):
@@ -82,6 +85,16 @@ def rows(services: Sequence[Service], *, now: datetime, root: Path) -> list[tupl
                 for number, replica in enumerate(replicas, start=1)
             ]
     return table
+
+
+def reasons(services: Sequence[Service]) -> list[str]:
+    """A line for every replica that says why it is not well."""
+    return [
+        f"{service.name} {number}: {replica.reason}"
+        for service in services
+        for number, replica in enumerate(service.replicas, start=1)
+        if replica.reason
+    ]
 
 
 def age(since: datetime | float | None, *, now: datetime) -> str:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 
 from infra.cli import pulumi_cli
 from infra.cli.commands.up import require_consent
 from infra.cli.context import Context
-from infra.cli.exits import OK
+from infra.cli.exits import OK, CommandError
 
 
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser], common: argparse.ArgumentParser) -> None:
@@ -39,9 +40,28 @@ def run(context: Context, args: argparse.Namespace) -> int:
             os.environ["SLIPWAY_DELETE_DATA"] = "1"
         code = deploy.change(context, "destroy", confirmed=args.yes)
     if code == OK and context.target == "local":
-        context.console.print(
-            "Everything is stopped, and the data is deleted."
-            if args.delete_data
-            else f"Everything is stopped. The data stays in {context.stack_dir}; `slipway up` continues with it."
-        )
+        if args.delete_data:
+            delete_what_is_left(context)
+            context.console.print("Everything is stopped, and the data is deleted.")
+        else:
+            context.console.print(
+                f"Everything is stopped. The data stays in {context.stack_dir}; `slipway up` continues with it."
+            )
     return code
+
+
+def delete_what_is_left(context: Context) -> None:
+    """Delete the stack's folder: after an earlier `destroy` no resource is left that could delete its data.
+
+    Raises CommandError when something in it still runs, or cannot be deleted.
+    """
+    from infra.local.status import collect
+
+    folder = context.stack_dir
+    if alive := [service.name for service in collect(folder)]:
+        raise CommandError(f"{folder} was not deleted: {', '.join(alive)} still runs there (see `slipway doctor`)")
+    try:
+        if folder.exists():
+            shutil.rmtree(folder)
+    except OSError as error:
+        raise CommandError(f"cannot delete {error.filename or folder}: {error.strerror}; delete it by hand") from error

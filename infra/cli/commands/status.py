@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from infra.cli.context import Context
 from infra.cli.exits import FAILED, OK
 from infra.cli.local import require_local
-from infra.cli.services import GOOD, HEADERS, rows
+from infra.cli.services import GOOD, HEADERS, reasons, rows
 
 
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser], common: argparse.ArgumentParser) -> None:
@@ -31,4 +31,6 @@ def run(context: Context, _: argparse.Namespace) -> int:
         context.console.note(f"stack {context.stack!r} is not up: start it with `slipway up`")
         return OK
     context.console.table(HEADERS, rows(services, now=datetime.now(UTC), root=context.project.root))
+    for line in reasons(services):
+        context.console.print(line)
     return OK if all(service.state in GOOD for service in services) else FAILED

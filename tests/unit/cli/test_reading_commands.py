@@ -25,16 +25,17 @@ NOW = datetime(2026, 1, 2, 12, 0, 0, tzinfo=UTC)
 @dataclass
 class Replica:
     pid: int | None = 100
-    state: str = "running"
+    state: str = "healthy"
     since: datetime | float | None = NOW - timedelta(minutes=5)
     restarts: int = 0
     url: str | None = None
+    reason: str = ""
 
 
 @dataclass
 class Service:
     name: str
-    state: str = "running"
+    state: str = "healthy"
     replicas: list[Replica] = field(default_factory=lambda: [Replica()])
     url: str | None = None
     port: int | None = None
@@ -59,9 +60,9 @@ def test_status_rows() -> None:
     table = rows(services, now=NOW, root=Path("/project"))
     log = ".slipway/local/logs/x.log"
     assert table == [
-        ("postgres", "running", "1/1", "5m", "0", "port 5433", log),
+        ("postgres", "healthy", "1/1", "5m", "0", "port 5433", log),
         ("api", "degraded", "1/2", "", "7", "http://127.0.0.1:3000", log),
-        ("  1", "running", "pid 100", "5m", "0", "", ""),
+        ("  1", "healthy", "pid 100", "5m", "0", "", ""),
         ("  2", "failed", "", "", "7", "", ""),
         ("worker", "stopped", "", "", "", "", log),
     ]
@@ -84,8 +85,11 @@ def test_status(slipway: Slipway, root: Path, fake_module: Callable[..., None]) 
     assert asked == [root / ".slipway" / "local"]
     assert answer.out.splitlines()[0].split() == ["SERVICE", "STATE", "REPLICAS", "SINCE", "RESTARTS", "ADDRESS", "LOG"]
     assert "http://127.0.0.1:3000" in answer.out
-    services[0].state = "failed"
-    assert slipway("status").code == 1
+    services[0].state = "degraded"
+    services[0].replicas[0].reason = "answers 503"
+    answer = slipway("status")
+    assert answer.code == 1
+    assert "api 1: answers 503" in answer.out
 
 
 def test_status_of_what_is_not_up(slipway: Slipway, fake_module: Callable[..., None]) -> None:
@@ -198,6 +202,9 @@ def test_next_steps_can_be_pasted() -> None:
     for path in ("/v1/auth/register", "/v1/auth/login", "/v1/deliveries", "/health/live"):
         assert f"http://127.0.0.1:3000{path}" in text
     assert "slipway status" in text
+    more = {"url": "http://x", "docs_url": "http://x/docs", "notices": ["private networks are allowed"]}
+    text = next_steps(stack="local", target="local", outputs=more)
+    assert "documentation is at http://x/docs\nNote: private networks are allowed\n" in text
 
 
 def test_next_steps_of_other_targets_and_without_a_url() -> None:
@@ -218,7 +225,7 @@ class Terminal(io.StringIO):
 
 def test_tables_are_drawn_on_a_terminal_unless_told_not_to() -> None:
     out = Terminal()
-    Console(out=out, err=out, input=out, environ={}).table(("STATE",), [("running",), ("[secret]",)])
+    Console(out=out, err=out, input=out, environ={}).table(("STATE",), [("healthy",), ("[secret]",)])
     assert "─" in out.getvalue()
     assert "[secret]" in out.getvalue(), "square brackets are no markup"
     for environ in ({"NO_COLOR": "1"}, {"CI": "true"}, {"TERM": "dumb"}):
