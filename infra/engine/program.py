@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import contextvars
 import io
-import linecache
 import logging
 import os
 import sys
@@ -90,7 +89,7 @@ def _execute(file: Path) -> None:
     Not `runpy`: given a folder it puts that first on the path, where a stack's docker.py hides the package docker.
     The file's name is the one that the language host gives it, because it is part of what dynamic providers pickle.
     """
-    name = f"./{file.name}" if file.name == "__main__.py" else str(file)
+    name = str(file)
     module = types.ModuleType("__main__")
     module.__dict__.update(__file__=name, __cached__=None, __package__="")
     before = sys.modules.get("__main__")
@@ -123,9 +122,8 @@ def _program_error(error: BaseException, file: Path) -> ProgramError:
 
 def _user_traceback(error: BaseException, file: Path) -> str:
     """The traceback from the program's first line on: what lies before it is ours and tells nothing."""
-    own = {str(file), f"./{file.name}"}
     frames = traceback.extract_tb(error.__traceback__)
-    start = next((i for i, frame in enumerate(frames) if frame.filename in own), 0)
+    start = next((i for i, frame in enumerate(frames) if frame.filename == str(file)), 0)
     lines = traceback.format_list(frames[start:]) + traceback.format_exception_only(error)
     return "".join(lines).rstrip()
 
@@ -152,7 +150,6 @@ def _surroundings(file: Path, on_output: Callable[[str], None]) -> Iterator[None
         os.chdir(cwd)
         sys.argv, sys.path[:] = argv, path
         asyncio_log.setLevel(level)
-        linecache.clearcache()
         _forget_modules(set(sys.modules) - modules, folder)
 
 

@@ -1,0 +1,70 @@
+"""Plain lines, for CI logs and pipes."""
+
+from __future__ import annotations
+
+from typing import TextIO
+
+from infra.engine.display import words
+from infra.engine.display.model import Model
+from infra.engine.events import (
+    DeploymentFinished,
+    DeploymentStarted,
+    Diagnostic,
+    Event,
+    StepEvent,
+    StepFailed,
+    StepFinished,
+    StepStarted,
+)
+
+
+class PlainDisplay:
+    """One line when an operation begins and one when it ends; what stays the same only when `verbose`."""
+
+    def __init__(self, stream: TextIO, *, verbose: bool = False) -> None:
+        self._stream = stream
+        self._model = Model(verbose=verbose)
+
+    def emit(self, event: Event) -> None:
+        self._model.take(event)
+        match event:
+            case DeploymentStarted():
+                self._line(self._model.title)
+            case StepEvent() if not event.internal:
+                self._step(event)
+            case Diagnostic() if event.ephemeral and event.urn:
+                self._line(f" .  {' '.join(words.type_and_name(event.urn))} {event.message}")
+            case Diagnostic(severity="warning", urn=None):
+                # Said at once: it is about the run itself, such as the answer to Ctrl-C.
+                self._line(f"warning: {event.message}")
+            case DeploymentFinished():
+                self._line("")
+                for line in self._model.sections():
+                    self._line(line)
+        self._stream.flush()
+
+    def _step(self, event: StepEvent) -> None:
+        kind = self._model.kind
+        match event:
+            case StepStarted() if kind != "preview":
+                self._row(event, f"{words.doing(event, kind)} {words.brief(event.changes) * (event.op != 'create')}")
+                self._details(event)
+            case StepFinished(op="same") if not self._model.verbose:
+                pass
+            case StepFinished():
+                took = f" ({words.elapsed(event.elapsed)})" if kind != "preview" and event.op != "same" else ""
+                self._row(event, f"{words.done(event, kind)}{took}")
+                if kind == "preview":
+                    self._details(event)
+            case StepFailed():
+                self._row(event, f"{words.failed(event)} ({words.elapsed(event.elapsed)}): {event.message}")
+
+    def _row(self, event: StepEvent, text: str) -> None:
+        self._line(f" {words.sign(event):<2} {' '.join(words.type_and_name(event.urn))} {text}".rstrip())
+
+    def _details(self, event: StepStarted | StepFinished) -> None:
+        for line in words.details(event.op, event.changes, event.reason):
+            self._line(f"      {line}")
+
+    def _line(self, text: str) -> None:
+        self._stream.write(f"{text}\n")

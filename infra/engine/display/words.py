@@ -1,0 +1,195 @@
+"""The words and signs of a deployment, as Pulumi's users know them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from infra.engine.events import Change, Diagnostic, Kind, Op, StepEvent
+from infra.engine.secrecy import SECRET_TEXT, UNKNOWN_TEXT
+from infra.engine.urns import parse_urn
+
+TITLES: Final[Mapping[Kind, str]] = {"preview": "Previewing update", "up": "Updating", "destroy": "Destroying"}
+SIGNS: Final[Mapping[Op, str]] = {
+    "same": " ",
+    "create": "+",
+    "update": "~",
+    "replace": "+-",
+    "delete": "-",
+    "read": ">",
+}
+STYLES: Final[Mapping[Op, str]] = {
+    "same": "dim",
+    "create": "green",
+    "update": "yellow",
+    "replace": "magenta",
+    "delete": "red",
+    "read": "cyan",
+}
+_DOING: Final[Mapping[Op, str]] = {
+    "same": "unchanged",
+    "create": "creating",
+    "update": "updating",
+    "replace": "replacing",
+    "delete": "deleting",
+    "read": "reading",
+}
+_DONE: Final[Mapping[Op, str]] = {
+    "same": "unchanged",
+    "create": "created",
+    "update": "updated",
+    "replace": "replaced",
+    "delete": "deleted",
+    "read": "read",
+}
+_FAILED: Final[Mapping[Op, str]] = {
+    "same": "failed",
+    "create": "creating failed",
+    "update": "updating failed",
+    "replace": "replacing failed",
+    "delete": "deleting failed",
+    "read": "reading failed",
+}
+_CHANGE_SIGNS: Final = {"add": "+", "delete": "-", "update": "~"}
+_MOST_CHANGES: Final = 12
+_VALUE_WIDTH: Final = 72
+
+
+def sign(event: StepEvent) -> str:
+    return "--" if event.op == "delete" and event.replacing else SIGNS[event.op]
+
+
+def doing(event: StepEvent, kind: Kind) -> str:
+    if kind == "preview":
+        return "" if event.op == "same" else event.op
+    return _DOING[event.op] + (" original" if event.op == "delete" and event.replacing else "")
+
+
+def done(event: StepEvent, kind: Kind) -> str:
+    if kind == "preview":
+        return doing(event, kind)
+    return _DONE[event.op] + (" original" if event.op == "delete" and event.replacing else "")
+
+
+def failed(event: StepEvent) -> str:
+    return _FAILED[event.op]
+
+
+def type_and_name(urn: str) -> tuple[str, str]:
+    """The resource's type without the part that repeats its last word, and its name."""
+    parsed = parse_urn(urn)
+    parts = parsed.type.split(":")
+    if len(parts) == 3:
+        module, _, repeated = parts[1].partition("/")
+        if repeated.lower() == parts[2].lower():
+            parts[1] = module
+    return ":".join(parts), parsed.name
+
+
+def elapsed(seconds: float) -> str:
+    """``0.3s``, ``12s``, ``2m05s``."""
+    if seconds < 10:
+        return f"{seconds:.1f}s"
+    if seconds < 60:
+        return f"{seconds:.0f}s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}m{rest:02d}s"
+
+
+def value(shown: Any) -> str:
+    """A masked value on one line."""
+    if shown in (SECRET_TEXT, UNKNOWN_TEXT):
+        return str(shown)
+    text = json.dumps(shown, ensure_ascii=False)
+    return text if len(text) <= _VALUE_WIDTH else f"{text[: _VALUE_WIDTH - 1]}…"
+
+
+def brief(changes: Sequence[Change]) -> str:
+    """The changed properties in a few words, as ``[diff: ~replicas,+env]``; their first parts, each once."""
+    heads: dict[str, str] = {}
+    for change in changes:
+        head = _label(change.path.split(".")[0].split("[")[0])
+        mark = _CHANGE_SIGNS[change.kind] if head == _label(change.path) else "~"
+        heads.setdefault(head, mark)
+    names = [f"{mark}{head}" for head, mark in heads.items()]
+    shown = ",".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
+    return f"[diff: {shown}]" if names else ""
+
+
+def details(op: Op, changes: Sequence[Change], reason: str) -> Iterator[str]:
+    """What changes and why, one line each; nothing for resources that come or go as a whole."""
+    if reason:
+        yield f"({reason})"
+    if op not in ("update", "replace"):
+        return
+    for change in changes[:_MOST_CHANGES]:
+        yield change_line(change)
+    if len(changes) > _MOST_CHANGES:
+        yield f"… and {len(changes) - _MOST_CHANGES} more changes"
+
+
+def change_line(change: Change) -> str:
+    label = _label(change.path)
+    text = f"{_CHANGE_SIGNS[change.kind]} {label}"
+    if change.path == "__provider":
+        pass
+    elif change.kind == "add":
+        text += f": {value(change.new)}"
+    elif change.kind == "delete":
+        text += f": {value(change.old)}"
+    else:
+        text += f": {value(change.old)} => {value(change.new)}"
+    return f"{text} (forces replacement)" if change.forces_replacement else text
+
+
+def _label(path: str) -> str:
+    return "code of its provider" if path == "__provider" else path
+
+
+def diagnostics(messages: Sequence[Diagnostic]) -> Iterator[str]:
+    """The messages by resource, the stack's own first; without those that say the same twice."""
+    by_urn: dict[str | None, list[str]] = {}
+    for message in messages:
+        lines = by_urn.setdefault(message.urn, [])
+        text = f"{message.severity}: {message.message}" if message.severity != "info" else message.message
+        if message.severity == "info" or text not in lines:
+            lines.append(text)
+    for urn in sorted(by_urn, key=lambda urn: urn or ""):
+        yield f"  {' '.join(_heading(urn))}:" if urn else "  stack:"
+        for text in by_urn[urn]:
+            yield from (f"    {line}" for line in text.split("\n"))
+
+
+def _heading(urn: str) -> tuple[str, str]:
+    type_, name = type_and_name(urn)
+    return type_, f"({name})"
+
+
+def outputs(values: Mapping[str, Any], changes: Sequence[Change]) -> Iterator[str]:
+    """The stack's outputs, marked where they are new or other than before."""
+    marks = {change.path.split(".")[0].split("[")[0]: "~" for change in changes}
+    marks |= {change.path: _CHANGE_SIGNS[change.kind] for change in changes if change.path in marks}
+    before = {change.path: change.old for change in changes if change.kind == "update"}
+    width = max((len(key) for key in values), default=0)
+    for key, shown in sorted(values.items()):
+        old = f"{value(before[key])} => " if key in before else ""
+        yield f"  {marks.get(key, ' ')} {key:<{width}}: {old}{value(shown)}"
+    for change in changes:
+        if change.kind == "delete" and change.path in marks:
+            yield f"  - {change.path:<{width}}: {value(change.old)}"
+
+
+def summary(counts: Mapping[str, int], kind: Kind) -> Iterator[str]:
+    """How many resources came to what; in words when there was nothing to do."""
+    same = counts.get("same", 0)
+    acted = {op: number for op, number in counts.items() if op in SIGNS and op != "same"}
+    if not acted:
+        yield f"  nothing to do: {same} unchanged" if same else "  nothing to do"
+        return
+    for op in ("create", "update", "replace", "delete", "read"):
+        if number := acted.get(op):
+            verb = f"to {op}" if kind == "preview" else _DONE[op]  # type: ignore[index]  # the keys of a Counter are texts
+            yield f"  {SIGNS[op]:<2} {number} {verb}"  # type: ignore[index]
+    if same:
+        yield f"  {same} unchanged"
