@@ -49,6 +49,9 @@ REDIS_BY_PROVIDER: Final[Mapping[str, Tree]] = {
 }
 """Defaults of `redis` for each provider."""
 
+COMBINED: Final[Tree] = {"shutdown_timeout": "110s", "stop_timeout": "120s"}
+"""Defaults of `api` with `api.mode: all`."""
+
 _MAIN_QUEUE_ONLY: Final = ("groups", "keep_completed", "keep_failed", "sweep_interval", "queue", "scaling")
 """Keys of `worker` that a named group does not start from: they belong to the main queue or to all workers."""
 
@@ -65,6 +68,7 @@ def complete(tree: Mapping[str, Any]) -> Tree:
         if isinstance(section, dict):
             provider = section.setdefault("provider", _PROVIDER[target])
             fill(section, by_provider.get(provider, {}) if isinstance(provider, str) else {})
+    _fill_combined(done)
     _fill_network(done, target)
     _fill_worker_groups(done)
     return done
@@ -77,6 +81,13 @@ def fill(tree: Tree, defaults: Mapping[str, Any]) -> None:
             tree[key] = copy.deepcopy(default)
         elif isinstance(tree[key], dict) and isinstance(default, Mapping):
             fill(tree[key], default)
+
+
+def _fill_combined(tree: Tree) -> None:
+    """An API replica that holds a worker stops as slowly as a worker: its jobs must finish."""
+    api = tree.get("api")
+    if isinstance(api, dict) and api.get("mode") == "all":
+        fill(api, COMBINED)
 
 
 def _fill_network(tree: Tree, target: str) -> None:

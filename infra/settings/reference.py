@@ -17,7 +17,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
 from infra.settings import describe
-from infra.settings.defaults import BY_TARGET, POSTGRES_BY_PROVIDER, REDIS_BY_PROVIDER
+from infra.settings.defaults import BY_TARGET, COMBINED, POSTGRES_BY_PROVIDER, REDIS_BY_PROVIDER
 from infra.settings.describe import Key
 from infra.settings.rules import Between, Cpus, NumberOf, Size, Span
 from infra.settings.tree import Settings
@@ -127,6 +127,7 @@ def _dependent_defaults() -> Iterator[str]:
     for group, by_provider in (("postgres", POSTGRES_BY_PROVIDER), ("redis", REDIS_BY_PROVIDER)):
         for provider, tree in by_provider.items():
             yield from _rows(f"`{group}.provider: {provider}`", tree, f"{group}.")
+    yield from _rows("`api.mode: all`", COMBINED, "api.")
     yield "| `target: aws` | `network.zones` | zones `a` and `b` of `region` |"
     yield "| `target: aws` | `api.trusted_proxies` | `network.cidr` |"
     yield "| named worker groups | `worker.groups.<name>.*` | the values of `worker`; `queue`: the group's name |"

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
-from infra.settings.invariants import capacity, placement, safety, timing
+from infra.settings.invariants import capacity, placement, safety, sizes, timing, urls
 from infra.settings.invariants.broken import Broken, Context, Found
 from infra.settings.tree import Settings
 
 RULES: Final[tuple[Callable[[Context], Found], ...]] = (
     *placement.RULES,
+    *sizes.RULES,
     *capacity.RULES,
     *timing.RULES,
     *safety.RULES,
+    *urls.RULES,
 )
 
 

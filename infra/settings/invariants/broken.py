@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+import difflib
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from infra.settings.services import Api, WorkerGroup
 from infra.settings.tree import Settings
 
 Path = tuple[str | int, ...]
@@ -48,6 +50,22 @@ class Context:
                 return False
             place = place[part]
         return True
+
+    def processes(self) -> Iterator[tuple[tuple[str, ...], Api | WorkerGroup]]:
+        """The API, the main workers and every named group, each with its path."""
+        yield ("api",), self.settings.api
+        yield from self.workers()
+
+    def workers(self) -> Iterator[tuple[tuple[str, ...], WorkerGroup]]:
+        """The main workers and every named group, each with its path."""
+        yield ("worker",), self.settings.worker
+        for name, group in self.settings.worker.groups.items():
+            yield ("worker", "groups", name), group
+
+    @staticmethod
+    def nearest(word: str, words: Iterable[str]) -> str | None:
+        """The name that was probably meant."""
+        return next(iter(difflib.get_close_matches(word, list(words), n=1, cutoff=0.5)), None)
 
 
 Found = Iterator[Broken]

@@ -1,3 +1,186 @@
+"""Whether there is enough: database connections, disk, and room to roll."""
+
 from __future__ import annotations
 
-RULES = ()
+from dataclasses import dataclass
+from math import ceil
+from typing import Final
+
+from infra.settings import tables
+from infra.settings.invariants.broken import Broken, Context, Found
+from infra.settings.tree import Settings
+from infra.settings.units import format_size
+
+RESERVED_CONNECTIONS: Final = 3
+"""Connections that Postgres keeps for superusers (`superuser_reserved_connections`, its default)."""
+TASK_CONNECTIONS: Final = 3
+"""One migration with its lock's session, and one dump, may run beside everything else."""
+HEADROOM_PERCENT: Final = 10
+"""Share kept free for people, monitoring and the provider's own sessions: with none left nobody can even look."""
+_DEFAULT_MAX_CONNECTIONS: Final = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConnectionBudget:
+    """The most database connections that a stack can open, against what its database takes."""
+
+    lines: tuple[tuple[str, int, int], ...]
+    """Service, most replicas at one time, most connections of one replica."""
+    limit: int
+    """Connections that the database accepts."""
+
+    @property
+    def needed(self) -> int:
+        return sum(replicas * connections for _, replicas, connections in self.lines) + TASK_CONNECTIONS
+
+    @property
+    def usable(self) -> int:
+        return self.limit - RESERVED_CONNECTIONS - ceil(self.limit * HEADROOM_PERCENT / 100)
+
+    @property
+    def fits(self) -> bool:
+        return self.needed <= self.usable
+
+    def __str__(self) -> str:
+        parts = [f"{name} {replicas} x {connections}" for name, replicas, connections in self.lines]
+        return f"{' + '.join(parts)} + {TASK_CONNECTIONS} for migration and backup = {self.needed}"
+
+
+def connection_budget(settings: Settings) -> ConnectionBudget:
+    """Counts every replica that can exist at once: at the ceiling of scaling, and in the middle of a rollout, when old
+    and new replicas hold their pools together."""
+    api = settings.api
+    pools = 2 if api.mode == "all" else 1  # a combined replica is two processes, each with its own pool
+    lines = [("api", _most(api.scaling.max_replicas or api.replicas, _surge(settings, api.rollout.maximum_percent)))]
+    connections = [api.connections * pools]
+    for name, group in settings.worker_groups:
+        most = group.scaling.max_replicas or group.replicas
+        lines.append((name, _most(most, _surge(settings, group.rollout.maximum_percent))))
+        connections.append(group.connections)
+    return ConnectionBudget(
+        lines=tuple((name, most, each) for (name, most), each in zip(lines, connections, strict=True)),
+        limit=database_connections(settings),
+    )
+
+
+def database_connections(settings: Settings) -> int:
+    """Connections that the database accepts: by its size where that decides, else `postgres.max_connections`."""
+    postgres = settings.postgres
+    if postgres.provider == "aws" and postgres.size in tables.RDS_MEMORY_GIB:
+        return tables.rds_max_connections(postgres.size)
+    if postgres.provider == "digitalocean" and postgres.size in tables.DO_DATABASE_MEMORY_GIB:
+        # The provider has taken its own share off this figure; Postgres's reserve is part of it.
+        return tables.do_max_connections(postgres.size) + RESERVED_CONNECTIONS
+    return postgres.max_connections or _DEFAULT_MAX_CONNECTIONS
+
+
+def connections(context: Context) -> Found:
+    """All pools together must fit into the database, or requests fail under load and rollouts fail at their peak."""
+    settings = context.settings
+    budget = connection_budget(settings)
+    if budget.fits:
+        return
+    size = settings.postgres.size
+    by_size = settings.postgres.provider in ("aws", "digitalocean")
+    where = ("postgres", "size") if by_size else ("postgres", "max_connections")
+    yield Broken(
+        path=where,
+        message=f"gives {budget.limit} connections, {budget.usable} of them to plan with, and the stack may open "
+        f"{budget.needed} during a rollout at full scale: {budget}",
+        allowed="a larger database, fewer replicas, or smaller pools (pool_size and pool_overflow)",
+        suggestion=_enough(settings, budget) if by_size and size else None,
+        also=(
+            ("target",),
+            ("postgres",),
+            *(
+                (*path, name)
+                for path, _ in context.processes()
+                for name in ("replicas", "pool_size", "pool_overflow", "scaling", "rollout")
+            ),
+        ),
+    )
+
+
+def unused_connection_limit(context: Context) -> Found:
+    postgres = context.settings.postgres
+    if postgres.provider in ("aws", "digitalocean") and postgres.max_connections is not None:
+        yield Broken(
+            path=("postgres", "max_connections"),
+            message=f"means nothing with provider {postgres.provider}: postgres.size decides there",
+            remove=True,
+            also=(("postgres", "provider"), ("target",)),
+        )
+
+
+def storage(context: Context) -> Found:
+    """RDS wants 20 GiB of gp3 at least, and 10 % of room to grow."""
+    postgres = context.settings.postgres
+    least = 20 * tables.GIB
+    if postgres.provider == "aws" and postgres.storage < least:
+        yield Broken(
+            path=("postgres", "storage"),
+            message="is less than RDS sells",
+            allowed="20 GiB or more",
+            suggestion=format_size(least),
+            also=(("postgres", "provider"),),
+        )
+    if postgres.provider in ("aws", "digitalocean") and postgres.max_storage * 10 < postgres.storage * 11:
+        wanted = ceil(postgres.storage * 2 / tables.GIB) * tables.GIB
+        yield Broken(
+            path=("postgres", "max_storage"),
+            message=f"leaves no room to grow above postgres.storage ({format_size(postgres.storage)})",
+            allowed="10 % more than postgres.storage at least",
+            suggestion=format_size(wanted),
+            also=(("postgres", "storage"), ("postgres", "provider")),
+        )
+
+
+def can_roll(context: Context) -> Found:
+    """ECS rounds the least number of replicas up and the most down: with nothing in between nothing ever moves."""
+    if context.settings.target != "aws":
+        return
+    for path, process in context.processes():
+        floor = max(process.replicas, 1)
+        least = ceil(floor * process.rollout.minimum_healthy_percent / 100)
+        most = floor * process.rollout.maximum_percent // 100
+        if least >= floor and most <= floor:
+            yield Broken(
+                path=(*path, "rollout", "maximum_percent"),
+                message=f"lets nothing roll: with {floor} replicas, at least {least} must serve "
+                f"(minimum_healthy_percent {process.rollout.minimum_healthy_percent}) and at most {most} may exist",
+                allowed=f"{ceil((floor + 1) * 100 / floor)} or more, or a lower minimum_healthy_percent",
+                suggestion=str(max(200, ceil((floor + 1) * 100 / floor))),
+                also=((*path, "rollout", "minimum_healthy_percent"), (*path, "replicas"), ("target",)),
+            )
+
+
+def _surge(settings: Settings, maximum_percent: int) -> int | None:
+    """The percentage of replicas during a rollout; None where one after the other is replaced."""
+    if settings.target == "aws":
+        return maximum_percent
+    return 200 if settings.target == "digitalocean" else None
+
+
+def _most(replicas: int, surge: int | None) -> int:
+    if replicas == 0:
+        return 0
+    return replicas + 1 if surge is None else max(replicas, replicas * surge // 100)
+
+
+def _enough(settings: Settings, budget: ConnectionBudget) -> str | None:
+    """The smallest size of the same kind that takes the stack."""
+    size = settings.postgres.size or ""
+    if settings.postgres.provider == "aws":
+        family = size.rsplit(".", 1)[0]
+        candidates = {
+            name: tables.rds_max_connections(name) for name in tables.RDS_MEMORY_GIB if name.startswith(family)
+        }
+    else:
+        candidates = {
+            name: tables.do_max_connections(name) + RESERVED_CONNECTIONS for name in tables.DO_DATABASE_MEMORY_GIB
+        }
+    fitting = [n for n, limit in candidates.items() if ConnectionBudget(lines=budget.lines, limit=limit).fits]
+    return min(fitting, key=candidates.__getitem__) if fitting else None
+
+
+RULES: Final = (connections, unused_connection_limit, storage, can_roll)

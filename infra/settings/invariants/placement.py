@@ -1,3 +1,177 @@
+"""What can run where: targets, providers, regions, versions."""
+
 from __future__ import annotations
 
-RULES = ()
+import ipaddress
+from collections.abc import Mapping
+from typing import Final
+
+from infra.settings import tables
+from infra.settings.invariants.broken import Broken, Context, Found
+from infra.settings.tree import Target
+
+PROVIDERS: Final[Mapping[Target, tuple[str, ...]]] = {
+    "local": ("embedded", "external"),
+    "docker": ("docker", "external"),
+    "aws": ("aws", "external"),
+    "digitalocean": ("digitalocean", "external"),
+}
+"""Providers of Postgres and Redis that work with each target, its own first."""
+
+_WHY_NOT: Final[Mapping[str, str]] = {
+    "aws": "RDS and ElastiCache are reachable from inside their VPC only",
+    "digitalocean": "a managed cluster opens to its own network and to named apps only",
+    "docker": "a container with a volume needs one host that stays",
+    "embedded": "the embedded server is a process of this machine that listens on loopback only",
+}
+
+
+def providers(context: Context) -> Found:
+    """Postgres and Redis must be reachable from where the application runs."""
+    settings = context.settings
+    for group, chosen in (("postgres", settings.postgres.provider), ("redis", settings.redis.provider)):
+        legal = PROVIDERS[settings.target]
+        if chosen not in legal:
+            yield Broken(
+                path=(group, "provider"),
+                message=f"does not work with target {settings.target}: {_WHY_NOT[chosen]}. "
+                f"To use such a server all the same, choose external and give its URL",
+                allowed=" or ".join(legal),
+                suggestion=legal[0],
+                also=(("target",),),
+            )
+
+
+def external_urls(context: Context) -> Found:
+    """An external server needs its URL, and a URL needs an external server."""
+    settings = context.settings
+    pairs = (
+        ("postgres", settings.postgres.provider, "database_url"),
+        ("postgres", settings.postgres.provider, "migration_database_url"),
+        ("redis", settings.redis.provider, "redis_url"),
+    )
+    for group, provider, name in pairs:
+        given = getattr(settings.secrets, name) is not None
+        if provider == "external" and not given and name != "migration_database_url":
+            yield Broken(
+                path=("secrets", name),
+                message=f"is required with {group}.provider external",
+                also=((group, "provider"),),
+            )
+        if provider != "external" and given:
+            yield Broken(
+                path=("secrets", name),
+                message=f"would not be used: {group}.provider is {provider}",
+                allowed=f"leave it out, or set {group}.provider to external",
+                suggestion="external",
+                suggested_path=(group, "provider"),
+                also=((group, "provider"), ("target",)),
+            )
+
+
+def region(context: Context) -> Found:
+    """A cloud needs a region that it has; elsewhere one would mean nothing."""
+    settings = context.settings
+    regions = {"aws": tables.AWS_REGIONS, "digitalocean": tables.DO_REGIONS}.get(settings.target)
+    where = ("region",)
+    if regions is None:
+        if settings.region is not None:
+            yield Broken(path=where, message=f"means nothing with target {settings.target}", remove=True)
+    elif settings.region is None:
+        yield Broken(
+            path=where,
+            message=f"is required with target {settings.target}",
+            allowed=", ".join(regions),
+            suggestion="VALUE",
+            also=(("target",),),
+        )
+    elif settings.region not in regions:
+        near = context.nearest(settings.region, regions)
+        yield Broken(
+            path=where,
+            message=f"is no region of {settings.target}" + (f"; {near} is the nearest name" if near else ""),
+            allowed=", ".join(regions),
+            suggestion=near,
+            also=(("target",),),
+        )
+
+
+def zones(context: Context) -> Found:
+    """RDS and the load balancer want two zones, all of the stack's region."""
+    settings = context.settings
+    if settings.target != "aws" or settings.region not in tables.AWS_REGIONS:
+        return
+    where, chosen = ("network", "zones"), settings.network.zones
+    if len(set(chosen)) != len(chosen) or not 2 <= len(chosen) <= 4:
+        yield Broken(path=where, message="must name 2 to 4 different zones", also=(("region",),))
+    for zone in chosen:
+        if not zone.startswith(settings.region):
+            yield Broken(
+                path=where,
+                message=f"names {zone}, which is not in region {settings.region}",
+                allowed=f"{settings.region}a, {settings.region}b, ...",
+                also=(("region",),),
+            )
+
+
+def cidr(context: Context) -> Found:
+    """The VPC's range must be a private network with room for the subnets."""
+    where, text = ("network", "cidr"), context.settings.network.cidr
+    low, high = tables.PRIVATE_NETWORK_PREFIX
+    try:
+        network = ipaddress.IPv4Network(text)
+    except ValueError:
+        yield Broken(path=where, message="is no network: its last bits must be zero", allowed="such as 10.0.0.0/16")
+        return
+    if not network.is_private or not low <= network.prefixlen <= high:
+        yield Broken(
+            path=where,
+            message="is no usable range for a VPC",
+            allowed=f"a private network from /{low} to /{high}, such as 10.0.0.0/16",
+        )
+
+
+def architecture(context: Context) -> Found:
+    if context.settings.target == "digitalocean" and context.settings.image.architecture != "x86_64":
+        yield Broken(
+            path=("image", "architecture"),
+            message="does not run on App Platform",
+            allowed="x86_64",
+            suggestion="x86_64",
+            also=(("target",),),
+        )
+
+
+def image(context: Context) -> Found:
+    if context.settings.target == "local" and context.settings.image.reference is not None:
+        yield Broken(
+            path=("image", "reference"),
+            message="would not be used: the local target runs the source in app/",
+            remove=True,
+            also=(("target",),),
+        )
+
+
+def versions(context: Context) -> Found:
+    """Each provider has its own versions."""
+    postgres, redis = context.settings.postgres, context.settings.redis
+    also = (("target",), ("postgres", "provider"), ("redis", "provider"))
+    if postgres.version not in (legal := tables.POSTGRES_VERSIONS[postgres.provider]):
+        yield Broken(
+            path=("postgres", "version"),
+            message=f"is not offered by provider {postgres.provider}",
+            allowed=", ".join(map(str, legal)),
+            suggestion=str(min(legal, key=lambda version: abs(version - postgres.version))),
+            also=also,
+        )
+    if redis.version not in (names := tables.REDIS_VERSIONS[redis.provider]):
+        yield Broken(
+            path=("redis", "version"),
+            message=f"is not offered by provider {redis.provider}",
+            allowed=", ".join(names),
+            suggestion=context.nearest(redis.version, names) or names[-1],
+            also=also,
+        )
+
+
+RULES: Final = (providers, external_urls, region, zones, cidr, architecture, image, versions)

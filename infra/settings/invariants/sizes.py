@@ -1,0 +1,205 @@
+"""What the providers sell: sizes of servers and processes, and where replicas can be added."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from infra.settings import tables
+from infra.settings.invariants.broken import Broken, Context, Found
+from infra.settings.tree import Target
+from infra.settings.units import format_cpu, format_size
+
+_AUTOSCALING: Final[Mapping[str, tuple[Target, ...]]] = {"api": ("aws", "digitalocean"), "worker": ("aws",)}
+
+
+def database_sizes(context: Context) -> Found:
+    """Instance classes and sizes exist, and only where a size is sold."""
+    settings = context.settings
+    sold: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+        "postgres": {"aws": tuple(tables.RDS_MEMORY_GIB), "digitalocean": tuple(tables.DO_DATABASE_MEMORY_GIB)},
+        "redis": {"aws": tables.ELASTICACHE_NODE_TYPES, "digitalocean": tuple(tables.DO_DATABASE_MEMORY_GIB)},
+    }
+    servers = {
+        "postgres": (settings.postgres.provider, settings.postgres.size, settings.postgres.high_availability),
+        "redis": (settings.redis.provider, settings.redis.size, settings.redis.high_availability),
+    }
+    for group, (provider, size, standby) in servers.items():
+        also = (("target",), (group, "provider"))
+        names = sold[group].get(provider)
+        if size is None:
+            continue
+        if names is None:
+            yield Broken(
+                path=(group, "size"), message=f"means nothing with provider {provider}", remove=True, also=also
+            )
+        elif size not in names:
+            near = context.nearest(size, names)
+            yield Broken(
+                path=(group, "size"),
+                message=f"is no size of provider {provider}",
+                allowed=", ".join(names),
+                suggestion=near,
+                also=also,
+            )
+        elif size == "db-s-1vcpu-1gb" and standby:
+            yield Broken(
+                path=(group, "size"),
+                message=f"has no standby, and {group}.high_availability is on",
+                allowed=f"a larger size, or {group}.high_availability: false",
+                suggestion="db-s-1vcpu-2gb",
+                also=(*also, (group, "high_availability")),
+            )
+
+
+def process_sizes(context: Context) -> Found:
+    """Fargate sells pairs of processor and memory; App Platform sells sizes."""
+    settings = context.settings
+    for path, process in context.processes():
+        if settings.target == "aws":
+            legal = tables.FARGATE_MEMORY_MIB.get(process.cpu)
+            if legal is None:
+                near = min(tables.FARGATE_MEMORY_MIB, key=lambda cpu: abs(cpu - process.cpu))
+                yield Broken(
+                    path=(*path, "cpu"),
+                    message="is not sold by Fargate",
+                    allowed=", ".join(map(format_cpu, tables.FARGATE_MEMORY_MIB)),
+                    suggestion=f"{near:g}",
+                    also=(("target",),),
+                )
+            elif (wanted := process.memory / tables.MIB) not in legal:
+                near_memory = min(legal, key=lambda memory: (abs(memory - wanted), memory))
+                yield Broken(
+                    path=(*path, "memory"),
+                    message=f"cannot go with {format_cpu(process.cpu)} on Fargate",
+                    allowed=_memory_range(legal),
+                    suggestion=format_size(near_memory * tables.MIB),
+                    also=(("target",), (*path, "cpu")),
+                )
+        if settings.target != "digitalocean" and process.size is not None:
+            yield Broken(
+                path=(*path, "size"),
+                message=f"means nothing with target {settings.target}: cpu and memory decide there",
+                remove=True,
+                also=(("target",),),
+            )
+        if settings.target == "digitalocean":
+            for name in ("cpu", "memory"):
+                if context.given(*path, name):
+                    yield Broken(
+                        path=(*path, name),
+                        message="means nothing on App Platform, which sells sizes: size decides there",
+                        remove=True,
+                        also=(("target",),),
+                    )
+
+
+def scaling(context: Context) -> Found:
+    """Scaling needs a target that can do it, a size that it can add to, and room above the floor."""
+    settings = context.settings
+    for path, process in context.processes():
+        ceiling, where = process.scaling.max_replicas, (*path, "scaling", "max_replicas")
+        if ceiling is None:
+            continue
+        kind = "api" if path == ("api",) else "worker"
+        if settings.target not in _AUTOSCALING[kind]:
+            yield Broken(
+                path=where,
+                message=f"would not be used: target {settings.target} does not scale {kind} replicas by itself. "
+                f"Set {'.'.join(path)}.replicas",
+                remove=True,
+                also=(("target",),),
+            )
+            continue
+        if ceiling < max(process.replicas, 1):
+            yield Broken(
+                path=where,
+                message=f"is below {'.'.join(path)}.replicas ({process.replicas})",
+                allowed=f"{max(process.replicas, 1)} or more",
+                suggestion=str(max(process.replicas, 1)),
+                also=((*path, "replicas"),),
+            )
+        size = tables.DO_APP_SIZES.get(process.size or "")
+        if settings.target == "digitalocean" and size is not None and not size.dedicated:
+            yield Broken(
+                path=(*path, "size"),
+                message="has a shared processor, and App Platform scales dedicated ones only",
+                allowed=", ".join(name for name, each in tables.DO_APP_SIZES.items() if each.dedicated),
+                suggestion=next(
+                    n for n, each in tables.DO_APP_SIZES.items() if each.dedicated and each.memory >= size.memory
+                ),
+                also=(("target",), where),
+            )
+
+
+def instances(context: Context) -> Found:
+    """Some sizes of App Platform allow one instance; all have a limit."""
+    if context.settings.target != "digitalocean":
+        return
+    for path, process in context.processes():
+        size = tables.DO_APP_SIZES.get(process.size or "")
+        most = process.scaling.max_replicas or process.replicas
+        if size is not None and size.single and most > 1:
+            yield Broken(
+                path=(*path, "size"),
+                message=f"allows one instance, and {'.'.join(path)} has {most}",
+                allowed="a size that is not single-instance, such as apps-s-1vcpu-1gb",
+                suggestion="apps-s-1vcpu-1gb",
+                also=((*path, "replicas"), (*path, "scaling", "max_replicas")),
+            )
+        if most > tables.DO_APP_MAX_INSTANCES:
+            yield Broken(
+                path=(*path, "replicas"),
+                message="is more than App Platform runs of one component",
+                allowed=f"up to {tables.DO_APP_MAX_INSTANCES}",
+                suggestion=str(tables.DO_APP_MAX_INSTANCES),
+                also=((*path, "scaling", "max_replicas"),),
+            )
+
+
+def workers(context: Context) -> Found:
+    """Somebody must do the jobs: a worker that runs, or one that scaling wakes."""
+    settings = context.settings
+    combined = settings.api.mode == "all"
+    if combined:
+        for name in ("replicas", "scaling"):
+            if context.given("worker", name):
+                yield Broken(
+                    path=("worker", name),
+                    message="would not be used: with api.mode all, each API replica holds one worker",
+                    remove=True,
+                    also=(("api", "mode"),),
+                )
+    queues: dict[str, tuple[str | int, ...]] = {settings.worker.queue: ("worker",)}
+    for path, group in context.processes():
+        if path == ("api",):
+            continue
+        if group.replicas == 0 and group.scaling.max_replicas is None and not (combined and path == ("worker",)):
+            yield Broken(
+                path=(*path, "replicas"),
+                message="is 0, and no scaling would ever wake a worker: its jobs would wait for ever",
+                allowed=f"1 or more, {'.'.join(path)}.scaling.max_replicas on AWS, or api.mode all",
+                suggestion="1",
+                also=((*path, "scaling", "max_replicas"), ("api", "mode")),
+            )
+        queue = getattr(group, "queue", "")
+        if path != ("worker",):
+            if queue in queues:
+                yield Broken(
+                    path=(*path, "queue"),
+                    message=f"is the queue of {'.'.join(map(str, queues[queue]))} already",
+                    allowed="a queue of its own",
+                    also=(("worker", "queue"),),
+                )
+            queues[queue] = path
+
+
+def _memory_range(legal: tuple[int, ...]) -> str:
+    """All values where there are few, else the range and its step."""
+    if len(legal) <= 4:
+        return ", ".join(format_size(memory * tables.MIB) for memory in legal)
+    step = format_size((legal[1] - legal[0]) * tables.MIB)
+    return f"{format_size(legal[0] * tables.MIB)} to {format_size(legal[-1] * tables.MIB)} in steps of {step}"
+
+
+RULES: Final = (database_sizes, process_sizes, scaling, instances, workers)

@@ -1,0 +1,91 @@
+"""The URLs of external servers: complete, over TLS, with a password that nobody guesses. No message repeats one."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+from urllib.parse import SplitResult, parse_qs, urlsplit
+
+from infra.settings.invariants.broken import Broken, Context, Found
+
+TLS_MODES: Final = ("require", "verify-ca", "verify-full")
+LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
+PLACEHOLDER: Final = re.compile(
+    r"change[-_ ]?me|your[-_ ]|placeholder|example|replace[-_ ]?(me|this)|<.*>|^x{3,}|xxxx", re.IGNORECASE
+)
+_GUESSABLE: Final = frozenset(
+    {"", "pass", "password", "postgres", "redis", "secret", "admin", "root", "test", "changeme", "default"}
+)
+
+
+def database_urls(context: Context) -> Found:
+    """External databases: a complete URL, TLS, and a password that nobody guesses."""
+    for name in ("database_url", "migration_database_url"):
+        text, where = context.settings.secrets.text(name), ("secrets", name)
+        if text is None or context.settings.postgres.provider != "external":
+            continue
+        parts = split_url(text)
+        if parts is None or parts.scheme not in ("postgresql", "postgres") or not parts.hostname or len(parts.path) < 2:
+            yield Broken(
+                path=where,
+                message="is no complete Postgres URL",
+                allowed="postgresql://user:password@host:5432/database?sslmode=verify-full",
+            )
+            continue
+        yield from _exposed(context, where, parts, secure=parse_qs(parts.query).get("sslmode", [""])[-1] in TLS_MODES)
+
+
+def migration_connection(context: Context) -> Found:
+    """A pooler in transaction mode hands each statement to another session, and a lock is bound to one."""
+    secrets = context.settings.secrets
+    if secrets.migration_database_url is not None or context.settings.postgres.provider != "external":
+        return
+    parts = split_url(secrets.text("database_url") or "")
+    if parts is not None and ("-pooler." in (parts.hostname or "") or parts.port == 6543):
+        yield Broken(
+            path=("secrets", "migration_database_url"),
+            message="is required: secrets.database_url leads to a pooler in transaction mode, where a migration cannot "
+            "hold its lock",
+            allowed="the same database on its direct address",
+            also=(("secrets", "database_url"), ("postgres", "provider")),
+        )
+
+
+def redis_url(context: Context) -> Found:
+    text, where = context.settings.secrets.text("redis_url"), ("secrets", "redis_url")
+    if text is None or context.settings.redis.provider != "external":
+        return
+    parts = split_url(text)
+    if parts is None or parts.scheme not in ("redis", "rediss") or not parts.hostname:
+        yield Broken(path=where, message="is no complete Redis URL", allowed="rediss://user:password@host:6379/0")
+        return
+    yield from _exposed(context, where, parts, secure=parts.scheme == "rediss")
+
+
+def _exposed(context: Context, where: tuple[str, ...], parts: SplitResult, *, secure: bool) -> Found:
+    """TLS and a password, unless the server is this machine's."""
+    if context.settings.environment != "production" and parts.hostname in LOOPBACK:
+        return
+    if not secure:
+        yield Broken(
+            path=where,
+            message="reaches another host without TLS",
+            allowed="rediss:// instead of redis://" if parts.scheme == "redis" else f"sslmode={' or '.join(TLS_MODES)}",
+            also=(("target",),),
+        )
+    password = (parts.password or "").lower()
+    if password in _GUESSABLE or PLACEHOLDER.search(password):
+        yield Broken(path=where, message="holds no password, or one that is guessed at once", also=(("target",),))
+
+
+def split_url(url: str) -> SplitResult | None:
+    """The parts of a URL, or None: Python's own message would repeat the URL with its password."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        return None
+    return parts
+
+
+RULES: Final = (database_urls, migration_connection, redis_url)
