@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import pulumi
 
@@ -11,14 +10,13 @@ from infra import rotation
 from infra.contracts import ExternalPostgres, ExternalRedis, PostgresEndpoint, RedisEndpoint, SecretRef
 from infra.local.image import source_image
 from infra.local.migration import Migration, MigrationArgs
+from infra.local.paths import project_root
 from infra.local.postgres import Postgres, PostgresArgs
 from infra.local.redis import Redis, RedisArgs
 from infra.local.secrets import Secrets, SecretsArgs
 from infra.local.service import ApiService, ServiceArgs, WorkerService
 from infra.settings import Settings
 from infra.workload import Workload
-
-APPLICATION = Path(__file__).parents[1] / "app"
 
 
 def local(settings: Settings) -> Mapping[str, pulumi.Input[object]]:
@@ -34,7 +32,7 @@ def local(settings: Settings) -> Mapping[str, pulumi.Input[object]]:
     )
     postgres = _postgres(settings)
     redis = _redis(settings)
-    image = source_image(APPLICATION)
+    image = source_image(project_root() / "app")
 
     def bound(login: str) -> dict[str, SecretRef]:
         urls = {"DATABASE_URL": postgres.url(login), "REDIS_URL": redis.url()}

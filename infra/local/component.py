@@ -68,7 +68,7 @@ class LocalResource(DynamicResource, module="slipway", name="Local"):
     provider: ResourceProvider
     computed: tuple[str, ...] = ()
 
-    def __init__(self, name: str, *, opts: pulumi.ResourceOptions, **properties: Any) -> None:
+    def __init__(self, name: str, /, *, opts: pulumi.ResourceOptions, **properties: Any) -> None:
         super().__init__(self.provider, name, {**dict.fromkeys(self.computed), **properties}, opts)
 
     def output(self, name: str) -> pulumi.Output[Any]:

@@ -39,7 +39,7 @@ class _Service(LocalComponent):
             ServiceResource,
             {
                 "folder": self.folder(spec.name),
-                "name": spec.name,
+                "service": spec.name,
                 "image": args.image.reference,
                 "command": list(spec.command),
                 "environment": dict(spec.environment),

@@ -62,8 +62,8 @@ def _apply(props: Roles) -> None:
             _ensure_role(server, role, "NOLOGIN")
         for members, group in ((props.migrators, props.owner), (props.logins, props.application)):
             for login, password in members.items():
-                _ensure_role(server, login, "LOGIN")
-                if not _password_right(props, login, password):
+                made = _ensure_role(server, login, "LOGIN")
+                if made or not _password_right(props, login, password):
                     _run(server, "ALTER ROLE {} PASSWORD {}", login, sql.Literal(verifier(password)))
                 _run(server, "GRANT {} TO {}", group, login)
         _ensure_database(server, props)
@@ -71,12 +71,14 @@ def _apply(props: Roles) -> None:
         _grant(database, props)
 
 
-def _ensure_role(server: psycopg.Connection[Any], role: str, kind: str) -> None:
+def _ensure_role(server: psycopg.Connection[Any], role: str, kind: str) -> bool:
+    """Whether it had to be made."""
     there = server.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [role]).fetchone()
     options = sql.SQL(f"{kind} NOSUPERUSER NOCREATEDB NOCREATEROLE")
     server.execute(
         sql.SQL("{} ROLE {} {}").format(sql.SQL("ALTER" if there else "CREATE"), sql.Identifier(role), options)
     )
+    return not there
 
 
 def _ensure_database(server: psycopg.Connection[Any], props: Roles) -> None:

@@ -34,7 +34,7 @@ class ServiceHealth(BaseModel):
 
 
 class ServiceProperties(Properties):
-    name: str
+    service: str
     image: str
     """What is run; ``source:<fingerprint>`` here. A change rolls."""
     command: tuple[str, ...]
@@ -64,7 +64,7 @@ class Service(LocalProvider[ServiceProperties]):
         path = props.path
         make_private(path)
         if props.port and not client.running(path) and not ports.is_free(props.port):
-            raise LocalError(busy(props.name, props.port, props.port_setting))
+            raise LocalError(busy(props.service, props.port, props.port_setting))
         files = secretfiles.store(path / "secrets", props.secrets)
         spec = _spec(props, files)
         deploy(path, spec, port_setting=props.port_setting)
@@ -85,7 +85,7 @@ def application_folder() -> Path:
 def _spec(props: ServiceProperties, files: Mapping[str, str]) -> Spec:
     health = props.health
     return Spec(
-        name=props.name,
+        name=props.service,
         command=interpreter(props.command),
         health=Health(
             kind=health.kind,
