@@ -62,4 +62,4 @@ class Context:
     @property
     def target(self) -> str:
         """Where the stack runs, as its file says: ``local``, ``aws`` ..."""
-        return str(self.file.config().get(f"{self.project.name}:target", "local"))
+        return str(self.file.config().get(f"{self.project.name}:target", "nowhere"))

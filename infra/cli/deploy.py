@@ -4,37 +4,65 @@ from __future__ import annotations
 
 import platform
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
 
+from infra.cli.console import Console
 from infra.cli.context import Context
 from infra.cli.exits import FAILED, INTERRUPTED, OK
 
 if TYPE_CHECKING:
     from infra.engine.deployment import Deployment, Result
+    from infra.engine.events import Event, EventSink
     from infra.engine.state import Snapshot
 
 Kind = Literal["up", "destroy"]
 
 
+class Stage:
+    """The sink of one deployment. Each pass over it has a display of its own, so that a question can come between."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._display: EventSink | None = None
+
+    def emit(self, event: Event) -> None:
+        if self._display is not None:
+            self._display.emit(event)
+
+    def show(self, work: Callable[[], Result]) -> Result:
+        """Do `work` with a display open."""
+        from infra.engine.display import open_display
+
+        with open_display(self._console.out, verbose=self._console.verbose, live=self._console.rich) as display:
+            self._display = display
+            try:
+                return work()
+            finally:
+                self._display = None
+
+
 def preview(context: Context) -> int:
     """Show what `up` would do. Takes no lock and writes nothing, as the CLI's preview."""
-    return _code(_deployment(context).preview())
+    stage = Stage(context.console)
+    return _code(stage.show(_deployment(context, stage).preview))
 
 
 def change(context: Context, kind: Kind, *, confirmed: bool) -> int:
     """Bring the stack up, or take it down. Unless `confirmed`, show what will happen and ask first."""
     _prepare_secrets(context)
+    stage = Stage(context.console)
     with context.backend.lock(context.project.name, context.stack, report=context.console.note):
-        deployment = _deployment(context)
+        deployment = _deployment(context, stage)
         if not confirmed:
-            code = _show(context, kind, deployment)
+            code = _foretell(context, kind, deployment, stage)
             if code != OK:
                 return code
             if not context.console.confirm(_QUESTIONS[kind]):
                 context.console.note("nothing was changed")
                 return FAILED
         started = int(time.time())
-        result = deployment.up() if kind == "up" else deployment.destroy()
+        result = stage.show(deployment.up if kind == "up" else deployment.destroy)
         _remember(context, kind, deployment.snapshot, result, started)
     return _code(result)
 
@@ -42,9 +70,9 @@ def change(context: Context, kind: Kind, *, confirmed: bool) -> int:
 _QUESTIONS: dict[Kind, str] = {"up": "Make these changes?", "destroy": "Destroy these resources?"}
 
 
-def _show(context: Context, kind: Kind, deployment: Deployment) -> int:
+def _foretell(context: Context, kind: Kind, deployment: Deployment, stage: Stage) -> int:
     if kind == "up":
-        return _code(deployment.preview())
+        return _code(stage.show(deployment.preview))
     rows = [
         (resource.urn.rpartition("::")[2], resource.type, "protected" if resource.protect else "")
         for resource in reversed(deployment.snapshot.resources)
@@ -55,8 +83,7 @@ def _show(context: Context, kind: Kind, deployment: Deployment) -> int:
     return OK
 
 
-def _deployment(context: Context) -> Deployment:
-    from infra.cli.display import sink_for
+def _deployment(context: Context, stage: Stage) -> Deployment:
     from infra.engine.deployment import Deployment
 
     return Deployment(
@@ -65,7 +92,7 @@ def _deployment(context: Context) -> Deployment:
         config=context.file.program_config(context.secrets),
         snapshot=context.backend.load(context.project.name, context.stack, context.secrets),
         save=lambda snapshot: context.backend.save(snapshot, context.secrets),
-        sink=sink_for(context.console),
+        sink=stage,
     )
 
 
