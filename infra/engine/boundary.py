@@ -32,7 +32,9 @@ class Bound:
     provider: Provider
     preview: bool
 
-    def check(self, new: ResourceState, old_inputs: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[CheckFailure, ...]]:
+    def check(
+        self, new: ResourceState, old_inputs: Mapping[str, Any]
+    ) -> tuple[dict[str, Any], tuple[CheckFailure, ...]]:
         """The inputs to use, and what is wrong with them."""
         call = self._call(new, inputs=new.inputs, old_inputs=old_inputs)
         checked = _guard(lambda: self.provider.check(call))
@@ -48,9 +50,7 @@ class Bound:
         return Made(id=made.id, outputs=_marked(made.outputs, new))
 
     def update(self, new: ResourceState, old: ResourceState) -> dict[str, Any]:
-        call = self._call(
-            new, inputs=new.inputs, old_inputs=old.inputs, old_outputs=old.outputs, operation="update"
-        )
+        call = self._call(new, inputs=new.inputs, old_inputs=old.inputs, old_outputs=old.outputs, operation="update")
         return _marked(_guard(lambda: self.provider.update(call)), new)
 
     def delete(self, old: ResourceState) -> None:

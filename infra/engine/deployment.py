@@ -123,9 +123,7 @@ class Deployment:
 
         def stop() -> None:
             self.cancel()
-            reporter.say(
-                "warning", "interrupted: waiting for what is under way; press Ctrl-C again to stop at once"
-            )
+            reporter.say("warning", "interrupted: waiting for what is under way; press Ctrl-C again to stop at once")
 
         with orderly(stop):
             reporter.emit(DeploymentStarted(kind=kind, project=self._project.name, stack=self._stack))

@@ -37,9 +37,7 @@ def _compare(path: Path, old: Any, new: Any) -> Iterator[Difference]:
     elif isinstance(old, list) and isinstance(new, list):
         for i in range(max(len(old), len(new))):
             has_old, has_new = i < len(old), i < len(new)
-            yield from _entry(
-                (*path, i), has_old, old[i] if has_old else None, has_new, new[i] if has_new else None
-            )
+            yield from _entry((*path, i), has_old, old[i] if has_old else None, has_new, new[i] if has_new else None)
     elif not same_value(reveal(old), reveal(new)):
         yield Difference(path, "update", old, new)
 

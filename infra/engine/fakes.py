@@ -70,7 +70,8 @@ def _sdk_class(type_: str) -> type | None:
 def _dynamic_class(type_: str) -> type | None:
     from pulumi.dynamic import Resource
 
-    def below(cls: type) -> typing.Iterator[type]:
+    def below(cls: type[Resource]) -> typing.Iterator[type[Resource]]:
+        child: type[Resource]
         for child in cls.__subclasses__():
             yield child
             yield from below(child)

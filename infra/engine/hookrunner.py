@@ -49,7 +49,9 @@ class HookRunner:
         names = _names(state, "OnError")
         try:
             found = [self._hooks.find(name) for name in names]
-            return any([self._hooks.wants_retry(hook, call, operation=operation, errors=errors) for hook in found])
+            # All are asked: each may have something to note down.
+            answers = [self._hooks.wants_retry(hook, call, operation=operation, errors=errors) for hook in found]
+            return any(answers)
         except CallbackError as error:
             raise OperationError(f"{errors[0]}\nand then: {error}") from None
 

@@ -10,9 +10,7 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 EXIT_CODE: Final = 130
-_SIGNALS: Final = tuple(
-    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
-)
+_SIGNALS: Final = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 _SHOW_CURSOR: Final = "\x1b[?25h"
 
 
@@ -28,7 +26,7 @@ def orderly(stop: Callable[[], None]) -> Iterator[None]:
         return
     seen = 0
 
-    def handle(number: int, frame: Any) -> None:
+    def handle(_number: int, _frame: Any) -> None:
         nonlocal seen
         seen += 1
         if seen == 1:

@@ -148,9 +148,7 @@ class Monitor:
             supportedFeatures=FEATURES,
         )
 
-    def RegisterResource(
-        self, request: resource_pb2.RegisterResourceRequest
-    ) -> resource_pb2.RegisterResourceResponse:
+    def RegisterResource(self, request: resource_pb2.RegisterResourceRequest) -> resource_pb2.RegisterResourceResponse:
         with self._noted():
             wanted = read_registration(self._transforms.apply(request))
             urn = make_urn(
@@ -170,9 +168,7 @@ class Monitor:
                 unknown=done.unknown,
             )
 
-    def RegisterResourceOutputs(
-        self, request: resource_pb2.RegisterResourceOutputsRequest
-    ) -> empty_pb2.Empty:
+    def RegisterResourceOutputs(self, request: resource_pb2.RegisterResourceOutputsRequest) -> empty_pb2.Empty:
         with self._noted():
             self._handler.register_outputs(request.urn, from_struct(request.outputs))
         return empty_pb2.Empty()
@@ -222,9 +218,7 @@ class Monitor:
                 "use the Pulumi CLI"
             )
 
-    def RegisterPackage(
-        self, request: resource_pb2.RegisterPackageRequest
-    ) -> resource_pb2.RegisterPackageResponse:
+    def RegisterPackage(self, request: resource_pb2.RegisterPackageRequest) -> resource_pb2.RegisterPackageResponse:
         with self._noted(), self._lock:
             package = request.parameterization.name or request.extension.name or request.name
             reference = f"{package}@{request.parameterization.version or request.version}#{len(self._packages)}"

@@ -45,9 +45,7 @@ class Operations:
         self._dry_run = dry_run
         self._slots = threading.BoundedSemaphore(parallel)
 
-    def create(
-        self, new: ResourceState, bound: Bound, decision: Decision, *, old: ResourceState | None = None
-    ) -> None:
+    def create(self, new: ResourceState, bound: Bound, decision: Decision, *, old: ResourceState | None = None) -> None:
         """Make the resource. An `old` self is kept for its later deletion, or dropped where it is gone already."""
         step = self._step(new, decision)
         call = HookCall(urn=new.urn, id="", new_inputs=new.inputs)
@@ -68,9 +66,7 @@ class Operations:
                     self._record_new(new, old, operation)
             self._hooks.after("AfterCreate", new, replace(call, id=new.id or "", new_outputs=new.outputs))
 
-    def _record_new(
-        self, new: ResourceState, old: ResourceState | None, operation: PendingOperation | None
-    ) -> None:
+    def _record_new(self, new: ResourceState, old: ResourceState | None, operation: PendingOperation | None) -> None:
         if old is None or old.pending_replacement or old.external:
             self._ledger.put(new, old, operation=operation)
         else:
@@ -189,5 +185,3 @@ class Operations:
         except OperationError:
             self._ledger.end(operation)
             raise
-
-

@@ -107,7 +107,7 @@ class Recorder:
     def abandon(self) -> None:
         pass
 
-    def log(self, severity: Severity, message: str, *, urn: str | None, ephemeral: bool) -> None:
+    def log(self, severity: Severity, message: str, *, urn: str | None, ephemeral: bool) -> None:  # noqa: ARG002
         if severity != "debug" and not ephemeral:
             with self._lock:
                 self.messages.append((severity, message))

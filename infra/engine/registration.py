@@ -26,7 +26,49 @@ HOOK_KINDS: Final = {
 """The request's field of each kind of hook, and the kind's name in a state file."""
 
 _KNOWN_FIELDS: Final = frozenset(
-    ["type", "name", "parent", "custom", "object", "protect", "dependencies", "provider", "propertyDependencies", "deleteBeforeReplace", "version", "ignoreChanges", "acceptSecrets", "additionalSecretOutputs", "aliasURNs", "importId", "customTimeouts", "deleteBeforeReplaceDefined", "supportsPartialValues", "remote", "acceptResources", "providers", "replaceOnChanges", "pluginDownloadURL", "pluginChecksums", "retainOnDelete", "aliases", "deletedWith", "replace_with", "replacement_trigger", "aliasSpecs", "sourcePosition", "stackTrace", "parentStackTraceHandle", "transforms", "supportsResultReporting", "packageRef", "hooks", "hideDiffs", "envVarMappings", "accepts_byte_string"]
+    [
+        "type",
+        "name",
+        "parent",
+        "custom",
+        "object",
+        "protect",
+        "dependencies",
+        "provider",
+        "propertyDependencies",
+        "deleteBeforeReplace",
+        "version",
+        "ignoreChanges",
+        "acceptSecrets",
+        "additionalSecretOutputs",
+        "aliasURNs",
+        "importId",
+        "customTimeouts",
+        "deleteBeforeReplaceDefined",
+        "supportsPartialValues",
+        "remote",
+        "acceptResources",
+        "providers",
+        "replaceOnChanges",
+        "pluginDownloadURL",
+        "pluginChecksums",
+        "retainOnDelete",
+        "aliases",
+        "deletedWith",
+        "replace_with",
+        "replacement_trigger",
+        "aliasSpecs",
+        "sourcePosition",
+        "stackTrace",
+        "parentStackTraceHandle",
+        "transforms",
+        "supportsResultReporting",
+        "packageRef",
+        "hooks",
+        "hideDiffs",
+        "envVarMappings",
+        "accepts_byte_string",
+    ]
 )
 
 

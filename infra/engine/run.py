@@ -88,7 +88,12 @@ class Run:
         return Registered(urn=new.urn, id=new.id or "", outputs=outputs)
 
     def _begin(
-        self, new: ResourceState, old: ResourceState | None, op: Literal["create", "update", "same"], *, step_changes: Any
+        self,
+        new: ResourceState,
+        old: ResourceState | None,
+        op: Literal["create", "update", "same"],
+        *,
+        step_changes: Any,
     ) -> None:
         context = self._context
         if new.type == STACK_TYPE:
@@ -97,9 +102,7 @@ class Run:
         if op == "same":
             step.finish()
             return
-        call = HookCall(
-            urn=new.urn, id="", new_inputs=new.inputs, old_inputs=old.inputs if old else None
-        )
+        call = HookCall(urn=new.urn, id="", new_inputs=new.inputs, old_inputs=old.inputs if old else None)
         step.start()
         try:
             context.hooks.before("BeforeCreate" if op == "create" else "BeforeUpdate", new, call)
@@ -167,9 +170,7 @@ class Run:
             return None
         provider = self._context.providers.get(package_of(request.token))
         if provider is None:
-            raise EngineError(
-                f"the program calls {request.token}, which needs a provider plugin: use the Pulumi CLI"
-            )
+            raise EngineError(f"the program calls {request.token}, which needs a provider plugin: use the Pulumi CLI")
         return provider.invoke(request.token, reveal(dict(request.args)))
 
     def finish(self) -> None:

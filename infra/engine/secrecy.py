@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from infra.engine.values import UNKNOWN, Secret
 
-SECRET_TEXT: Final = "[secret]"
+SECRET_TEXT: Final = "[secret]"  # noqa: S105 (a word to show)
 UNKNOWN_TEXT: Final = "[unknown]"
 
 

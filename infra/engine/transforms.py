@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from typing import Any, cast
 
-from pulumi.runtime.proto import callback_pb2, resource_pb2
+from pulumi.runtime.proto import alias_pb2, callback_pb2, resource_pb2
 
 from infra.engine.callbacks import Callbacks
 
@@ -59,7 +60,7 @@ class Transforms:
         result.CopyFrom(request)
         # Fields of the former form would come back once more as aliases of the transform's options.
         del result.aliasURNs[:]
-        result.aliases.extend(resource_pb2.alias__pb2.Alias(urn=urn) for urn in request.aliasURNs)
+        result.aliases.extend(alias_pb2.Alias(urn=urn) for urn in request.aliasURNs)
         for callback in chain:
             self._apply_one(callback, result)
         return result
@@ -94,8 +95,8 @@ class Transforms:
             _set_options(request, answer.options)
 
 
-def _options_of(request: resource_pb2.RegisterResourceRequest) -> resource_pb2.TransformResourceOptions:
-    options = resource_pb2.TransformResourceOptions()
+def _options_of(request: Any) -> resource_pb2.TransformResourceOptions:
+    options: Any = resource_pb2.TransformResourceOptions()
     for option, name in _SAME_NAMES.items():
         getattr(options, option).extend(getattr(request, name))
     for option, name in _TEXTS.items():
@@ -109,10 +110,10 @@ def _options_of(request: resource_pb2.RegisterResourceRequest) -> resource_pb2.T
     if request.deleteBeforeReplaceDefined or request.deleteBeforeReplace:
         options.delete_before_replace = request.deleteBeforeReplace
     options.providers.update(request.providers)
-    return options
+    return cast("resource_pb2.TransformResourceOptions", options)
 
 
-def _set_options(request: resource_pb2.RegisterResourceRequest, options: resource_pb2.TransformResourceOptions) -> None:
+def _set_options(request: Any, options: Any) -> None:
     for option, name in _SAME_NAMES.items():
         request.ClearField(name)
         getattr(request, name).extend(getattr(options, option))

@@ -11,7 +11,7 @@ from infra.engine.values import UNKNOWN, Secret
 
 SIGNATURE: Final = "4dabf18193072939515e22adb298388d"
 UNKNOWN_TEXT: Final = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"
-_SECRET: Final = "1b47061264138c4ac30d75fd1eb44270"
+_SECRET: Final = "1b47061264138c4ac30d75fd1eb44270"  # noqa: S105 (a signature)
 _ASSETS: Final = frozenset({"c44067f5952c0a294b673a41bacd8c17", "0def7320c3a5731c473e5ecbe6d01bc7"})
 _RESOURCE: Final = "5cf8f73096256a8f31e491e813e4eb8e"
 _EXACT: Final = 2**53

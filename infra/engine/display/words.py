@@ -189,7 +189,7 @@ def summary(counts: Mapping[str, int], kind: Kind) -> Iterator[str]:
         return
     for op in ("create", "update", "replace", "delete", "read"):
         if number := acted.get(op):
-            verb = f"to {op}" if kind == "preview" else _DONE[op]  # type: ignore[index]  # the keys of a Counter are texts
-            yield f"  {SIGNS[op]:<2} {number} {verb}"  # type: ignore[index]
+            verb = f"to {op}" if kind == "preview" else _DONE[op]
+            yield f"  {SIGNS[op]:<2} {number} {verb}"
     if same:
         yield f"  {same} unchanged"

@@ -61,14 +61,14 @@ class Made:
 class Provider:
     """Base of all providers; a subclass writes at least `create`. Methods are called from several threads at once."""
 
-    def supports(self, type_: str) -> bool:
+    def supports(self, type_: str) -> bool:  # noqa: ARG002 (for subclasses)
         """Whether this provider knows the resource type."""
         return True
 
     def check(self, call: Call) -> Checked:
         return Checked(inputs=call.inputs)
 
-    def diff(self, call: Call) -> Diff:
+    def diff(self, call: Call) -> Diff:  # noqa: ARG002
         return Diff()
 
     def create(self, call: Call) -> Made:
@@ -85,5 +85,5 @@ class Provider:
         """The resource with that id; None when there is none."""
         raise EngineError(f"{call.type} cannot be read")
 
-    def invoke(self, token: str, args: Mapping[str, Any]) -> Mapping[str, Any]:
+    def invoke(self, token: str, args: Mapping[str, Any]) -> Mapping[str, Any]:  # noqa: ARG002
         raise EngineError(f"the function {token} needs a provider plugin: use the Pulumi CLI")

@@ -107,7 +107,9 @@ def _out_of_range(inputs: Mapping[str, Any]) -> list[CheckFailure]:
             CheckFailure(property="length", reason=f"is {inputs['length']}, less than the least numbers need: {least}")
         )
     if not any(inputs[name] for name, _, _ in _CLASSES):
-        failures.append(CheckFailure(property="lower", reason="is false as are upper, numeric and special: no characters"))
+        failures.append(
+            CheckFailure(property="lower", reason="is false as are upper, numeric and special: no characters")
+        )
     return failures
 
 
