@@ -17,6 +17,10 @@ from redis.retry import Retry
 from rq import Queue
 from rq import Retry as JobRetry
 
+from app.observability.logging import get_logger
+
+log = get_logger()
+
 FUNCTION = "app.jobs.execute.execute"
 """What a job runs, by name: whoever enqueues imports none of the worker's code."""
 
@@ -75,6 +79,9 @@ def check_server(client: Redis) -> None:
         raise UnsuitableServerError(
             "Redis runs in cluster mode, where RQ's multi-key commands fail: use a server with cluster mode disabled"
         )
+    if (policy := info.get("maxmemory_policy", "noeviction")) != "noeviction":
+        # Nothing is lost by it, but every evicted job waits for the sweeper.
+        log.warning("Redis may evict jobs, set its maxmemory-policy to noeviction", maxmemory_policy=policy)
 
 
 class JobQueue:
@@ -113,6 +120,14 @@ class JobQueue:
                 count += 1
             pipeline.execute()
         return count
+
+    def count(self) -> int:
+        """How many entries are on the queue, popped or being executed; an id that was pushed twice counts twice."""
+        with self.client.pipeline(transaction=True) as pipeline:
+            pipeline.llen(self.rq.key)
+            pipeline.llen(self.rq.intermediate_queue_key)
+            pipeline.zcard(self.rq.started_job_registry.key)
+            return sum(cast("list[int]", pipeline.execute()))
 
     def waiting_ids(self) -> set[str]:
         """Ids on the queue, and those popped of which no worker has begun yet.

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Engine, func, or_, select, tuple_, update
+from sqlalchemy import Connection, Engine, false, func, or_, select, tuple_, update
 
 from app.db.models import Job
 from app.jobs.execute import Handler
@@ -97,9 +97,12 @@ class Sweeper:
     def _requeue(self, connection: Connection) -> int:
         """Put on the queue what should be there and is not."""
         known: set[str] | None = None
+        # A long backlog is the time when a full comparison costs most and is needed least: while Redis has as many
+        # entries as there are pending jobs, only those that it was never seen to have are looked up.
+        some_lost = self._queue.count() < self._pending(connection)
         requeued = 0
         last: tuple[Any, ...] | None = None
-        while rows := self._overdue(connection, after=last):
+        while rows := self._overdue(connection, after=last, announced_too=some_lost):
             if known is None:
                 # Read after the first rows: a job popped later was on the list, and is known.
                 known = self._queue.waiting_ids() | self._queue.running_ids()
@@ -112,15 +115,22 @@ class Sweeper:
                 break
         return requeued
 
-    def _overdue(self, connection: Connection, *, after: tuple[Any, ...] | None) -> Sequence[Any]:
+    def _pending(self, connection: Connection) -> int:
+        statement = select(func.count()).where(
+            Job.queue == self._queue.name, Job.state == "pending", Job.run_at < func.now() - self._unsent_after
+        )
+        return connection.scalar(statement) or 0
+
+    def _overdue(self, connection: Connection, *, after: tuple[Any, ...] | None, announced_too: bool) -> Sequence[Any]:
         """A page of pending jobs that were due a while ago and are not known to be on the queue since."""
+        stale = Job.enqueued_at < func.now() - self._stale_after if announced_too else false()
         statement = (
             select(Job.id, Job.run_at, Job.enqueued_at)
             .where(
                 Job.queue == self._queue.name,
                 Job.state == "pending",
                 Job.run_at < func.now() - self._unsent_after,
-                or_(Job.enqueued_at.is_(None), Job.enqueued_at < func.now() - self._stale_after),
+                or_(Job.enqueued_at.is_(None), stale),
             )
             .order_by(Job.run_at, Job.id)
             .limit(_BATCH)

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, cast
@@ -29,7 +28,7 @@ from rq.suspension import is_suspended
 from rq.timeouts import BaseDeathPenalty
 from rq.worker import BaseWorker, WorkerStatus
 
-from app.jobs.execute import JobDeadError, JobNotStartedError, JobNotStoredError, RetryAt
+from app.jobs.execute import JobDeadError, JobNotStartedError, JobNotStoredError, RetryAt, Runtime
 from app.observability.logging import get_logger
 from app.worker.database import DatabaseGate
 from app.worker.health import HeartbeatFile
@@ -86,10 +85,10 @@ class ConcurrentWorker(BaseWorker):
         gate: DatabaseGate,
         heartbeat_file: HeartbeatFile,
         shutdown: Shutdown,
-        stuck: Callable[[], list[str]],
+        runtime: Runtime,
         stop_timeout: float,
     ) -> None:
-        """`stuck` names the jobs that ignore their deadline. `stop_timeout` in seconds. Talks to Redis."""
+        """`runtime` is the one that the jobs run in. `stop_timeout` in seconds. Talks to Redis."""
         super().__init__(
             [queue],
             name=name,
@@ -105,7 +104,7 @@ class ConcurrentWorker(BaseWorker):
         self._gate = gate
         self._file = heartbeat_file
         self._shutdown_flags = shutdown
-        self._stuck = stuck
+        self._runtime = runtime
         self._stop_timeout = stop_timeout
         self._scheduled = Scheduled(quick, queue, interval=_POLL)
         self._slots = threading.BoundedSemaphore(concurrency)
@@ -150,10 +149,10 @@ class ConcurrentWorker(BaseWorker):
     def _turn(self) -> None:
         """Take one job if there is one, a free slot for it, and a database to claim it from."""
         self._send_heartbeats()
-        if self._suspended():
-            return
         if not self._gate.is_open():
             self._stop.wait(0.1)
+            return
+        if self._suspended():
             return
         wait = self._scheduled.promote()
         if not self._slots.acquire(timeout=_POLL):
@@ -268,7 +267,7 @@ class ConcurrentWorker(BaseWorker):
         self._next_heartbeat = time.monotonic() + MONITORING_INTERVAL
 
     def _check_overruns(self) -> None:
-        if stuck := self._stuck():
+        if stuck := self._runtime.stuck():
             log.critical("jobs ignore their deadline, the worker ends to be rid of them", job_ids=stuck)
             self._exit_code = EXIT_STUCK
             self._stop.set()
@@ -283,8 +282,12 @@ class ConcurrentWorker(BaseWorker):
             self._file.beat()
             try:
                 self._send_heartbeats()
+                self._redis_failures = 0
             except (RedisError, OSError) as error:
                 self._wait_for_redis(error)
+            if self._redis_failures and not self._runtime.held:
+                # Every effect is stored; what is left is to tell Redis, which is away and will find out.
+                break
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _leave(self) -> None:

@@ -64,7 +64,7 @@ def main(settings: Settings) -> int:
         gate=DatabaseGate(engine),
         heartbeat_file=heartbeat_file,
         shutdown=shutdown,
-        stuck=runtime.stuck,
+        runtime=runtime,
         stop_timeout=job_timeout,
     )
     Upkeep(

@@ -153,6 +153,17 @@ def test_what_is_on_the_queue_is_marked_and_not_pushed_again(world: Any) -> None
         assert connection.scalar(select(func.count()).where(Job.enqueued_at.is_(None))) == 0
 
 
+def test_announced_jobs_are_compared_only_when_some_are_missing(world: Any) -> None:
+    ids = add_many(world, 10, enqueued_at=datetime.now(UTC) - timedelta(minutes=5))
+    world.queue.push(ids)
+    assert sweeper(world).sweep().requeued == 0
+
+    world.redis.lrem(world.queue.rq.key, 1, str(ids[3]))
+
+    assert sweeper(world).sweep().requeued == 1
+    assert world.queue.waiting_ids() == {str(job_id) for job_id in ids}
+
+
 def test_what_is_fresh_waiting_or_of_another_queue_is_left_alone(world: Any) -> None:
     now = datetime.now(UTC)
     add_many(world, 1, run_at=now)
@@ -270,8 +281,12 @@ def test_a_job_far_beyond_its_lease_is_stuck(world: Any, monkeypatch: pytest.Mon
     assert made.stuck() == [str(job_id)]
 
 
-def test_a_worker_with_a_stuck_job_ends_with_an_error(world: Any, tmp_path: Any) -> None:
+def test_a_worker_with_a_stuck_job_ends_with_an_error(
+    world: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shutdown = Shutdown()
+    made = runtime(world, Faulty())
+    monkeypatch.setattr(made, "stuck", lambda: ["one"])
     worker = ConcurrentWorker(
         world.queue.rq,
         name="stuck",
@@ -280,7 +295,7 @@ def test_a_worker_with_a_stuck_job_ends_with_an_error(world: Any, tmp_path: Any)
         gate=DatabaseGate(world.engine),
         heartbeat_file=HeartbeatFile(str(tmp_path / "health")),
         shutdown=shutdown,
-        stuck=lambda: ["one"],
+        runtime=made,
         stop_timeout=1,
     )
 

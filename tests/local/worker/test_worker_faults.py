@@ -268,3 +268,19 @@ def test_wrong_credentials_end_the_worker_at_once(world: Any, workers: Any, redi
         assert "Redis refuses the user or password of REDIS_URL" in event["reason"]
     finally:
         Redis.from_url(redis_url, password="secret").config_set("requirepass", "")
+
+
+def test_a_worker_can_stop_while_redis_is_away(
+    world: Any, workers: Any, receiver: Any, answers: Any, valkey: Any, eventually: Any
+) -> None:
+    worker = workers.start()
+    delivery_id, _ = world.add(receiver.on("/slow", answers(200, after=1.0)))
+    eventually(lambda: receiver.requests)
+    valkey.stop()
+    try:
+        worker.terminate()
+        assert worker.wait(timeout=15) == 0
+    finally:
+        valkey.start()
+
+    assert world.delivery(delivery_id).status == "delivered"

@@ -152,6 +152,7 @@ def test_a_suspended_queue_is_left_alone(world: Any, workers: Any, receiver: Any
     suspend(world.redis)
     worker = workers.start()
     delivery_id, _ = world.add(receiver.url)
+    eventually(worker.health_file.exists)
     before = worker.health_file.stat().st_mtime
     eventually(lambda: worker.health_file.stat().st_mtime > before + 1)
     assert world.delivery(delivery_id).status == "pending"
