@@ -84,18 +84,19 @@ class Identities:
     def _find_old(self, wanted: Registration, urn: str) -> tuple[ResourceState | None, str]:
         for candidate in (urn, *self._former_urns(wanted)):
             old = self._ledger.old(candidate)
-            if old is None:
+            if old is None and candidate not in self._claimed:
                 continue
             if candidate != urn:
                 self._claim(candidate, urn)
-            return old, candidate
+            if old is not None:
+                return old, candidate
         return None, urn
 
     def _claim(self, former: str, urn: str) -> None:
         claimant = self._claimed.get(former)
         if former in self._wanted or claimant is not None:
-            other = claimant or former
-            raise EngineError(f"{urn} has the alias {former}, which also is {other}: an alias can be used once")
+            owner = claimant or "a resource that the program registers"
+            raise EngineError(f"{urn} has the alias {former}, which belongs to {owner}: an alias can be used once")
         self._claimed[former] = urn
         self._former[urn] = former
         self._ledger.rename(former, urn)

@@ -164,7 +164,8 @@ class Monitor:
                 urn=done.urn,
                 id=done.id,
                 object=to_struct(done.outputs),
-                result=resource_pb2.Result.Value(done.result.upper()),
+                # The Python SDK knows no other failure; for its program a skipped resource is the same.
+                result=resource_pb2.SUCCESS if done.result == "success" else resource_pb2.FAIL,
                 unknown=done.unknown,
             )
 

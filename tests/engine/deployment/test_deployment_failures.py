@@ -1,0 +1,173 @@
+"""When something fails in the middle: what was made is kept, and the next `up` goes on from there."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import pytest
+
+
+def test_a_failed_create_keeps_what_was_made_and_the_next_up_goes_on(stack: Any) -> None:
+    program = 'a = Thing("a")\nb = Thing("b", of=a.made)\nThing("c", of=b.made)\npulumi.export("x", b.made)'
+    stack.program(program)
+    stack.provider.failing.add(("create", "b"))
+    result = stack.up()
+    assert not result.succeeded
+    assert [(f.urn and f.urn.rpartition("::")[2], f.message) for f in result.failures] == [
+        ("b", "RuntimeError: no create today")
+    ]
+    assert stack.names() == ["a"]
+    assert stack.provider.names("create") == ["a", "b"]
+    assert stack.snapshot.pending == []
+    stack.provider.failing.clear()
+    assert stack.must_up().changes == {"create": 2, "same": 2}
+
+
+def test_what_is_under_way_finishes_and_nothing_new_begins(stack: Any, in_background: Any) -> None:
+    slow = stack.provider.gate("create", "slow")
+    stack.provider.gate("create", "broken")
+    stack.program('slow = Thing("slow")\nThing("broken", fail="create")\nThing("after", of=slow.made)')
+    wait = in_background(stack.up)
+    assert stack.provider.reached[("create", "slow")].wait(10)
+    assert stack.provider.reached[("create", "broken")].wait(10)
+    stack.provider.gates[("create", "broken")].set()
+    while not stack.log.failed():
+        threading.Event().wait(0.005)
+    slow.set()
+    result = wait()
+    assert not result.succeeded
+    assert stack.names() == ["slow"]
+    assert stack.provider.names("create").count("after") == 0
+
+
+def test_independent_creates_run_at_once(stack: Any, in_background: Any) -> None:
+    gates = [stack.provider.gate("create", name) for name in "abc"]
+    stack.program("\n".join(f'Thing("{name}")' for name in "abc"))
+    wait = in_background(stack.up)
+    for name in "abc":
+        assert stack.provider.reached[("create", name)].wait(10)
+    for gate in gates:
+        gate.set()
+    assert wait().succeeded
+
+
+def test_a_failed_update_keeps_the_old_inputs_and_is_tried_again(stack: Any) -> None:
+    stack.program('Thing("a", size=1)').must_up()
+    stack.provider.failing.add(("update", "a"))
+    stack.program('Thing("a", size=2)').up()
+    state = stack.state("a")
+    assert state.inputs["size"] == 1
+    assert state.init_errors == ["RuntimeError: no update today"]
+    stack.provider.failing.clear()
+    # Back to what the state says: it may be half changed all the same.
+    result = stack.program('Thing("a", size=1)').must_up()
+    assert result.changes == {"update": 1, "same": 1}
+    assert stack.log.started("a").reason == "the last change failed: RuntimeError: no update today"
+    assert stack.state("a").init_errors == []
+
+
+def test_nothing_is_deleted_when_something_failed(stack: Any) -> None:
+    stack.program('Thing("old")').must_up()
+    stack.provider.failing.add(("create", "new"))
+    assert not stack.program('Thing("new")').up().succeeded
+    assert stack.names() == ["old"]
+    assert not stack.provider.names("delete")
+
+
+def test_a_failed_delete_of_a_replaced_resource_is_tried_again(stack: Any) -> None:
+    stack.program('Thing("a", fixed=1)').must_up()
+    stack.provider.failing.add(("delete", "a"))
+    assert not stack.program('Thing("a", fixed=2)').up().succeeded
+    assert [r.delete for r in stack.snapshot.resources if r.type == "test:index:Thing"] == [False, True]
+    stack.provider.failing.clear()
+    assert stack.must_up().changes == {"same": 2}
+    assert stack.provider.seen[("delete", "a")].id == "a-1"
+    assert stack.names() == ["a"]
+
+
+def test_a_replacement_that_lost_its_old_self_first_is_completed_later(stack: Any) -> None:
+    stack.program('Thing("a", fixed_first=1)').must_up()
+    stack.provider.failing.add(("create", "a"))
+    assert not stack.program('Thing("a", fixed_first=2)').up().succeeded
+    assert stack.state("a").pending_replacement
+    stack.provider.failing.clear()
+    assert stack.must_up().changes == {"replace": 1, "same": 1}
+    assert not stack.provider.names("delete")
+    assert not stack.state("a").pending_replacement
+
+
+def test_a_replacement_that_is_no_longer_wanted_leaves_nothing(stack: Any) -> None:
+    stack.program('Thing("a", fixed_first=1)').must_up()
+    stack.provider.failing.add(("create", "a"))
+    stack.program('Thing("a", fixed_first=2)').up()
+    stack.program("").must_up()
+    assert stack.names() == []
+    assert not stack.provider.names("delete")
+
+
+def test_old_stack_outputs_stay_when_the_new_ones_are_not_known(stack: Any) -> None:
+    stack.program('a = Thing("a", size=1)\npulumi.export("made", a.made)').must_up()
+    stack.provider.failing.add(("update", "a"))
+    stack.program('a = Thing("a", size=2)\npulumi.export("made", a.made)').up()
+    assert stack.snapshot.outputs == {"made": "by a"}
+
+
+def test_every_operation_is_noted_before_it_begins(stack: Any) -> None:
+    stack.program('Thing("a", size=1)').must_up()
+    assert [(p.kind, p.resource.urn.rpartition("::")[2]) for s in stack.saves for p in s.pending] == [
+        ("creating", "a")
+    ]
+    stack.program('Thing("a", size=2)').must_up()
+    assert [p.kind for s in stack.saves for p in s.pending] == ["updating"]
+    stack.program("").must_up()
+    assert [p.kind for s in stack.saves for p in s.pending] == ["deleting"]
+
+
+@pytest.mark.parametrize("moment", range(12))
+def test_from_every_saved_state_the_next_up_arrives(stack: Any, moment: int) -> None:
+    before = 'a = Thing("a", fixed=1)\nb = Thing("b", fixed_first=a.id)\nThing("c", of=b.made)\nThing("gone")'
+    after = 'a = Thing("a", fixed=2)\nb = Thing("b", fixed_first=a.id)\nThing("c", of=b.made)\nThing("new")'
+    stack.program(before).must_up()
+    stack.program(after).must_up()
+    if moment >= len(stack.saves):
+        pytest.skip(f"the run saved {len(stack.saves)} states")
+    stack.snapshot = stack.saves[moment]
+    cut_short = [pending.kind for pending in stack.snapshot.pending]
+    stack.must_up()
+    assert stack.names() == ["a", "b", "c", "new"]
+    assert stack.snapshot.pending == []
+    assert not any(resource.delete or resource.pending_replacement for resource in stack.snapshot.resources)
+    assert len(stack.log.messages("warning")) == len(cut_short)
+    assert stack.must_up().changes == {"same": 5}
+
+
+def test_a_program_that_raises_shows_its_own_lines(stack: Any) -> None:
+    result = stack.program('Thing("a")\ndef inner():\n    raise KeyError("missing thing")\ninner()').up()
+    message = result.failures[0].message
+    assert message.startswith("the program failed:")
+    assert "in inner" in message
+    assert "KeyError: 'missing thing'" in message
+    assert "infra/engine" not in message
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        ("class Bad(Exception):\n    user_facing = True\nraise Bad('api.replicas: must be at least 1')", "api.replicas"),
+        ("raise SystemExit('no target')", "no target"),
+        ("raise SystemExit(3)", "exited with code 3"),
+        ("raise pulumi.RunError('cannot be')", "cannot be"),
+    ],
+)
+def test_errors_meant_for_the_user_come_as_they_are(stack: Any, source: str, told: str) -> None:
+    result = stack.program(source).up()
+    assert told in result.failures[0].message
+    assert "Traceback" not in result.failures[0].message
+
+
+def test_an_error_in_an_apply_fails_the_run_and_keeps_what_was_made(stack: Any) -> None:
+    result = stack.program('a = Thing("a")\na.made.apply(lambda made: 1 / 0)').up()
+    assert not result.succeeded
+    assert "ZeroDivisionError" in result.failures[0].message
+    assert stack.names() == ["a"]
