@@ -44,30 +44,53 @@ def get(tree: Any, path: Path) -> Any:
 
 
 def put(tree: MutableMapping[str, Any], path: Path, value: Any) -> None:
-    """Set the value at `path` and make the maps and lists that lead to it; raises CommandError when they cannot be."""
+    """Set the value at `path` and make the maps and lists that lead to it; raises CommandError when they cannot be.
+
+    In a tree that was read from a file each comment stays above the key that it stood above.
+    """
+    from ruamel.yaml.comments import CommentedMap, CommentedSeq
+
+    from infra.engine import yamlcomments
+
     node: Any = tree
-    for step, following in zip(path, (*path[1:], None), strict=True):
-        node = _place(node, step, path)
-        last = following is None
-        if last:
+    comment, end = "", len(path) - 1
+    for at, step in enumerate(path):
+        _check(node, step, path)
+        before = _last_key(node)
+        if not _has(node, step):
+            if before is not None:
+                comment = yamlcomments.take(node, before)
+            _add(node, step)
+        if at == end:
+            # The value that is replaced may be one after which a comment stands.
+            comment = comment or yamlcomments.take(node, step)
             node[step] = value
-            return
-        if node[step] is None:
-            node[step] = [] if isinstance(following, int) else {}
+            yamlcomments.give(node, step, comment)
+        elif node[step] is None:
+            node[step] = CommentedSeq() if isinstance(path[at + 1], int) else CommentedMap()
         node = node[step]
 
 
 def remove(tree: MutableMapping[str, Any], path: Path) -> bool:
     """Remove the value at `path`, and the maps and lists that are empty without it; whether there was one."""
+    from infra.engine import yamlcomments
+
     try:
         get(tree, path)
     except KeyError:
         return False
-    for length in range(len(path), 0, -1):
-        parent = get(tree, path[: length - 1])
-        del parent[path[length - 1]]
-        if parent:
-            break
+    while len(path) > 1 and len(get(tree, path[:-1])) == 1:
+        path = path[:-1]
+    parent, key = get(tree, path[:-1]), path[-1]
+    comment = yamlcomments.take(parent, key)
+    keys = list(parent) if isinstance(parent, MutableMapping) else list(range(len(parent)))
+    place = keys.index(key)
+    if place > 0:
+        yamlcomments.give(parent, keys[place - 1], comment)
+    elif comment and len(keys) > 1 and isinstance(keys[1], str):
+        text = "\n".join(line.strip().removeprefix("#").removeprefix(" ") for line in comment.splitlines())
+        parent.yaml_set_comment_before_after_key(keys[1], before=text, indent=parent.lc.key(keys[1])[1])
+    del parent[key]
     return True
 
 
@@ -80,20 +103,32 @@ def leaves(value: Any, path: str) -> Iterator[tuple[str, Any]]:
         yield path, value
 
 
-def _place(node: Any, step: str | int, path: Path) -> Any:
-    """`node` with room for `step` in it."""
+def _check(node: Any, step: str | int, path: Path) -> None:
+    """Raise CommandError when `node` has no room for `step`."""
     if isinstance(step, int):
         if not isinstance(node, MutableSequence):
             raise CommandError(f"{spell(path)}: [{step}] needs a list there, and there is {_kind(node)}")
         if step > len(node):
             raise CommandError(f"{spell(path)}: the list has {len(node)} items; the next one is [{len(node)}]")
-        if step == len(node):
-            node.append(None)
+    elif not isinstance(node, MutableMapping):
+        raise CommandError(f"{spell(path)}: {step!r} needs a map there, and there is {_kind(node)}")
+
+
+def _last_key(node: Any) -> str | int | None:
+    if not node:
+        return None
+    return next(reversed(node)) if isinstance(node, MutableMapping) else len(node) - 1
+
+
+def _has(node: Any, step: str | int) -> bool:
+    return step < len(node) if isinstance(step, int) else step in node
+
+
+def _add(node: Any, step: str | int) -> None:
+    if isinstance(step, int):
+        node.append(None)
     else:
-        if not isinstance(node, MutableMapping):
-            raise CommandError(f"{spell(path)}: {step!r} needs a map there, and there is {_kind(node)}")
-        node.setdefault(step, None)
-    return node
+        node[step] = None
 
 
 def spell(path: Path) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,6 +42,14 @@ def save(path: Path, data: MutableMapping[str, Any]) -> None:
     _yaml().dump(data, buffer)
     mode = path.stat().st_mode & 0o777 if path.exists() else 0o644
     write_atomically(path, buffer.getvalue(), mode=mode)
+
+
+def block_map(values: Mapping[str, Any]) -> MutableMapping[str, Any]:
+    """A map that is written over lines, and can carry comments."""
+    from ruamel.yaml.comments import CommentedMap
+
+    made: MutableMapping[str, Any] = CommentedMap(values)
+    return made
 
 
 def parse_scalar(text: str) -> Any:

@@ -95,7 +95,7 @@ def run_set(context: Context, args: argparse.Namespace) -> int:
 def run_rm(context: Context, args: argparse.Namespace) -> int:
     path = keypath.parse(args.key, project=context.project.name)
     before = copy.deepcopy(context.file.data)
-    if not keypath.remove(context.file.data, ("config", *path)):
+    if not keypath.remove(_writable(context), path):
         raise CommandError(f"{args.key} is not set in {context.file.path.name}: there is nothing to remove")
     _refuse_new_problems(context, before)
     context.file.save()
@@ -105,13 +105,14 @@ def run_rm(context: Context, args: argparse.Namespace) -> int:
 
 def _set_secret(context: Context, path: keypath.Path, plaintext: str) -> None:
     """Check the plaintext where it will stand, and put its ciphertext there."""
+    from infra.engine import yamlfile
     from infra.engine.location import open_or_create_secrets
 
     before = copy.deepcopy(context.file.data)
     keypath.put(_writable(context), path, plaintext)
     _refuse_new_problems(context, before)
     secrets = open_or_create_secrets(context.file, context.environ, save=False)
-    keypath.put(_writable(context), path, {"secure": secrets.encrypt(plaintext)})
+    keypath.put(_writable(context), path, yamlfile.block_map({"secure": secrets.encrypt(plaintext)}))
 
 
 def _set_checked(context: Context, path: keypath.Path, forms: list[Any]) -> None:
@@ -187,8 +188,10 @@ def _section(context: Context) -> dict[str, Any]:
 
 def _writable(context: Context) -> Any:
     """The file's config section itself, made when it is missing."""
+    from infra.engine import yamlfile
+
     if not context.file.data.get("config"):
-        context.file.data["config"] = {}
+        context.file.data["config"] = yamlfile.block_map({})
     return context.file.data["config"]
 
 

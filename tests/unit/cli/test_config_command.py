@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -176,3 +177,66 @@ def test_put_makes_what_is_missing_and_refuses_what_is_in_the_way() -> None:
         keypath.put(tree, ("list", 5), 2)
     with pytest.raises(CommandError, match="needs a list there, and there is a map"):
         keypath.put(tree, ("b", 0), 2)
+
+
+COMMENTED = """\
+# the file
+config:
+  slipway:target: local
+  # about features
+  slipway:features:
+    swagger: true # on
+    metrics: true
+  # about log
+
+  slipway:log:
+    format: text
+  # about protect
+  slipway:protect: false
+# about the salt
+encryptionsalt: none
+"""
+
+
+def edited(text: str, *edits: tuple[str, ...]) -> str:
+    tree = YAML().load(text)
+    for key, *value in edits:
+        path = keypath.parse(key, project="slipway")
+        if value:
+            keypath.put(tree["config"], path, YAML().load(value[0]))
+        else:
+            keypath.remove(tree["config"], path)
+    stream = io.StringIO()
+    yaml = YAML()
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    yaml.dump(tree, stream)
+    return stream.getvalue()
+
+
+def test_a_new_key_does_not_slip_between_a_comment_and_its_key() -> None:
+    added = edited(COMMENTED, ("api.port", "3"), ("log.level", "debug"), ("features.health_check", "true"))
+    assert added == COMMENTED.replace("format: text\n", "format: text\n    level: debug\n").replace(
+        "metrics: true\n", "metrics: true\n    health_check: true\n"
+    ).replace("protect: false\n", "protect: false\n  slipway:api:\n    port: 3\n")
+    assert edited(added, ("api.port",), ("log.level",), ("features.health_check",)) == COMMENTED
+
+
+def test_a_changed_value_leaves_all_comments() -> None:
+    changed = edited(COMMENTED, ("protect", "true"), ("features.swagger", "false"), ("log.format", "json"))
+    assert changed == (
+        COMMENTED.replace("protect: false", "protect: true")
+        .replace("swagger: true #", "swagger: false #")
+        .replace("format: text", "format: json")
+    )
+
+
+def test_a_removed_key_leaves_the_next_ones_comment() -> None:
+    removed = edited(COMMENTED, ("features",), ("log",))
+    assert removed.count("#") == COMMENTED.count("#") - 1, "only the comment on its own line goes"
+    assert "  # about protect\n  slipway:protect: false\n# about the salt\nencryptionsalt" in removed
+    assert "config:\n  # about features\n  slipway:features" in edited(COMMENTED, ("target",))
+
+
+def test_a_list_and_a_secret_keep_the_comment_below_them() -> None:
+    text = edited(COMMENTED, ("log.items[0]", "a"), ("log.items[1]", "b"))
+    assert "    items:\n      - a\n      - b\n  # about protect\n  slipway:protect" in text
