@@ -97,8 +97,8 @@ def _fill_network(tree: Tree, target: str) -> None:
     network, api, region = tree.setdefault("network", {}), tree.setdefault("api", {}), tree.get("region")
     if not isinstance(network, dict) or not isinstance(api, dict):
         return
-    if region in AWS_REGIONS:
-        network.setdefault("zones", [f"{region}a", f"{region}b"])
+    if region in AWS_REGIONS and not network.get("zones"):
+        network["zones"] = [f"{region}a", f"{region}b"]
     api.setdefault("trusted_proxies", [network.get("cidr", "10.0.0.0/16")])
 
 

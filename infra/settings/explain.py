@@ -210,13 +210,17 @@ def _nearest_choice(key: Key | None, given: Any) -> str | None:
 
 
 def _nearest_key(path: Path) -> Path | None:
-    """The key that was probably meant: a neighbour by its spelling, else a key of that name elsewhere."""
+    """The key that was probably meant: at the top level one of that very name elsewhere, else a neighbour."""
     *parents, last = path
     name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", str(last)).lower().replace("-", "_")
-    if close := _closest(name, describe.names(Settings, parents)):
-        return (*parents, close)
-    same = [key.path for key in describe.keys(Settings) if key.path[-1] == name and not {0, "<name>"} & set(key.path)]
-    return min(same, key=len) if same else None
+    if not parents:
+        same = [
+            key.path for key in describe.keys(Settings) if key.path[-1] == name and not {0, "<name>"} & set(key.path)
+        ]
+        if same:
+            return min(same, key=len)
+    close = _closest(name, describe.names(Settings, parents))
+    return (*parents, close) if close else None
 
 
 def _closest(word: str, words: Sequence[str]) -> str | None:

@@ -65,8 +65,8 @@ class Between(Rule):
 
     def suggest(self, value: Any) -> str | None:
         try:
-            return str(min(max(float(value), self.low), self.high)).removesuffix(".0")
-        except (TypeError, ValueError):
+            return str(min(max(round(float(value)), self.low), self.high))
+        except (TypeError, ValueError, OverflowError):
             return None
 
 

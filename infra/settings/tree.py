@@ -36,7 +36,7 @@ class Settings(Group):
     domain: Domain = Field(default_factory=Domain)
     """The name that users see."""
     image: Image = Field(default_factory=Image)
-    """What runs."""
+    """The application image: what runs."""
     network: Network = Field(default_factory=Network)
     """The private network."""
     postgres: Postgres
@@ -57,7 +57,7 @@ class Settings(Group):
     """Origins that may call from a browser (`CORS_ORIGIN`): scheme, host and port. Empty: none. `*` only on the local
     target."""
     log: Log = Field(default_factory=Log)
-    """Logging."""
+    """What the application writes, and how long it is kept."""
     secrets: Secrets = Field(default_factory=Secrets)
     """Secrets that come from outside."""
     rotation: Rotation = Field(default_factory=Rotation)

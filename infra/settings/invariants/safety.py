@@ -30,12 +30,15 @@ def cors(context: Context) -> Found:
                 )
             continue
         parts = split_url(origin)
-        if parts is None or parts.scheme not in ("http", "https") or origin != f"{parts.scheme}://{parts.netloc}":
+        bare = (
+            f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}" if parts and parts.scheme and parts.hostname else None
+        )
+        if parts is None or parts.scheme not in ("http", "https") or origin != bare:
             yield Broken(
                 path=where,
                 message="is no origin",
                 allowed="scheme://host[:port] without a path, such as https://app.example.com",
-                suggestion=f"{parts.scheme}://{parts.netloc}" if parts and parts.scheme and parts.netloc else None,
+                suggestion=bare if parts and parts.scheme in ("http", "https") else None,
             )
         elif production and parts.scheme == "http" and parts.hostname not in LOOPBACK:
             yield Broken(
