@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
+
+_RECEIVER_PORT: Final = 9000
+_RECEIVER: Final = (
+    "import http.server as h; h.HTTPServer(('127.0.0.1', %d), type('H', (h.BaseHTTPRequestHandler,), {'do_POST': "
+    "lambda s: (print(s.rfile.read(int(s.headers['Content-Length']))), s.send_response(204), s.end_headers())}))"
+    ".serve_forever()"
+)
+"""A webhook receiver in one line: it prints what it gets."""
 
 
-def next_steps(*, stack: str, target: str, outputs: Mapping[str, Any]) -> str:
-    """The URLs of the stack, and commands to paste for a first try; empty when it gives no URL."""
+def next_steps(*, stack: str, target: str, outputs: Mapping[str, Any], first: bool) -> str:
+    """The URLs of the stack and, after its `first` update, commands to paste; empty when it has no URL."""
     url = outputs.get("url")
     if not isinstance(url, str) or not url.startswith("http"):
         return ""
@@ -15,25 +23,26 @@ def next_steps(*, stack: str, target: str, outputs: Mapping[str, Any]) -> str:
     lines = ["", f"The API is at {url}"]
     if isinstance(docs := outputs.get("docs_url"), str):
         lines.append(f"Its documentation is at {docs}")
-    notices = outputs.get("notices")
-    lines += [f"Note: {notice}" for notice in notices] if isinstance(notices, list) else []
-    option = "" if stack == "local" else f" --stack {stack}"
-    if target == "local":
+    if target == "local" and first:
+        notices = outputs.get("notices")
+        lines += [f"Note: {notice}" for notice in notices] if isinstance(notices, list) else []
         lines += ["", "Try it:", *_first_delivery(url)]
+        option = "" if stack == "local" else f" --stack {stack}"
         lines += ["", "And then:", f"  slipway status{option}", f"  slipway logs -f{option}"]
     return "\n".join(lines)
 
 
 def _first_delivery(url: str) -> list[str]:
-    """Register, log in, deliver a webhook to the API's own health page, and see the attempt."""
+    """Start a receiver, register, log in, deliver a webhook, and see the attempt."""
     json_body = "-H 'Content-Type: application/json'"
     person = """'{"email": "ada@example.com", "password": "correct horse battery staple"}'"""
-    delivery = f"""'{{"url": "{url}/health/live", "payload": {{"hello": "world"}}}}'"""
+    delivery = f"""'{{"url": "http://127.0.0.1:{_RECEIVER_PORT}/", "payload": {{"hello": "world"}}}}'"""
     pick = """python3 -c 'import json, sys; print(json.load(sys.stdin)["access_token"])'"""
     return [
-        f"  curl -s {url}/v1/auth/register {json_body} -d {person}",
+        f'  python3 -c "{_RECEIVER % _RECEIVER_PORT}" &',
+        f"  curl -sw '\\n' {url}/v1/auth/register {json_body} -d {person}",
         f"  TOKEN=$(curl -s {url}/v1/auth/login {json_body} -d {person} | {pick})",
-        f'  curl -s {url}/v1/deliveries -H "Authorization: Bearer $TOKEN" {json_body} -H "Idempotency-Key: first" \\',
+        f'  curl -sw "\\n" {url}/v1/deliveries -H "Authorization: Bearer $TOKEN" -H "Idempotency-Key: first" {json_body} \\',
         f"    -d {delivery}",
-        f'  curl -s {url}/v1/deliveries -H "Authorization: Bearer $TOKEN"',
+        f'  sleep 1; curl -sw "\\n" {url}/v1/deliveries -H "Authorization: Bearer $TOKEN"',
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 from infra.cli import pulumi_cli
 from infra.cli.context import Context
@@ -23,6 +24,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser], comm
 
 def run(context: Context, args: argparse.Namespace) -> int:
     require_consent(context, "up", yes=args.yes)
+    first = not _outputs(context)
     if path := pulumi_cli.chosen(context):
         code = pulumi_cli.run(context, path, "up", ["--yes"] if args.yes else [])
     else:
@@ -30,7 +32,7 @@ def run(context: Context, args: argparse.Namespace) -> int:
 
         code = deploy.change(context, "up", confirmed=args.yes)
     if code == OK:
-        _tell_next(context)
+        _tell_next(context, first=first)
     return code
 
 
@@ -40,9 +42,15 @@ def require_consent(context: Context, command: str, *, yes: bool) -> None:
         raise UsageError(f"nobody to ask: there is no terminal here. Say yes beforehand: slipway {command} --yes")
 
 
-def _tell_next(context: Context) -> None:
-    from infra.cli.commands.outputs import read
+def _tell_next(context: Context, *, first: bool) -> None:
     from infra.cli.hints import next_steps
 
-    if text := next_steps(stack=context.stack, target=context.target, outputs=read(context)):
+    if text := next_steps(stack=context.stack, target=context.target, outputs=_outputs(context), first=first):
         context.console.print(text)
+
+
+def _outputs(context: Context) -> dict[str, Any]:
+    """The local stack's outputs. For others a hint is not worth the time that their backend takes to answer."""
+    from infra.cli.commands.outputs import read
+
+    return read(context) if context.target == "local" and not pulumi_cli.keeps_state(context) else {}

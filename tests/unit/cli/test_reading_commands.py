@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import re
+import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -196,22 +198,45 @@ def test_stacks(slipway: Slipway, state: Callable[..., None], root: Path) -> Non
     ]
 
 
-def test_next_steps_can_be_pasted() -> None:
-    text = next_steps(stack="local", target="local", outputs={"url": "http://127.0.0.1:3000/"})
-    assert "The API is at http://127.0.0.1:3000\n" in text
-    for path in ("/v1/auth/register", "/v1/auth/login", "/v1/deliveries", "/health/live"):
+LOCAL = {
+    "url": "http://127.0.0.1:3000/",
+    "docs_url": "http://127.0.0.1:3000/docs",
+    "notices": ["private networks are allowed"],
+}
+
+
+def test_the_first_update_tells_what_to_try() -> None:
+    text = next_steps(stack="local", target="local", outputs=LOCAL, first=True)
+    assert text.startswith(
+        "\nThe API is at http://127.0.0.1:3000\nIts documentation is at http://127.0.0.1:3000/docs\n"
+        "Note: private networks are allowed\n"
+    )
+    for path in ("/v1/auth/register", "/v1/auth/login", "/v1/deliveries"):
         assert f"http://127.0.0.1:3000{path}" in text
     assert "slipway status" in text
-    more = {"url": "http://x", "docs_url": "http://x/docs", "notices": ["private networks are allowed"]}
-    text = next_steps(stack="local", target="local", outputs=more)
-    assert "documentation is at http://x/docs\nNote: private networks are allowed\n" in text
 
 
-def test_next_steps_of_other_targets_and_without_a_url() -> None:
-    text = next_steps(stack="prod", target="aws", outputs={"url": "https://api.example.com"})
+def test_what_to_try_is_good_shell() -> None:
+    text = next_steps(stack="local", target="local", outputs=LOCAL, first=True)
+    commands = "\n".join(line for line in text.splitlines() if line.startswith("  "))
+    subprocess.run(["sh", "-n"], input=commands, text=True, check=True, timeout=10)
+    bodies = re.findall(r"-d '([^']+)'", commands)
+    assert [sorted(json.loads(body)) for body in bodies] == [["email", "password"]] * 2 + [["payload", "url"]]
+    receiver = re.search(r'python3 -c "(.+)" &', commands)
+    assert receiver
+    compile(receiver[1], "receiver", "exec")
+
+
+def test_later_updates_other_targets_and_a_missing_url() -> None:
+    text = next_steps(stack="local", target="local", outputs=LOCAL, first=False)
+    assert text.splitlines()[1:] == [
+        "The API is at http://127.0.0.1:3000",
+        "Its documentation is at http://127.0.0.1:3000/docs",
+    ]
+    text = next_steps(stack="prod", target="aws", outputs={"url": "https://api.example.com"}, first=True)
     assert text == "\nThe API is at https://api.example.com"
-    assert next_steps(stack="x", target="local", outputs={}) == ""
-    assert next_steps(stack="x", target="local", outputs={"url": "[secret]"}) == ""
+    assert next_steps(stack="x", target="local", outputs={}, first=True) == ""
+    assert next_steps(stack="x", target="local", outputs={"url": "[secret]"}, first=True) == ""
 
 
 def test_tables_are_plain_off_a_terminal() -> None:
