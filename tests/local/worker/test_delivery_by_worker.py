@@ -92,12 +92,15 @@ def test_an_answer_that_no_retry_can_help_is_final(
 def test_a_job_is_dead_after_its_last_attempt(world: Any, workers: Any, receiver: Any, answers: Any) -> None:
     workers.start()
     delivery_id, job_id = world.add(receiver.on("/down", answers(500, b"\x00bad\xff")), max_attempts=2)
+    nobody, _ = world.add("http://127.0.0.1:9/", max_attempts=2)
 
     row = world.settled(delivery_id, "failed")
 
     assert row.last_error == "the receiver answered 500 (attempt 2 of 2)"
     assert world.job(job_id).last_error == row.last_error
     assert [a.response_excerpt for a in world.attempts(delivery_id)] == ["bad\ufffd"] * 2
+    row = world.settled(nobody, "failed")
+    assert row.last_error == "the receiver refused the connection (attempt 2 of 2)"
 
 
 def test_a_slow_receiver_hits_the_deadline(world: Any, workers: Any, receiver: Any) -> None:
@@ -150,22 +153,3 @@ def test_a_refused_address_is_not_connected_to(world: Any, workers: Any, receive
     assert row.last_error == "the host is a private, local or reserved address"
     assert receiver.requests == []
     assert len(world.attempts(delivery_id)) == 1
-
-
-def test_nobody_listening_is_worth_a_retry(world: Any, workers: Any) -> None:
-    workers.start()
-    delivery_id, _ = world.add("http://127.0.0.1:1/x".replace(":1/", ":9/"), max_attempts=2)
-
-    row = world.settled(delivery_id, "failed")
-
-    assert row.last_error == "the receiver refused the connection (attempt 2 of 2)"
-
-
-def test_http_is_refused_unless_it_is_allowed(world: Any, workers: Any, receiver: Any) -> None:
-    workers.start(DELIVERY_ALLOW_HTTP="false")
-    delivery_id, _ = world.add(receiver.url)
-
-    row = world.settled(delivery_id, "failed")
-
-    assert row.last_error == "the URL must start with https://"
-    assert receiver.requests == []

@@ -154,7 +154,7 @@ def test_a_suspended_queue_is_left_alone(world: Any, workers: Any, receiver: Any
     delivery_id, _ = world.add(receiver.url)
     eventually(worker.health_file.exists)
     before = worker.health_file.stat().st_mtime
-    eventually(lambda: worker.health_file.stat().st_mtime > before + 1)
+    eventually(lambda: worker.health_file.stat().st_mtime > before)
     assert world.delivery(delivery_id).status == "pending"
 
     resume(world.redis)
