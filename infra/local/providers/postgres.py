@@ -47,6 +47,7 @@ class PostgresServer(LocalProvider[Postgres]):
     def make(self, props: Postgres, olds: Mapping[str, Any], /) -> dict[str, Any]:
         path = props.path
         make_private(path)
+        client.end_leftovers(path)
         identity = _identity(path)
         port = _port(props, path)
         _change_password(props, port, str(olds.get("password", "")))

@@ -63,6 +63,7 @@ class Service(LocalProvider[ServiceProperties]):
     def make(self, props: ServiceProperties, _olds: Mapping[str, Any], /) -> dict[str, Any]:
         path = props.path
         make_private(path)
+        client.end_leftovers(path)
         if props.port and not client.running(path) and not ports.is_free(props.port):
             raise LocalError(busy(props.service, props.port, props.port_setting))
         files = secretfiles.store(path / "secrets", props.secrets)
@@ -71,10 +72,22 @@ class Service(LocalProvider[ServiceProperties]):
         secretfiles.prune(path / "secrets", files.values())
         return {"url": f"http://{ports.LOOPBACK}:{props.port}"} if props.port else {}
 
+    def unmake(self, path: Path, /) -> None:
+        """Stop, and leave no secret behind: without its processes nobody reads them."""
+        super().unmake(path)
+        secretfiles.prune(path / "secrets", ())
+
 
 def interpreter(command: tuple[str, ...]) -> tuple[str, ...]:
-    """The command with this Python in place of the image's."""
-    return (sys.executable, *command[1:]) if command[0] == "python" else command
+    """The command with this Python in place of the image's.
+
+    Always by the same path: `slipway` starts as ``python3``, and the Pulumi CLI reaches `.venv` by a link. Neither may
+    roll anything.
+    """
+    if command[0] != "python":
+        return command
+    python = Path(sys.prefix).resolve() / "bin" / "python"
+    return (str(python) if python.exists() else sys.executable, *command[1:])
 
 
 def application_folder() -> Path:

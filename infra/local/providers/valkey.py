@@ -50,6 +50,7 @@ class ValkeyServer(LocalProvider[Valkey]):
     def make(self, props: Valkey, _olds: Mapping[str, Any], /) -> dict[str, Any]:
         path = props.path
         make_private(path)
+        client.end_leftovers(path)
         make_private(path / "data")
         port = _port(props, path)
         if client.running(path) and not _answers(port, ADMIN, props.admin_password):

@@ -85,11 +85,13 @@ def stop(directory: Path) -> None:
             if owner and not _gone(directory, within=2):
                 process.end(*owner, sign=signal.SIGTERM, within=10)
         _gone(directory, within=10)
-    _end_recorded(directory)
+    end_leftovers(directory)
 
 
-def _end_recorded(directory: Path) -> None:
-    """Replicas that a killed supervisor left, where the system did not end them with it."""
+def end_leftovers(directory: Path) -> None:
+    """End the replicas that a killed supervisor left: they may hold its port and data for as long as they drain."""
+    if running(directory):
+        return
     try:
         rows = json.loads((directory / "replicas.json").read_text())
     except (OSError, ValueError):
