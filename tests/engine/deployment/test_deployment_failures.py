@@ -115,9 +115,7 @@ def test_old_stack_outputs_stay_when_the_new_ones_are_not_known(stack: Any) -> N
 
 def test_every_operation_is_noted_before_it_begins(stack: Any) -> None:
     stack.program('Thing("a", size=1)').must_up()
-    assert [(p.kind, p.resource.urn.rpartition("::")[2]) for s in stack.saves for p in s.pending] == [
-        ("creating", "a")
-    ]
+    assert [(p.kind, p.resource.urn.rpartition("::")[2]) for s in stack.saves for p in s.pending] == [("creating", "a")]
     stack.program('Thing("a", size=2)').must_up()
     assert [p.kind for s in stack.saves for p in s.pending] == ["updating"]
     stack.program("").must_up()
@@ -154,7 +152,10 @@ def test_a_program_that_raises_shows_its_own_lines(stack: Any) -> None:
 @pytest.mark.parametrize(
     ("source", "told"),
     [
-        ("class Bad(Exception):\n    user_facing = True\nraise Bad('api.replicas: must be at least 1')", "api.replicas"),
+        (
+            "class Bad(Exception):\n    user_facing = True\nraise Bad('api.replicas: must be at least 1')",
+            "api.replicas",
+        ),
         ("raise SystemExit('no target')", "no target"),
         ("raise SystemExit(3)", "exited with code 3"),
         ("raise pulumi.RunError('cannot be')", "cannot be"),
