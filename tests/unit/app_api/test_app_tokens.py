@@ -1,0 +1,77 @@
+"""Tokens and passwords without a server."""
+
+from __future__ import annotations
+
+import secrets
+import uuid
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from app.security.passwords import Passwords
+from app.security.tokens import InvalidToken, Tokens
+from app.settings_checks import KeyRing
+
+USER, FAMILY = uuid.uuid4(), uuid.uuid4()
+KEYS = {name: secrets.token_urlsafe(64) for name in ("old", "new")}
+
+
+def tokens(
+    active: str = "new", keys: dict[str, str] = KEYS, *, now: datetime | None = None, audience: str = "a"
+) -> Tokens:
+    clock = (lambda: now) if now else (lambda: datetime.now(UTC))
+    ring = KeyRing(active=active, keys=keys)
+    return Tokens(ring, issuer="i", audience=audience, access_seconds=60, refresh_seconds=600, now=clock)
+
+
+def test_what_is_issued_is_accepted() -> None:
+    access, refresh = tokens().issue_access(USER), tokens().issue_refresh(USER, family_id=FAMILY)
+    assert tokens().check_access(access.text).user_id == USER
+    found = tokens().check_refresh(refresh.text)
+    assert (found.id, found.family_id, found.expires_at) == (refresh.id, FAMILY, refresh.expires_at)
+
+
+def test_any_key_of_the_ring_verifies() -> None:
+    assert tokens().check_access(tokens("old").issue_access(USER).text).user_id == USER
+
+
+def test_a_key_outside_the_ring_does_not() -> None:
+    text = tokens("old").issue_access(USER).text
+    with pytest.raises(InvalidToken, match="not one of this service's"):
+        tokens(keys={"new": KEYS["new"]}).check_access(text)
+
+
+@pytest.mark.parametrize(("age", "valid"), [(0, True), (60, True), (80, False)])
+def test_expiry_with_ten_seconds_of_grace(age: int, valid: bool) -> None:
+    text = tokens(now=datetime.now(UTC) - timedelta(seconds=age)).issue_access(USER).text
+    if valid:
+        tokens().check_access(text)
+    else:
+        with pytest.raises(InvalidToken, match="expired"):
+            tokens().check_access(text)
+
+
+def test_the_kinds_stay_apart() -> None:
+    with pytest.raises(InvalidToken):
+        tokens().check_access(tokens().issue_refresh(USER, family_id=FAMILY).text)
+    with pytest.raises(InvalidToken):
+        tokens().check_refresh(tokens().issue_access(USER).text)
+
+
+def test_another_audience() -> None:
+    with pytest.raises(InvalidToken):
+        tokens(audience="b").check_access(tokens().issue_access(USER).text)
+
+
+@pytest.mark.anyio
+async def test_passwords() -> None:
+    passwords = Passwords()
+    hashed = await passwords.hash("a long enough password")
+    assert hashed.startswith("$argon2id$")
+    assert await passwords.verify("a long enough password", hashed)
+    assert not await passwords.verify("another password", hashed)
+    assert not await passwords.verify("a long enough password", None)
+    assert not await passwords.verify("a long enough password", "not a hash")
+    assert not passwords.is_outdated(hashed)
+    assert passwords.is_outdated(hashed.replace("t=2", "t=1"))
+    passwords.close()
