@@ -84,10 +84,8 @@ def _api(settings: Settings) -> ServiceSpec:
         "BODY_LIMIT": str(api.body_limit),
         "SHUTDOWN_DRAIN": str(milliseconds(api.drain_timeout)),
         "SHUTDOWN_TIMEOUT": str(milliseconds(api.shutdown_timeout)),
-        # The API reads them too: it fills in a delivery's number of attempts and validates its address.
-        **_deliveries(settings),
-        **_queue(settings, settings.worker),
-        **({**_worker_health_file(settings)} if combined else {}),
+        **_accepting(settings),
+        **({**_doing(settings, settings.worker), **_worker_health_file(settings)} if combined else {}),
     }
     live = HttpHealth(path="/health/live", port=api.port, **_check(api.health))
     ready = HttpHealth(path="/health", port=api.port, **_check(api.health)) if settings.features.health_check else live
@@ -125,8 +123,8 @@ def _worker(settings: Settings, name: str, group: WorkerGroup) -> ServiceSpec:
             **_common(settings),
             **_pool(group),
             "SHUTDOWN_TIMEOUT": str(milliseconds(group.shutdown_timeout)),
-            **_deliveries(settings),
-            **_queue(settings, group),
+            **_accepting(settings, group),
+            **_doing(settings, group),
             **_worker_health_file(settings),
         },
         secrets=("DATABASE_URL", "REDIS_URL", *_provider_keys(settings)),
@@ -207,29 +205,32 @@ def _pool(process: Process) -> dict[str, str]:
     }
 
 
-def _queue(settings: Settings, group: WorkerGroup) -> dict[str, str]:
-    worker = settings.worker
+def _accepting(settings: Settings, group: WorkerGroup | None = None) -> dict[str, str]:
+    """What whoever accepts or does a job must agree on. The API checks a delivery's address and fills in its number
+    of attempts; the job's time limit travels with it into the queue."""
+    group, deliveries = group or settings.worker, settings.deliveries
     return {
         "QUEUE_NAME": group.queue,
-        "QUEUE_CONCURRENCY": str(group.concurrency),
-        "QUEUE_REMOVE_ON_COMPLETE": str(worker.keep_completed),
-        "QUEUE_REMOVE_ON_FAIL": str(worker.keep_failed),
         "QUEUE_JOB_TIMEOUT": str(milliseconds(group.job_timeout)),
         "QUEUE_LEASE": str(milliseconds(group.lease)),
-        "SWEEP_INTERVAL": str(milliseconds(worker.sweep_interval)),
+        "DELIVERY_TIMEOUT": str(milliseconds(deliveries.timeout)),
+        "DELIVERY_MAX_ATTEMPTS": str(deliveries.max_attempts),
+        "DELIVERY_ALLOW_HTTP": _flag(deliveries.allow_http),
+        "DELIVERY_ALLOW_PRIVATE_NETWORKS": _flag(deliveries.allow_private_networks),
     }
 
 
-def _deliveries(settings: Settings) -> dict[str, str]:
-    deliveries = settings.deliveries
+def _doing(settings: Settings, group: WorkerGroup) -> dict[str, str]:
+    """What only a worker reads: the API does not roll when one of these changes."""
+    worker, deliveries = settings.worker, settings.deliveries
     return {
-        "DELIVERY_TIMEOUT": str(milliseconds(deliveries.timeout)),
-        "DELIVERY_MAX_ATTEMPTS": str(deliveries.max_attempts),
+        "QUEUE_CONCURRENCY": str(group.concurrency),
+        "QUEUE_REMOVE_ON_COMPLETE": str(worker.keep_completed),
+        "QUEUE_REMOVE_ON_FAIL": str(worker.keep_failed),
+        "SWEEP_INTERVAL": str(milliseconds(worker.sweep_interval)),
         "DELIVERY_BACKOFF": str(milliseconds(deliveries.backoff)),
         "DELIVERY_BACKOFF_MAX": str(milliseconds(deliveries.backoff_max)),
         "DELIVERY_MAX_RESPONSE_BYTES": str(deliveries.max_response_size),
-        "DELIVERY_ALLOW_HTTP": _flag(deliveries.allow_http),
-        "DELIVERY_ALLOW_PRIVATE_NETWORKS": _flag(deliveries.allow_private_networks),
     }
 
 

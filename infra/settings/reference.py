@@ -19,6 +19,7 @@ from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 from infra.settings import describe
 from infra.settings.defaults import BY_TARGET, COMBINED, POSTGRES_BY_PROVIDER, REDIS_BY_PROVIDER
 from infra.settings.describe import Key
+from infra.settings.effects import effect
 from infra.settings.rules import Between, Cpus, NumberOf, Size, Span
 from infra.settings.tree import Settings
 
@@ -38,7 +39,8 @@ All problems of a file are reported at once, each with the command that mends it
 
 Durations are written with a unit (`500ms`, `30s`, `15m`, `12h`, `7d`, `1h30m`), sizes too (`512 MiB`, `20 GiB`).
 Prices are list prices for orientation (AWS: us-east-1, on demand, November 2026); `slipway plan` is the place to
-compare. Names in capitals are the variables of the application that a key becomes.
+compare. Names in capitals are the variables of the application that a key becomes. The last column says what a change
+does to a running stack; to roll means one replica after the other, with no failed request.
 """
 
 _TYPES: Final = {str: "text", bool: "true or false", int: "number", float: "number", SecretStr: "secret"}
@@ -103,8 +105,8 @@ def _sections() -> Iterator[str]:
 
 
 def _table(keys: list[Key]) -> Iterator[str]:
-    yield "| key | type | default | allowed | meaning |"
-    yield "| --- | --- | --- | --- | --- |"
+    yield "| key | type | default | allowed | meaning | a change |"
+    yield "| --- | --- | --- | --- | --- | --- |"
     for key in keys:
         cells = (
             f"`{describe.spell(key.path)}`",
@@ -112,6 +114,7 @@ def _table(keys: list[Key]) -> Iterator[str]:
             _default(key),
             _cell(_allowed(key)),
             _cell(key.field.description),
+            "" if describe.model_of(key.kind) is not None else _cell(effect(key.path)),
         )
         yield f"| {' | '.join(cells)} |"
     yield ""

@@ -16,6 +16,7 @@ from app.settings import Settings as AppSettings
 from infra.contracts import CommandHealth, HttpHealth, ServiceSpec, TaskSpec
 from infra.settings import Settings, defaults, parse
 from infra.settings.describe import Key, keys, write
+from infra.settings.effects import effect
 from infra.settings.rules import Between, Size, Span
 from infra.workload import LIBPQ, Workload
 
@@ -145,6 +146,21 @@ def _environments(tree: Mapping[str, Any]) -> dict[str, str]:
     settings = Settings.model_validate({**defaults.complete(tree), "project": "slipway", "stack": "test"})
     specs = application_specs(Workload.of(settings))
     return {f"{spec.name}/{name}": value for spec in specs for name, value in spec.environment.items()}
+
+
+def test_the_effect_in_the_reference_is_what_rolls() -> None:
+    """`rolls the API` and `rolls the workers` are said of exactly the services whose variables change."""
+    for key, variable in READ:
+        changed: dict[str, Any] = {"target": "docker"}
+        place = changed
+        for part in key.path[:-1]:
+            place = place.setdefault(str(part), {})
+        place[str(key.path[-1])] = other_value(key)
+        before, after = _environments({"target": "docker"}), _environments(changed)
+        rolled = {name.split("/")[0] for name in before | after if before.get(name) != after.get(name)}
+        text = effect(key.path)
+        assert ("api" in rolled) == ("rolls the API" in text), (key.path, rolled, text, variable)
+        assert ("worker" in rolled) == ("workers" in text), (key.path, rolled, text, variable)
 
 
 def test_modes_and_commands() -> None:
