@@ -130,7 +130,7 @@ class ConcurrentWorker(BaseWorker):
                 self._check_overruns()
                 try:
                     self._turn()
-                    self._redis_failures = 0
+                    self._redis_answered()
                 except (RedisError, OSError) as error:
                     self._wait_for_redis(error)
             self._drain()
@@ -199,6 +199,11 @@ class ConcurrentWorker(BaseWorker):
         self._state = ""
         self._next_heartbeat = 0.0
         self._stop.wait(min(3.0, 0.1 * 2 ** min(self._redis_failures, 5)))
+
+    def _redis_answered(self) -> None:
+        if self._redis_failures:
+            log.info("Redis is back")
+            self._redis_failures = 0
 
     # -- one job, in a thread
 
@@ -282,7 +287,7 @@ class ConcurrentWorker(BaseWorker):
             self._file.beat()
             try:
                 self._send_heartbeats()
-                self._redis_failures = 0
+                self._redis_answered()
             except (RedisError, OSError) as error:
                 self._wait_for_redis(error)
             if self._redis_failures and not self._runtime.held:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+from collections.abc import Callable
 
 from redis import Redis
 from rq import Queue
@@ -37,6 +38,7 @@ class Upkeep:
         self._interval = interval
         self._keep_finished = keep_finished
         self._keep_failed = keep_failed
+        self._failing: set[str] = set()
         self._thread = threading.Thread(target=self._run, name="upkeep", daemon=True)
 
     def start(self) -> None:
@@ -46,13 +48,24 @@ class Upkeep:
         stopping = self._worker.stopping
         while not stopping.is_set():
             for task in (self._sweeper.sweep, self._trim, self._maintain):
-                try:
-                    task()
-                except Exception as error:  # noqa: BLE001 - one failed round must not end the later ones
-                    log.warning("upkeep failed, will try again", task=task.__name__, reason=type(error).__name__)
+                self._try(task)
                 if stopping.is_set():
                     return
             stopping.wait(self._interval * random.uniform(0.9, 1.1))  # noqa: S311 - spreads load, guards nothing
+
+    def _try(self, task: Callable[[], object]) -> None:
+        """One failed round must not end the later ones; an outage is one line in the log, not one a round."""
+        name = task.__name__.strip("_")
+        try:
+            task()
+        except Exception as error:  # noqa: BLE001 - see above
+            if name not in self._failing:
+                log.warning("upkeep fails, trying again until it works", task=name, reason=type(error).__name__)
+            self._failing.add(name)
+        else:
+            if name in self._failing:
+                log.info("upkeep works again", task=name)
+            self._failing.discard(name)
 
     def _trim(self) -> None:
         trim(self._client, self._queue, keep_finished=self._keep_finished, keep_failed=self._keep_failed)
