@@ -34,7 +34,8 @@ def run(settings: Settings, *, started: float | None = None) -> int:
     if watch.ended_by_itself:
         log.error("the worker ended by itself", exit_code=worker.exitcode)
         return EXIT_CHILD_ENDED
-    return code or abs(worker.exitcode or 0)
+    # A worker that had not come up yet dies of the signal; that is an orderly end too.
+    return code or (0 if worker.exitcode == -signal.SIGTERM else abs(worker.exitcode or 0))
 
 
 class _Watch:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator
@@ -93,7 +94,8 @@ class Api:
                 metrics=self._metrics,
             )
         finally:
-            nudge.close()
+            # It waits for its thread, which must not keep other requests' answers back.
+            await asyncio.to_thread(nudge.close)
             passwords.close()
             await engine.dispose()
             await probe_engine.dispose()

@@ -6,6 +6,7 @@ import hashlib
 import json
 import uuid
 
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.api.deliveries import cursor
@@ -21,7 +22,7 @@ from app.api.deliveries.schemas import (
 from app.api.state import State
 from app.db import deliveries
 from app.db.deliveries import NewDelivery
-from app.errors import Conflict, FieldError, InvalidInput, NotFound
+from app.errors import Conflict, FieldError, InvalidInput, NotFound, Unauthenticated
 from app.jobs.outbox import new_job
 from app.observability import correlation
 from app.security.urls import UrlPolicy, UrlRefused, check_url_shape
@@ -48,7 +49,10 @@ async def accept(state: State, user_id: uuid.UUID, given: DeliveryIn, *, key: st
         request_hash=_fingerprint(given) if key else None,
     )
     async with state["engine"].begin() as connection:
-        delivery_id = await deliveries.add(connection, new)
+        try:
+            delivery_id = await deliveries.add(connection, new)
+        except IntegrityError:
+            raise Unauthenticated("the account does not exist any more") from None
         if delivery_id is None:
             return await _first_answer(connection, new), True
         job_id = await _add_job(connection, state, delivery_id, new.max_attempts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING
 
 from limits import RateLimitItemPerSecond
@@ -100,4 +101,13 @@ class RateLimit:
         identity = identify(scope, self.tokens)
         if isinstance(identity, Token):
             return f"account:{identity.user_id}"
-        return f"address:{self.client_address.of(scope)}"
+        return f"address:{_network(self.client_address.of(scope))}"
+
+
+def _network(address: str) -> str:
+    """An IPv6 address counts as its /64: that is what one subscriber gets, and may change within at will."""
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        return address
+    return address if parsed.version == 4 else str(ip_network((parsed, 64), strict=False))

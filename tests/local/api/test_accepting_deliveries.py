@@ -222,3 +222,11 @@ async def test_others_deliveries_do_not_exist(start):
     assert [a.status_code for a in answers] == [404] * 4
     assert listed == {"items": [], "next_cursor": None}
     assert unknown.status_code == 401
+
+
+async def test_a_token_of_a_removed_account(start, migrated_url):
+    async with start() as caller:
+        user = await caller.as_user()
+        rows(migrated_url, "DELETE FROM users")
+        answer = await caller.http.post("/v1/deliveries", json=DELIVERY, headers=user)
+    assert answer.status_code == 401

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import time
 
 import psycopg
 import pytest
@@ -142,3 +144,35 @@ async def test_documentation_page_needs_no_other_origin(start):
     assert "script-src 'self'" in page.headers["content-security-policy"]
     assert (script.status_code, unknown.status_code) == (200, 404)
     assert "/v1/deliveries/{id}/retry" in document["paths"]
+
+
+async def test_servers_that_accept_and_say_nothing_cost_a_bounded_time(start):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        silent_urls = {"DATABASE_URL": f"postgresql://x@127.0.0.1:{port}/x", "REDIS_URL": f"redis://127.0.0.1:{port}"}
+        async with start(**silent_urls) as caller:
+            begin = time.monotonic()
+            answer = await caller.http.get("/health")
+            health_seconds = time.monotonic() - begin
+            begin = time.monotonic()
+            for _ in range(5):
+                assert (await caller.http.get("/v1/auth/me")).status_code == 401
+            limited_seconds = time.monotonic() - begin
+    assert answer.status_code == 503
+    assert answer.json()["services"] == {"database": "unavailable", "redis": "unavailable"}
+    assert health_seconds < 2
+    assert limited_seconds < 1
+
+
+async def test_a_busy_pool_is_not_a_database_that_is_down(start, migrated_url):
+    async with start(DATABASE_POOL_SIZE="1", DATABASE_MAX_OVERFLOW="0", DATABASE_POOL_TIMEOUT="100") as caller:
+        user = await caller.as_user()
+        with psycopg.connect(migrated_url) as connection:
+            connection.execute("LOCK TABLE users")
+            held = asyncio.create_task(caller.http.get("/v1/auth/me", headers=user))
+            await asyncio.sleep(0.05)
+            refused = await caller.http.get("/v1/auth/me", headers=user)
+            health = await caller.http.get("/health")
+        assert (await held).status_code == 200
+    assert refused.status_code == 503
+    assert health.status_code == 200
