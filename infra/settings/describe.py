@@ -19,10 +19,15 @@ Path = tuple[str | int, ...]
 
 
 def spell(path: Sequence[str | int]) -> str:
-    """``("cors_origins", 0)`` as ``cors_origins[0]``."""
+    """``("cors_origins", 0)`` as ``cors_origins[0]``, ``("tags", "a.b")`` as ``tags["a.b"]``."""
     text = ""
     for part in path:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+        if isinstance(part, int):
+            text += f"[{part}]"
+        elif set(part) & set(".[]"):
+            text += f'["{part}"]'
+        else:
+            text += f".{part}" if text else part
     return text
 
 

@@ -16,9 +16,10 @@ from infra.settings import describe
 from infra.settings.describe import Key, Path, spell
 from infra.settings.invariants.broken import Broken
 from infra.settings.problems import Problem
+from infra.settings.secrets import BLINDED
 from infra.settings.tree import Settings
 
-_HIDDEN: Final = "[secret]"
+_HIDDEN: Final = BLINDED
 _SECRET_NAME = re.compile(r"secret|token|passw|(?:^|_)(?:api_?)?key$|_url$|credential", re.IGNORECASE)
 _SECRET_IN_URL = re.compile(r"://[^/\s]*@")
 _LONGEST_VALUE: Final = 80
@@ -76,6 +77,8 @@ class Writer:
             return Located(path, self._unknown(path))
         key = describe.find(Settings, path)
         given = self._given(path)
+        if given == BLINDED and not self._secret(path):
+            return Located(path, self._needlessly_secret(path))
         in_name = error["loc"][-1:] == ("[key]",)
         message = f"the name {path[-1]!r} is not allowed" if in_name else _message(error, key)
         problem = Problem(
@@ -104,6 +107,15 @@ class Writer:
             allowed="" if nearest else ", ".join(legal),
             nearest=spell(nearest) if nearest else None,
             command=command,
+        )
+
+    def _needlessly_secret(self, path: Path) -> Problem:
+        return Problem(
+            path=spell(path),
+            value=_HIDDEN,
+            message="is encrypted, so that a plan made without the passphrase cannot read it",
+            allowed="a plain value; only what stands below secrets is held encrypted",
+            command=self._command("set", path, "VALUE"),
         )
 
     def _mend(self, path: Path, key: Key | None, given: Any, *, in_name: bool, missing: bool) -> str:

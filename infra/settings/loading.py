@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import pulumi
@@ -29,7 +30,7 @@ def from_pulumi() -> Settings:
 def load(values: Mapping[str, str], *, project: str, stack: str, secret_keys: Collection[str] = ()) -> Settings:
     """The settings in Pulumi's runtime config: full key (``slipway:api``) -> text, JSON for maps and lists.
 
-    Keys of other projects (``aws:region``) are left alone. Values of `secret_keys` never show in a report.
+    Keys of providers (``aws:region``) are left alone. Values of `secret_keys` never show in a report.
     Raises SettingsError.
     """
     prefix = f"{project}:"
@@ -37,25 +38,45 @@ def load(values: Mapping[str, str], *, project: str, stack: str, secret_keys: Co
     hidden = {key.removeprefix(prefix) for key in secret_keys if key.startswith(prefix)}
     # The project file gives every key a default; an empty text is its way to say "not set".
     given = {key: value for key, value in tree.items() if value != ""}
-    return parse(given, stack=stack, project=project, hidden=hidden)
+    return _settings(given, stack=stack, project=project, hidden=hidden, known=_misspelled(values, project=project))
 
 
-def parse(
-    tree: Mapping[str, Any], *, stack: str, project: str = _DEFAULT_PROJECT, hidden: Collection[str] = ()
-) -> Settings:
+def parse(tree: Mapping[str, Any], *, stack: str, project: str = _DEFAULT_PROJECT) -> Settings:
     """The settings in a plain tree, as a stack file holds them under `config`. Raises SettingsError."""
+    return _settings(tree, stack=stack, project=project, hidden=(), known=())
+
+
+def _settings(
+    tree: Mapping[str, Any], *, stack: str, project: str, hidden: Collection[str], known: Sequence[Problem]
+) -> Settings:
+    """The settings, or every problem at once: those already `known` and those of the tree."""
     writer = explain.Writer(tree, stack=stack, hidden=frozenset(hidden))
     settings, problems = _validate(tree, writer, stack=stack, project=project)
     bad = {problem.where for problem in problems}
     if settings is None and ("target",) not in bad:
         # The rest of the tree is checked with the faulty keys at their defaults, so that one run shows every problem.
         settings, _ = _validate(_without(tree, bad), writer, stack=stack, project=project)
-    reports: list[Problem] = [found.problem for found in problems]
+    reports: list[Problem] = [*known, *(found.problem for found in problems)]
     if settings is not None:
         reports += (writer.broken(found, settings) for found in check(settings, tree) if not found.touches(bad))
     if reports or settings is None:
         raise SettingsError(explain.in_tree_order(reports), stack=stack) from None
     return settings
+
+
+def _misspelled(values: Mapping[str, str], *, project: str) -> tuple[Problem, ...]:
+    """Keys whose namespace is nearly the project's: they would be taken for a provider's, and silently do nothing."""
+    return tuple(
+        Problem(
+            path=key,
+            value=None,
+            message="is no key of this project, and would do nothing",
+            nearest=f"{project}:{key.partition(':')[2]}",
+        )
+        for key in values
+        if (namespace := key.partition(":")[0]) != project
+        and difflib.get_close_matches(namespace, [project], cutoff=0.7)
+    )
 
 
 def _validate(

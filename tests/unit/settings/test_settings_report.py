@@ -4,10 +4,17 @@
 from __future__ import annotations
 
 import json
+import shlex
+import shutil
+from pathlib import Path
 
 import pytest
+import yaml
 
+from infra.cli import main as slipway
 from infra.settings import Problem, SettingsError, load, parse
+
+ROOT = Path(__file__).parents[3]
 
 TEN_MISTAKES = {
     "target": "aws",
@@ -141,6 +148,44 @@ def test_settings_of_the_runtime_config() -> None:
 def test_broken_json_is_one_problem() -> None:
     with pytest.raises(SettingsError, match=r"api = \{oops\n +is not a map of settings"):
         load({"slipway:target": "local", "slipway:api": "{oops"}, project="slipway", stack="local")
+
+
+def test_a_misspelled_namespace_is_no_providers() -> None:
+    values = {"slipway:target": "local", "slipwy:api": '{"replicas": 3}', "aws:region": "x", "docker:host": "y"}
+    with pytest.raises(SettingsError) as caught:
+        load(values, project="slipway", stack="local")
+    assert [(problem.path, problem.nearest) for problem in caught.value.problems] == [("slipwy:api", "slipway:api")]
+
+
+def test_an_encrypted_value_that_is_no_secret() -> None:
+    """A plan sees its placeholder only; "is not a whole number" would send the reader the wrong way."""
+    text = report({"target": "local", "api": {"replicas": "[secret]"}})
+    assert "api.replicas = [secret]" in text
+    assert "is encrypted, so that a plan made without the passphrase cannot read it" in text
+
+
+def test_names_with_dots_are_quoted() -> None:
+    assert 'tags["cost.centre"]' in report({"target": "local", "tags": {"cost.centre": ["x"]}})
+
+
+def test_every_command_runs_in_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The report's own way out, taken: after its commands, the file is legal and its comments are still there."""
+    shutil.copy(ROOT / "Pulumi.yaml", tmp_path)
+    (tmp_path / "stacks").mkdir()
+    tree = {key: value for key, value in TEN_MISTAKES.items() if key != "secrets"}
+    file = tmp_path / "Pulumi.prod.yaml"
+    lines = [f"  slipway:{key}: {json.dumps(value)}" for key, value in tree.items()]
+    file.write_text("\n".join(["# mine", "config:", *lines, ""]))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SettingsError) as caught:
+        parse(tree, stack="prod")
+    for problem in caught.value.problems:
+        for command in problem.command.split(" && "):
+            assert slipway(shlex.split(command)[1:]) == 0, command
+    text = file.read_text()
+    assert text.startswith("# mine\n")
+    config = yaml.safe_load(text)["config"]
+    parse({key.removeprefix("slipway:"): value for key, value in config.items()}, stack="prod")
 
 
 def test_settings_cannot_be_changed() -> None:
