@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -59,9 +59,19 @@ class Context:
 
     def lacks(self, state: ResourceState) -> None:
         """Note that there is no provider for the resource. Outside of a preview that is a failure at once."""
-        package = package_of(state.type)
-        name = package if self.providers.get(package) is None else state.type
-        with self._lock:
-            self.missing.setdefault(name, state.type)
+        self.lack_all([state])
         if not self.dry_run:
-            raise self.fail(state.urn, str(UnsupportedError({name: state.type})))
+            raise OperationError(f"no provider for {state.type}")
+
+    def lack_all(self, states: Sequence[ResourceState]) -> None:
+        """Note that there are no providers for the resources, and outside of a preview report it."""
+        names = {self._lacking(state.type): state.type for state in states}
+        with self._lock:
+            self.missing.update(names)
+        if names and not self.dry_run:
+            self.fail(None, str(UnsupportedError(names)))
+
+    def _lacking(self, type_: str) -> str:
+        """What to call missing: the package, or where that has a provider the type that it does not know."""
+        package = package_of(type_)
+        return package if self.providers.get(package) is None else type_

@@ -20,7 +20,7 @@ from infra.engine.ledger import Ledger
 from infra.engine.monitor import Monitor, Target
 from infra.engine.operations import Operations
 from infra.engine.plan import DEFAULT_PARALLEL, first_error
-from infra.engine.program import ProgramError, run_program
+from infra.engine.program import ProgramError, run_program, surroundings
 from infra.engine.project import ProgramConfig, Project
 from infra.engine.providers.registry import ProviderContext, ProviderRegistry, Providers, UnsupportedError
 from infra.engine.reporter import Reporter
@@ -127,7 +127,13 @@ class Deployment:
 
         with orderly(stop):
             reporter.emit(DeploymentStarted(kind=kind, project=self._project.name, stack=self._stack))
-            outputs = self._pass(kind, reporter)
+            try:
+                outputs = self._pass(kind, reporter)
+            except BaseException:
+                # A fault of the engine: it goes on to the caller, but the display must come to its end.
+                reporter.failed("the engine failed")
+                self._finished(kind, reporter, {}, began)
+                raise
         return self._finished(kind, reporter, outputs, began)
 
     def _finished(self, kind: Kind, reporter: Reporter, outputs: Mapping[str, Any], began: float) -> Result:
@@ -163,23 +169,34 @@ class Deployment:
         run = Run(context)
         try:
             if kind == "destroy" and not self._has_delete_hooks():
-                run.remove_all()
+                with surroundings(self._project.main, lambda line: reporter.say("info", line)):
+                    run.remove_all()
             else:
                 self._run_program(context, Monitor(self._target(dry_run), run, hooks))
+        except OperationError:
+            pass  # it is reported where it happened
         except EngineError as error:
             reporter.failed(str(error))
         finally:
             callbacks.close()
         if context.missing and dry_run:
             reporter.failed(str(UnsupportedError(context.missing)))
-        if not reporter.failures and not self._interrupted:
-            ledger.forget_cut_short()
-        ledger.flush()
+        self._settle(ledger, reporter)
         if dry_run:
             self._foreseen = not reporter.failures and not self._interrupted
         else:
             self._snapshot, self._foreseen = ledger.snapshot(), False
         return {} if kind == "destroy" else run.report_outputs()
+
+    def _settle(self, ledger: Ledger, reporter: Reporter) -> None:
+        """Write what is not written yet: after a full disk the last state may be missing."""
+        if not reporter.failures and not self._interrupted:
+            ledger.forget_cut_short()
+        try:
+            ledger.flush()
+        except EngineError as error:
+            if str(error) not in [failure.message for failure in reporter.failures]:
+                reporter.failed(str(error))
 
     def _run_program(self, context: Context, monitor: Monitor) -> None:
         reporter = context.reporter

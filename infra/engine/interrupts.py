@@ -30,7 +30,8 @@ def orderly(stop: Callable[[], None]) -> Iterator[None]:
         nonlocal seen
         seen += 1
         if seen == 1:
-            stop()
+            # In a thread: the main one may be in the middle of writing, and streams cannot be re-entered.
+            threading.Thread(target=stop, name="interrupt").start()
             return
         text = "\nstopped at once: what was under way is noted in the state, and the next `up` takes it up\n"
         end = _SHOW_CURSOR + text if os.isatty(2) else text

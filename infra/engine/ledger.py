@@ -136,7 +136,7 @@ class Ledger:
                     resource.extra = {**resource.extra, "deletedWith": new_urn}
 
     def flush(self) -> None:
-        """Write what has not been written."""
+        """Write what has not been written, also because a save failed."""
         with self._lock:
             if self._dirty:
                 self._write()
@@ -150,8 +150,9 @@ class Ledger:
         self._new = [other for other in self._new if other is not resource]
 
     def _write(self) -> None:
-        self._dirty = False
+        self._dirty = True
         self._save(self.snapshot())
+        self._dirty = False
 
 
 def now() -> str:

@@ -10,14 +10,13 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from typing import Any, Final, Literal, Protocol
 
-import semver
 from google.protobuf import empty_pb2
-from pulumi.runtime.proto import callback_pb2, engine_pb2, provider_pb2, resource_pb2
+from pulumi.runtime.proto import callback_pb2, provider_pb2, resource_pb2
 
 from infra.engine.callbacks import Hook, Hooks
+from infra.engine.enginelog import EngineLog
 from infra.engine.errors import EngineError
 from infra.engine.events import Severity
 from infra.engine.registration import Registration, read_registration
@@ -114,6 +113,8 @@ class Monitor:
         self._hooks = hooks
         self._transforms = Transforms(hooks.callbacks)
         self._handler = handler
+        self.log = EngineLog(handler.log)
+        """The counterpart that answers as ``pulumirpc.Engine``."""
         self._packages: dict[str, resource_pb2.RegisterPackageRequest] = {}
         self._lock = threading.Lock()
         self.errors: list[Exception] = []
@@ -263,55 +264,3 @@ class Monitor:
         with self._noted():
             self._handler.finish()
         return empty_pb2.Empty()
-
-    @property
-    def log(self) -> EngineLog:
-        """The counterpart that answers as ``pulumirpc.Engine``."""
-        return EngineLog(self._handler)
-
-
-_SEVERITIES: Final[Mapping[int, Severity]] = {
-    engine_pb2.DEBUG: "debug",
-    engine_pb2.INFO: "info",
-    engine_pb2.WARNING: "warning",
-    engine_pb2.ERROR: "error",
-}
-
-
-class EngineLog:
-    """Answers as ``pulumirpc.Engine``: the program's log lines, and its wish for a version of Pulumi."""
-
-    def __init__(self, handler: Handler) -> None:
-        self._handler = handler
-
-    def Log(self, request: engine_pb2.LogRequest) -> empty_pb2.Empty:
-        self._handler.log(
-            _SEVERITIES[request.severity],
-            request.message.rstrip("\n"),
-            urn=request.urn or None,
-            ephemeral=request.ephemeral,
-        )
-        return empty_pb2.Empty()
-
-    def RequirePulumiVersion(
-        self, request: engine_pb2.RequirePulumiVersionRequest
-    ) -> engine_pb2.RequirePulumiVersionResponse:
-        ours = version("pulumi")
-        if not in_range(ours, request.pulumi_version_range):
-            raise EngineError(
-                f"the program requires Pulumi {request.pulumi_version_range}, and the SDK here is {ours}: "
-                "install a fitting one"
-            )
-        return engine_pb2.RequirePulumiVersionResponse()
-
-
-def in_range(number: str, wanted: str) -> bool:
-    """Whether a version is in a range such as ``>=3.1.0 !3.2.0 || >4.0.0``."""
-    parsed = semver.Version.parse(number)
-
-    def holds(term: str) -> bool:
-        if term.startswith("!") and not term.startswith("!="):
-            term = f"!={term[1:]}"
-        return parsed.match(term)
-
-    return any(all(holds(term) for term in choice.split()) for choice in wanted.split("||"))

@@ -44,7 +44,7 @@ def run_program(*, root: Path, main: Path, target: Target, monitor: Monitor, on_
     file = main / "__main__.py" if main.is_dir() else main
     if not file.is_file():
         raise ProgramError(f"there is no program: {file} does not exist")
-    with _surroundings(file, on_output):
+    with surroundings(main, on_output):
         # The SDK keeps its settings in context variables; a copy keeps them from whoever runs next in this thread.
         contextvars.copy_context().run(_run, root=root, file=file, target=target, monitor=monitor)
 
@@ -129,9 +129,9 @@ def _user_traceback(error: BaseException, file: Path) -> str:
 
 
 @contextlib.contextmanager
-def _surroundings(file: Path, on_output: Callable[[str], None]) -> Iterator[None]:
-    """The folder, path, arguments and streams that the program expects."""
-    folder = str(file.parent)
+def surroundings(main: Path, on_output: Callable[[str], None]) -> Iterator[None]:
+    """The folder, path, arguments and streams that the program and its dynamic providers expect."""
+    folder = str(main if main.is_dir() else main.parent)
     cwd, argv, path, modules = Path.cwd(), sys.argv, list(sys.path), set(sys.modules)
     asyncio_log = logging.getLogger("asyncio")
     level = asyncio_log.level
@@ -139,7 +139,7 @@ def _surroundings(file: Path, on_output: Callable[[str], None]) -> Iterator[None
     asyncio_log.setLevel(logging.CRITICAL)
     lines = _Lines(on_output, sys.stdout)
     os.chdir(folder)
-    sys.argv = [str(file)]
+    sys.argv = [str(main)]
     # Last, so that modules beside the program can be imported and hide no installed package.
     sys.path.append(folder)
     try:

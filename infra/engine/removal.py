@@ -37,8 +37,7 @@ class Removal:
                 "the program and run `up` first; to keep it, bring it back into the program",
             )
         lacking = [resource for resource in condemned if self._needs_provider(resource) and not self._bound(resource)]
-        for resource in lacking:
-            context.lacks(resource)
+        context.lack_all(lacking)
         return not protected and not lacking
 
     def _try_remove(self, resource: ResourceState) -> bool:

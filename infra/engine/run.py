@@ -83,7 +83,7 @@ class Run:
         differences = compare(old.inputs if old else {}, new.inputs)
         op: Literal["create", "update", "same"] = "create" if old is None else "update" if differences else "same"
         self._begin(new, old, op, step_changes=describe(differences) if old else ())
-        context.ledger.put(new, old)
+        self._record(new, old)
         outputs = new.outputs if wanted.custom else dict(wanted.inputs)
         return Registered(urn=new.urn, id=new.id or "", outputs=outputs)
 
@@ -116,6 +116,13 @@ class Run:
             return
         with self._lock:
             self._open[new.urn] = (step, new, call)
+
+    def _record(self, new: ResourceState, old: ResourceState | None) -> None:
+        """What becomes of a record alone; a managed resource that it was before is still to be deleted."""
+        if old is not None and old.custom and not old.external:
+            self._context.ledger.supersede(new, old, operation=None)
+        else:
+            self._context.ledger.put(new, old)
 
     def register_outputs(self, urn: str, outputs: Mapping[str, Any]) -> None:
         context = self._context
@@ -161,7 +168,7 @@ class Run:
             step.fail(str(error))
             raise
         new.id, new.outputs = found.id, dict(found.outputs)
-        context.ledger.put(new, identity.old)
+        self._record(new, identity.old)
         step.finish()
         return Registered(urn=new.urn, id=found.id, outputs=new.outputs)
 

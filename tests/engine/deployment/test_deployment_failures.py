@@ -7,6 +7,9 @@ from typing import Any
 
 import pytest
 
+from infra.engine.errors import StateError
+from infra.engine.events import DeploymentFinished
+
 
 def test_a_failed_create_keeps_what_was_made_and_the_next_up_goes_on(stack: Any) -> None:
     program = 'a = Thing("a")\nb = Thing("b", of=a.made)\nThing("c", of=b.made)\npulumi.export("x", b.made)'
@@ -138,6 +141,36 @@ def test_from_every_saved_state_the_next_up_arrives(stack: Any, moment: int) -> 
     assert not any(resource.delete or resource.pending_replacement for resource in stack.snapshot.resources)
     assert len(stack.log.messages("warning")) == len(cut_short)
     assert stack.must_up().changes == {"same": 5}
+
+
+def test_a_state_that_cannot_be_written_stops_the_run(stack: Any) -> None:
+    deployment = stack.program('a = Thing("a")\nThing("b", of=a.made)').deployment()
+    full = 0
+
+    def save(snapshot: Any) -> None:
+        nonlocal full
+        if len(snapshot.resources) > 2:
+            full += 1
+            raise StateError("the disk is full")
+
+    deployment._save = save
+    result = deployment.up()
+    assert [failure.message for failure in result.failures] == ["the disk is full"]
+    assert stack.provider.names("create") == ["a"]
+    # Once when the resource was made, and once more at the end.
+    assert full == 2
+
+
+def test_a_fault_of_the_engine_ends_the_display_and_goes_on_to_the_caller(stack: Any) -> None:
+    deployment = stack.program('Thing("a")').deployment()
+
+    def save(snapshot: Any) -> None:
+        raise ZeroDivisionError
+
+    deployment._save = save
+    with pytest.raises(ZeroDivisionError):
+        deployment.up()
+    assert isinstance(stack.log.events[-1], DeploymentFinished)
 
 
 def test_a_program_that_raises_shows_its_own_lines(stack: Any) -> None:

@@ -160,3 +160,14 @@ def test_resources_that_are_read_are_not_deleted(stack: Any) -> None:
     assert "there is no test:index:Thing with the id 'gone'" in missing.failures[0].message
     assert stack.destroy().succeeded
     assert not stack.provider.names("delete")
+
+
+def test_what_was_made_and_is_now_only_read_is_deleted(stack: Any) -> None:
+    stack.program('Thing("a")').must_up()
+    stack.program('Thing("a", opts=Opts(id="i-7"))').must_up()
+    assert stack.provider.names("delete") == ["a"]
+    assert stack.provider.seen[("delete", "a")].id == "a-1"
+    assert stack.state("a").id == "i-7"
+    stack.program('Thing("a")').must_up()
+    assert stack.state("a").id == "a-2"
+    assert stack.provider.names("delete") == []

@@ -8,7 +8,7 @@ import pytest
 
 from infra.engine.diff import compare, describe
 from infra.engine.durations import parse_duration
-from infra.engine.monitor import in_range
+from infra.engine.enginelog import in_range
 from infra.engine.paths import covers, keep_old, parse_path, render_path
 from infra.engine.secrecy import mark_keys, mark_like, mask, same_value
 from infra.engine.urns import is_default_provider, make_urn, package_of, parse_urn
