@@ -20,6 +20,7 @@ from infra.settings import describe
 from infra.settings.defaults import BY_TARGET, COMBINED, POSTGRES_BY_PROVIDER, REDIS_BY_PROVIDER
 from infra.settings.describe import Key
 from infra.settings.effects import effect
+from infra.settings.invariants.unused import UNUSED
 from infra.settings.rules import Between, Cpus, NumberOf, Size, Span
 from infra.settings.tree import Settings
 
@@ -113,11 +114,18 @@ def _table(keys: list[Key]) -> Iterator[str]:
             _type(key),
             _default(key),
             _cell(_allowed(key)),
-            _cell(key.field.description),
+            _cell(key.field.description) + _where(key.path),
             "" if describe.model_of(key.kind) is not None else _cell(effect(key.path)),
         )
         yield f"| {' | '.join(cells)} |"
     yield ""
+
+
+def _where(path: describe.Path) -> str:
+    """The targets that refuse the key, where there are some."""
+    name = ".".join(map(str, path)).replace("worker.groups.<name>.", "worker.")
+    refusing = [t for t, keys in UNUSED.items() if any(name == key or name.startswith(f"{key}.") for key in keys)]
+    return f" Not on: {', '.join(f'`{target}`' for target in refusing)}." if refusing else ""
 
 
 def _dependent_defaults() -> Iterator[str]:

@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 
 from infra.settings import Problem, Settings, SettingsError, defaults, parse, tables
+from infra.settings.describe import keys
 from infra.settings.invariants import RULES
 from infra.settings.invariants.broken import Context
 from infra.settings.invariants.capacity import connection_budget, database_connections
+from infra.settings.invariants.unused import UNUSED
 from infra.settings.secrets import BLINDED
 from infra.settings.units import format_size
 
@@ -135,6 +137,10 @@ BROKEN: tuple[tuple[str, Mapping[str, Any], str, str], ...] = (
     ("aws", {"domain.zone": "other.org"}, "domain.zone", "does not hold domain.name"),
     ("docker", {"domain.zone": "example.com"}, "domain.name", "mean nothing without it"),
     ("aws", {"deliveries.allow_private_networks": True}, "deliveries.allow_private_networks", "metadata service"),
+    ("local", {"network.nat": "single"}, "network", "means nothing with target local"),
+    ("local", {"worker.groups": {"bulk": {"memory": "2 GiB"}}}, "worker.groups.bulk.memory", "means nothing"),
+    ("docker", {"worker.spot": False}, "worker.spot", "means nothing with target docker"),
+    ("digitalocean", {"api.scaling.memory": 50}, "api.scaling.memory", "means nothing with target digitalocean"),
     ("local", {"rotation.jwt": 2, "rotation.jwt_min": 3}, "rotation.jwt_min", "no key could sign"),
 )
 
@@ -167,6 +173,11 @@ def test_every_rule_is_tried(base: Base) -> None:
         settings = Settings.model_validate({**defaults.complete(tree), "project": "slipway", "stack": "test"})
         silent -= {rule.__name__ for rule in RULES if list(rule(Context(settings, tree)))}
     assert silent == {"names"}, "names are tried below: they need a long stack name"
+
+
+def test_unused_keys_are_keys() -> None:
+    known = {".".join(map(str, key.path)) for key in keys(Settings)}
+    assert {path for paths in UNUSED.values() for path in paths} <= known
 
 
 def test_names_that_grow_too_long(base: Base) -> None:

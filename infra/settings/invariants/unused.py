@@ -1,0 +1,65 @@
+"""Keys that mean nothing on a target: written there, they would promise what nothing keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from infra.settings.invariants.broken import Broken, Context, Found
+from infra.settings.tree import Target
+
+_RDS_ONLY: Final = ("postgres.performance_insights", "postgres.apply_immediately")
+_ECS_ONLY: Final = ("api.rollout", "worker.rollout", "worker.spot")
+_ONE_MACHINE: Final = (
+    *("account", "network", "log.retention_days", "alerts.monthly_budget"),
+    *("postgres.storage", "postgres.max_storage", "postgres.high_availability", "redis.high_availability"),
+    *_RDS_ONLY,
+    *_ECS_ONLY,
+)
+
+UNUSED: Final[Mapping[Target, tuple[str, ...]]] = {
+    "local": (
+        *_ONE_MACHINE,
+        *("domain", "alerts", "backup", "tags", "permits", "image.architecture"),
+        *("api.cpu", "api.memory", "worker.cpu", "worker.memory"),  # processes of this machine have no limits
+    ),
+    "docker": (*_ONE_MACHINE, "domain.zone", "domain.certificate_arn"),
+    "digitalocean": (
+        *("account", "log.retention_days", "alerts.monthly_budget", "domain.certificate_arn", "redis.memory"),
+        *("network.zones", "network.nat", "network.flow_logs", "network.waf"),
+        *("api.scaling.memory", "api.scaling.latency_p95", "api.scaling.requests_per_second"),
+        *_RDS_ONLY,
+        *_ECS_ONLY,
+    ),
+    "aws": ("redis.memory",),
+}
+"""Keys and groups by target. `worker.` stands for the named groups too."""
+
+
+def unused(context: Context) -> Found:
+    """A key that the target cannot use should not stand in its file."""
+    target = context.settings.target
+    for path in _paths(context, target):
+        if context.given(*path) and not _empty(context, path):
+            yield Broken(
+                path=path,
+                message=f"means nothing with target {target}",
+                remove=True,
+                also=(("target",),),
+            )
+
+
+def _paths(context: Context, target: Target) -> Iterator[tuple[str, ...]]:
+    for text in UNUSED[target]:
+        first, *rest = text.split(".")
+        yield (first, *rest)
+        if first == "worker":
+            yield from (("worker", "groups", name, *rest) for name in context.settings.worker.groups)
+
+
+def _empty(context: Context, path: tuple[str, ...]) -> bool:
+    """The project file gives every top-level key an empty default: that says nothing."""
+    return len(path) == 1 and not context.tree[path[0]]
+
+
+RULES: Final = (unused,)
