@@ -20,7 +20,7 @@ _ONE_MACHINE: Final = (
 UNUSED: Final[Mapping[Target, tuple[str, ...]]] = {
     "local": (
         *_ONE_MACHINE,
-        *("domain", "alerts", "backup", "tags", "permits", "image.architecture"),
+        *("domain", "alerts", "backup", "image.architecture"),
         *("api.cpu", "api.memory", "worker.cpu", "worker.memory"),  # processes of this machine have no limits
     ),
     "docker": (*_ONE_MACHINE, "domain.zone", "domain.certificate_arn"),
