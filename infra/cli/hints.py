@@ -35,6 +35,7 @@ def next_steps(*, stack: str, target: str, outputs: Mapping[str, Any], first: bo
 def _first_delivery(url: str) -> list[str]:
     """Start a receiver, register, log in, deliver a webhook, and see the attempt."""
     json_body = "-H 'Content-Type: application/json'"
+    bearer = '-H "Authorization: Bearer $TOKEN"'
     person = """'{"email": "ada@example.com", "password": "correct horse battery staple"}'"""
     delivery = f"""'{{"url": "http://127.0.0.1:{_RECEIVER_PORT}/", "payload": {{"hello": "world"}}}}'"""
     pick = """python3 -c 'import json, sys; print(json.load(sys.stdin)["access_token"])'"""
@@ -42,7 +43,7 @@ def _first_delivery(url: str) -> list[str]:
         f'  python3 -c "{_RECEIVER % _RECEIVER_PORT}" &',
         f"  curl -sw '\\n' {url}/v1/auth/register {json_body} -d {person}",
         f"  TOKEN=$(curl -s {url}/v1/auth/login {json_body} -d {person} | {pick})",
-        f'  curl -sw "\\n" {url}/v1/deliveries -H "Authorization: Bearer $TOKEN" -H "Idempotency-Key: first" {json_body} \\',
+        f'  curl -sw "\\n" {url}/v1/deliveries {bearer} -H "Idempotency-Key: first" {json_body} \\',
         f"    -d {delivery}",
-        f'  sleep 1; curl -sw "\\n" {url}/v1/deliveries -H "Authorization: Bearer $TOKEN"',
+        f'  sleep 1; curl -sw "\\n" {url}/v1/deliveries {bearer}',
     ]

@@ -18,6 +18,8 @@ from infra.cli.exits import FAILED, INTERRUPTED, OK, CommandError
 
 MINIMUM: Final = (3, 238)
 """The first CLI in which a failing after-hook fails the update, which a truthful `up` depends on."""
+DELETE_DATA: Final = "SLIPWAY_DELETE_DATA"
+"""What the local target's dynamic providers read, in whichever process they run: `1` lets a delete take the data."""
 INSTALL: Final = "https://www.pulumi.com/docs/install/"
 _ENGINES: Final = ("auto", "inprocess", "pulumi")
 _CHECK_TIMEOUT: Final = 30.0
@@ -66,6 +68,10 @@ def run(context: Context, path: str, command: str, options: Sequence[str] = (), 
         signal.signal(signal.SIGINT, before)
     if code == 0:
         return OK
+    if not interrupted and context.target == "local":
+        context.console.note(
+            "The Pulumi CLI ran this. The local stack does not need it: SLIPWAY_ENGINE=inprocess works on the same state."
+        )
     return INTERRUPTED if interrupted else FAILED
 
 
@@ -91,8 +97,7 @@ def environment_for(context: Context, *, delete_data: bool = False) -> dict[str,
         environment["PULUMI_CONFIG_PASSPHRASE"] = passphrase
     # The program and its dynamic providers import the project, which is installed beside this interpreter.
     environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), environment.get("PATH", os.defpath)])
-    if delete_data:
-        environment["SLIPWAY_DELETE_DATA"] = "1"
+    environment[DELETE_DATA] = "1" if delete_data else "0"
     return environment
 
 

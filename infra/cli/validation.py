@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from infra.engine.project import StackFile
@@ -37,3 +37,25 @@ def is_secret(path: Sequence[str | int], *, project: str) -> bool | None:
     namespace, _, name = str(path[0]).partition(":")
     found = find(Settings, (name, *path[1:])) if namespace == project else None
     return found.secret if found else None
+
+
+def in_effect(file: StackFile, path: Sequence[str | int]) -> str | None:
+    """The value that the settings have at a config path, as a stack file spells it; None when there is none.
+
+    Raises SettingsError when the settings cannot be loaded.
+    """
+    from infra.settings.describe import find, write
+    from infra.settings.tree import Settings
+
+    namespace, _, name = str(path[0]).partition(":")
+    steps = (name, *path[1:])
+    key = find(Settings, steps) if namespace == file.project.name else None
+    if key is None:
+        return None
+    value: Any = load_settings(file)
+    for step in steps:
+        try:
+            value = getattr(value, str(step)) if hasattr(value, str(step)) else value[step]
+        except (KeyError, IndexError, TypeError):
+            return None
+    return write(value, key.rule) or None

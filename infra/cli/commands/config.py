@@ -71,9 +71,21 @@ def run_get(context: Context, args: argparse.Namespace) -> int:
     try:
         value = _shown(context, keypath.get(section, path), args.show_secrets)
     except KeyError:
-        context.console.error(f"{args.key} is not set in {context.file.path.name}: its default holds")
-        return FAILED
+        return _tell_default(context, args.key, path)
     context.console.print(json.dumps(value, indent=2) if args.json or isinstance(value, dict) else _text(value))
+    return OK
+
+
+def _tell_default(context: Context, key: str, path: keypath.Path) -> int:
+    """Print the value that holds where the file is silent; FAILED for a key without one."""
+    from infra.cli.validation import in_effect
+
+    value = in_effect(context.file, path)
+    if value is None:
+        context.console.error(f"{key} is not set in {context.file.path.name}, and has no default")
+        return FAILED
+    context.console.print(value)
+    context.console.note(f"({context.file.path.name} does not set it: this is the default)")
     return OK
 
 

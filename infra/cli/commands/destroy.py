@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import shutil
+from collections.abc import Iterator
 
 from infra.cli import pulumi_cli
 from infra.cli.commands.up import require_consent
 from infra.cli.context import Context
 from infra.cli.exits import OK, CommandError
+from infra.cli.pulumi_cli import DELETE_DATA
 
 
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser], common: argparse.ArgumentParser) -> None:
@@ -35,10 +38,8 @@ def run(context: Context, args: argparse.Namespace) -> int:
     else:
         from infra.cli import deploy
 
-        if args.delete_data:
-            # The local target's providers run in this process and read it there.
-            os.environ["SLIPWAY_DELETE_DATA"] = "1"
-        code = deploy.change(context, "destroy", confirmed=args.yes)
+        with told_to_delete(args.delete_data):
+            code = deploy.change(context, "destroy", confirmed=args.yes)
     if code == OK and context.target == "local":
         if args.delete_data:
             delete_what_is_left(context)
@@ -48,6 +49,20 @@ def run(context: Context, args: argparse.Namespace) -> int:
                 f"Everything is stopped. The data stays in {context.stack_dir}; `slipway up` continues with it."
             )
     return code
+
+
+@contextlib.contextmanager
+def told_to_delete(delete: bool) -> Iterator[None]:
+    """Tell the local target's providers, which run in this process, that the data goes too."""
+    before = os.environ.get(DELETE_DATA)
+    os.environ[DELETE_DATA] = "1" if delete else "0"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[DELETE_DATA]
+        else:
+            os.environ[DELETE_DATA] = before
 
 
 def delete_what_is_left(context: Context) -> None:

@@ -2,9 +2,12 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import socket
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -110,3 +113,32 @@ def test_an_unreadable_lock_keeps_it(backend: FileBackend, folder: Path, text: s
     with pytest.raises(LockedError, match="unreadable"), backend.lock("demo", "dev"):
         pass
     assert path.exists()
+
+
+def test_of_many_at_once_at_most_one_is_in(backend: FileBackend) -> None:
+    inside, most, done = 0, 0, 0
+    guard = threading.Lock()
+
+    def enter() -> None:
+        nonlocal inside, most, done
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            try:
+                with backend.lock("demo", "dev"):
+                    with guard:
+                        inside += 1
+                        most = max(most, inside)
+                    time.sleep(0.005)
+                    with guard:
+                        inside -= 1
+                        done += 1
+                return
+            except LockedError:
+                time.sleep(random.uniform(0.001, 0.02))
+
+    threads = [threading.Thread(target=enter) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (most, done) == (1, 8)

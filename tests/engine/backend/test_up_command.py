@@ -142,7 +142,9 @@ def test_a_package_that_needs_a_plugin_is_refused_before_anything_is_made(
     program: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code = (program.main / "__main__.py").read_text()
-    (program.main / "__main__.py").write_text(f"{code}\npulumi.CustomResource('aws:s3/bucket:Bucket', 'bucket', {{}})\n")
+    (program.main / "__main__.py").write_text(
+        f"{code}\npulumi.CustomResource('aws:s3/bucket:Bucket', 'bucket', {{}})\n"
+    )
     assert main(["up", "--yes"]) == 1
     told = "".join(capsys.readouterr())
     assert "aws" in told

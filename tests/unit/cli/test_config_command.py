@@ -29,10 +29,18 @@ def test_get_prints_what_the_file_sets(slipway: Slipway) -> None:
     assert slipway("config", "get").out == "KEY           VALUE\ntarget        local\napi.replicas  2\n"
 
 
-def test_get_of_what_is_not_set_fails(slipway: Slipway) -> None:
+def test_get_of_what_is_not_set_gives_the_default(slipway: Slipway) -> None:
     answer = slipway("config", "get", "api.port")
-    assert answer.code == 1
-    assert "api.port is not set in Pulumi.local.yaml: its default holds" in answer.err
+    assert (answer.code, answer.out) == (0, "3000\n")
+    assert "this is the default" in answer.err
+    assert slipway("config", "get", "worker.job_timeout").out.strip()
+
+
+@pytest.mark.parametrize("key", ["region", "api.prot", "aws:region", "cors_origins[3]", "secrets.openai_api_key"])
+def test_get_of_what_has_no_value_fails(slipway: Slipway, key: str) -> None:
+    answer = slipway("config", "get", key)
+    assert (answer.code, answer.out) == (1, "")
+    assert f"{key} is not set in Pulumi.local.yaml, and has no default" in answer.err
 
 
 def test_set_keeps_everything_else_in_the_file(slipway: Slipway, root: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,7 @@ def test_up_runs_the_cli_on_the_same_state(slipway: Slipway, root: Path, fake_pu
     assert up["env"]["PULUMI_BACKEND_URL"] == f"file://{root}/.slipway"
     assert up["env"]["PULUMI_CONFIG_PASSPHRASE"] == "local"
     assert up["env"]["PATH"].split(":")[0] == str(Path(sys.executable).parent)
-    assert up["env"]["SLIPWAY_DELETE_DATA"] is None
+    assert up["env"]["SLIPWAY_DELETE_DATA"] == "0"
     assert (root / ".slipway").stat().st_mode & 0o777 == 0o700
 
 
@@ -37,7 +39,10 @@ def test_a_stack_that_is_there_is_not_made_again(
     assert "The API is at http://127.0.0.1:3000" in answer.out
 
 
-def test_preview_and_destroy(slipway: Slipway, state: Callable[..., None], fake_pulumi: FakePulumi) -> None:
+def test_preview_and_destroy(
+    slipway: Slipway, state: Callable[..., None], fake_pulumi: FakePulumi, fake_module: Callable[..., None]
+) -> None:
+    fake_module("infra.local.status", collect=lambda _: [])
     state()
     calls = fake_pulumi()
     assert slipway("preview").code == 0
@@ -46,7 +51,7 @@ def test_preview_and_destroy(slipway: Slipway, state: Callable[..., None], fake_
     preview, destroy, delete = calls()
     assert preview["args"] == ["preview", "--stack", "local", "--non-interactive"]
     assert destroy["args"] == ["destroy", "--stack", "local", "--yes", "--non-interactive"]
-    assert destroy["env"]["SLIPWAY_DELETE_DATA"] is None
+    assert destroy["env"]["SLIPWAY_DELETE_DATA"] == "0"
     assert delete["env"]["SLIPWAY_DELETE_DATA"] == "1"
 
 
@@ -85,7 +90,9 @@ def test_outputs_of_a_remote_backend_are_asked_of_the_cli(
 def test_a_failing_cli_is_exit_code_1(slipway: Slipway, state: Callable[..., None], fake_pulumi: FakePulumi) -> None:
     state()
     fake_pulumi(code=255)
-    assert slipway("up", "--yes").code == 1
+    answer = slipway("up", "--yes")
+    assert answer.code == 1
+    assert "SLIPWAY_ENGINE=inprocess works on the same state" in answer.err
 
 
 def test_an_old_cli_is_refused(slipway: Slipway, fake_pulumi: FakePulumi) -> None:
@@ -132,3 +139,47 @@ def test_a_remote_backend_without_the_cli_is_told(
     monkeypatch.setenv("PATH", str(root))
     for command in (("outputs",), ("up", "--yes")):
         assert "only the Pulumi CLI can reach" in slipway(*command).err
+
+
+def test_delete_data_deletes_what_an_earlier_destroy_left(
+    slipway: Slipway, root: Path, fake_pulumi: FakePulumi, fake_module: Callable[..., None]
+) -> None:
+    fake_pulumi()
+    fake_module("infra.local.status", collect=lambda _: [])
+    data = root / ".slipway" / "local" / "postgres"
+    data.mkdir(parents=True)
+    assert "The data stays in" in slipway("destroy", "--yes").out
+    assert data.exists()
+    assert "the data is deleted" in slipway("destroy", "--yes", "--delete-data").out
+    assert not data.parent.exists()
+
+
+def test_data_of_what_still_runs_is_not_deleted(
+    slipway: Slipway, root: Path, fake_pulumi: FakePulumi, fake_module: Callable[..., None]
+) -> None:
+    fake_pulumi()
+    fake_module("infra.local.status", collect=lambda _: [types.SimpleNamespace(name="postgres")])
+    data = root / ".slipway" / "local" / "postgres"
+    data.mkdir(parents=True)
+    answer = slipway("destroy", "--yes", "--delete-data")
+    assert answer.code == 1
+    assert "postgres still runs there" in answer.err
+    assert data.exists()
+
+
+def test_in_process_the_providers_are_told_for_the_time_of_the_destroy(
+    slipway: Slipway, root: Path, monkeypatch: pytest.MonkeyPatch, fake_module: Callable[..., None]
+) -> None:
+    seen: list[str | None] = []
+
+    def change(*_: object, **__: object) -> int:
+        seen.append(os.environ.get("SLIPWAY_DELETE_DATA"))
+        return 0
+
+    monkeypatch.setattr("infra.cli.deploy.change", change)
+    monkeypatch.delenv("SLIPWAY_DELETE_DATA", raising=False)
+    fake_module("infra.local.status", collect=lambda _: [])
+    assert slipway("destroy", "--yes").code == 0
+    assert slipway("destroy", "--yes", "--delete-data").code == 0
+    assert seen == ["0", "1"]
+    assert "SLIPWAY_DELETE_DATA" not in os.environ
