@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, ClassVar
+from typing import Any
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,8 +19,8 @@ class FieldError:
 class AppError(Exception):
     """What went wrong, in words for the caller: never an internal text, a value of a secret or a traceback."""
 
-    status: ClassVar[int] = 500
-    type: ClassVar[str] = "about:blank"
+    status: int = 500
+    type: str = "about:blank"
 
     def __init__(
         self, detail: str | None = None, *, errors: Sequence[FieldError] = (), headers: Mapping[str, str] | None = None
@@ -49,7 +49,7 @@ class HttpError(AppError):
     """A problem that its status says in full."""
 
     def __init__(self, status: int, detail: str | None = None, *, headers: Mapping[str, str] | None = None) -> None:
-        self.status = status  # type: ignore[misc]
+        self.status = status
         super().__init__(detail, headers=headers)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
+from importlib.util import find_spec
 
 import psycopg
 import pytest
@@ -110,7 +111,8 @@ async def test_the_switches_of_the_routes(start):
         paths = ("/health", "/health/live", "/metrics", "/docs", "/openapi.json")
         assert [(await caller.http.get(path)).status_code for path in paths] == [404, 200, 404, 404, 404]
     async with start(ENABLE_METRICS="true", ENABLE_SWAGGER="true") as caller:
-        assert [(await caller.http.get(path)).status_code for path in paths] == [200] * 5
+        page = 200 if find_spec("offapi") else 503
+        assert [(await caller.http.get(path)).status_code for path in paths] == [200, 200, 200, page, 200]
 
 
 async def test_metrics(start, migrated_url, tmp_path):
@@ -134,6 +136,15 @@ async def test_metrics(start, migrated_url, tmp_path):
     assert "slipway_nudge_failures_total" in lines
 
 
+async def test_documentation_page_without_its_files_says_so(start, monkeypatch):
+    monkeypatch.setattr("app.api.docs._assets", lambda: None)
+    async with start(ENABLE_SWAGGER="true") as caller:
+        page, script = await caller.http.get("/docs"), await caller.http.get("/docs/swagger-ui.js")
+    assert (page.status_code, script.status_code) == (503, 404)
+    assert "/openapi.json is there" in page.json()["detail"]
+
+
+@pytest.mark.skipif(find_spec("offapi") is None, reason="the package offapi, which brings Swagger UI, is not installed")
 async def test_documentation_page_needs_no_other_origin(start):
     async with start(ENABLE_SWAGGER="true") as caller:
         page = await caller.http.get("/docs")
