@@ -13,6 +13,7 @@ from infra.local.migration import Migration, MigrationArgs
 from infra.local.paths import project_root
 from infra.local.postgres import Postgres, PostgresArgs
 from infra.local.redis import Redis, RedisArgs
+from infra.local.rotation import RotationMarker, RotationMarkerArgs
 from infra.local.secrets import Secrets, SecretsArgs
 from infra.local.service import ApiService, ServiceArgs, WorkerService
 from infra.settings import Settings
@@ -23,6 +24,8 @@ def local(settings: Settings) -> Mapping[str, pulumi.Input[object]]:
     """The stack's resources; returns its outputs."""
     app = Workload.of(settings)
 
+    generations = {f"rotation.{name}": getattr(settings.rotation, name) for name in ("jwt", "db", "redis")}
+    RotationMarker("rotation-requested", RotationMarkerArgs(generations=generations))
     secrets = Secrets(
         "secrets",
         SecretsArgs(
@@ -44,19 +47,29 @@ def local(settings: Settings) -> Mapping[str, pulumi.Input[object]]:
     api = ApiService(
         "api", ServiceArgs(image=image, spec=app.api, secrets=bound(app.api.database_login), after=migrated)
     )
-    for spec in app.workers:
+    workers = [
         WorkerService(
             spec.name, ServiceArgs(image=image, spec=spec, secrets=bound(spec.database_login), after=migrated)
         )
+        for spec in app.workers
+    ]
+    RotationMarker("rotation-applied", RotationMarkerArgs(generations=generations, after=[api, *workers]))
 
-    features = settings.features
+    return _outputs(settings, app, api.url, {"postgres": postgres, "redis": redis})
+
+
+def _outputs(
+    settings: Settings, app: Workload, url: pulumi.Output[str], servers: Mapping[str, object]
+) -> dict[str, pulumi.Input[object]]:
+    pages = {
+        "docs_url": ("/docs", settings.features.swagger),
+        "metrics_url": ("/metrics", settings.features.metrics),
+        "health_url": ("/health", settings.features.health_check),
+    }
     return {
-        "url": api.url,
-        **({"docs_url": pulumi.Output.concat(api.url, "/docs")} if features.swagger else {}),
-        **({"metrics_url": pulumi.Output.concat(api.url, "/metrics")} if features.metrics else {}),
-        **({"health_url": pulumi.Output.concat(api.url, "/health")} if features.health_check else {}),
-        **_addresses("postgres", postgres),
-        **_addresses("redis", redis),
+        "url": url,
+        **{name: pulumi.Output.concat(url, path) for name, (path, served) in pages.items() if served},
+        **{name: address for name, server in servers.items() if (address := _address(server))},
         **({"notices": list(app.notices)} if app.notices else {}),
     }
 
@@ -94,9 +107,9 @@ def _output(settings: Settings, key: str) -> pulumi.Output[str] | None:
     return settings.secrets.output(key) if key in settings.secrets.given else None
 
 
-def _addresses(name: str, endpoint: object) -> dict[str, pulumi.Output[str]]:
-    """Where a server of this stack listens, without any password; nothing for an external one."""
+def _address(endpoint: object) -> pulumi.Output[str] | None:
+    """Where a server of this stack listens, without any password; None for an external one."""
     if isinstance(endpoint, PostgresEndpoint | RedisEndpoint):
         port = pulumi.Output.from_input(endpoint.port).apply(lambda port: str(int(port)))
-        return {name: pulumi.Output.concat(endpoint.host, ":", port)}
-    return {}
+        return pulumi.Output.concat(endpoint.host, ":", port)
+    return None

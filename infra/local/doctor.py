@@ -7,8 +7,9 @@ import shutil
 import stat
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -69,10 +70,11 @@ def _python() -> Finding:
 
 
 def _wheels(settings: Settings) -> Iterator[Finding]:
-    for name, provider, find in (
-        ("Postgres", settings.postgres.provider, lambda: binaries.postgres("postgres")),
+    servers: tuple[tuple[str, str, Callable[[], Path]], ...] = (
+        ("Postgres", settings.postgres.provider, partial(binaries.postgres, "postgres")),
         ("Valkey", settings.redis.provider, binaries.valkey),
-    ):
+    )
+    for name, provider, find in servers:
         if provider != "embedded":
             continue
         try:

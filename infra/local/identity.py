@@ -15,7 +15,8 @@ from .errors import LocalError
 
 @dataclass(frozen=True)
 class Identity:
-    """`user` to switch to, or a command `prefix` that switches; both empty for an ordinary user."""
+    """A command `prefix` that switches the user, or where there is no such command the `user` to switch to; both empty
+    for an ordinary user. (A switch by `user` forks this whole process, with the engine's connections in it.)"""
 
     owner: tuple[int, int] | None = None
     """uid and gid that own the server's files, when they are not this process's own."""
@@ -94,16 +95,17 @@ def _ordinary_user(directory: Path) -> tuple[int, int]:
 
 
 def _candidates(owner: tuple[int, int]) -> Iterator[Identity]:
-    yield Identity(owner=owner, user=owner)
+    """Ways to become that user, the least powerful first."""
     setpriv = shutil.which("setpriv")
     if not setpriv:
+        yield Identity(owner=owner, user=owner)
         return
     uid, gid = owner
-    # Reading folders is all that is missing, but Docker's default set holds only the wider capability.
-    for capability in ("dac_read_search", "dac_override"):
+    switch = (setpriv, f"--reuid={uid}", f"--regid={gid}", "--clear-groups")
+    # Passing folders is all that can be missing, but Docker's default set holds only the wider capability.
+    for capability in (None, "dac_read_search", "dac_override"):
+        grant = (f"--inh-caps=+{capability}", f"--ambient-caps=+{capability}") if capability else ()
         for death in (("--pdeathsig", "INT"), ()):  # util-linux before 2.37 has no --pdeathsig
-            switch = (setpriv, f"--reuid={uid}", f"--regid={gid}", "--clear-groups")
-            grant = (f"--inh-caps=+{capability}", f"--ambient-caps=+{capability}")
             yield Identity(owner=owner, prefix=(*switch, *grant, *death, "--"))
 
 

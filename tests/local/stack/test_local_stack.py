@@ -38,6 +38,8 @@ class Stack:
         self.folder = folder
         self.port = port
         self.url = f"http://127.0.0.1:{port}"
+        self.settled = False
+        """Whether the last `up` worked and nothing was touched since."""
         for name in ("stacks", "app"):
             shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", ".venv"))
         for name in ("Pulumi.yaml", "Pulumi.local.yaml"):
@@ -65,10 +67,14 @@ class Stack:
         return output
 
     def up(self, *, code: int = 0) -> str:
-        return self.run("up", "--yes", code=code)
+        self.settled = False
+        output = self.run("up", "--yes", code=code)
+        self.settled = code == 0
+        return output
 
     def configure(self, key: str, value: object) -> None:
         """Write one setting into the stack file, faster than ``slipway config set`` would."""
+        self.settled = False
         yaml, path = YAML(), self.folder / "Pulumi.local.yaml"
         tree = yaml.load(path)
         group, name = key.split(".")
@@ -102,6 +108,7 @@ class Stack:
             yield
         finally:
             path.write_text(text)
+            self.settled = False
 
     def call(self, method: str, path: str, body: object = None, *, token: str = "") -> Any:
         request = urllib.request.Request(
@@ -137,7 +144,7 @@ def make_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[]
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """One stack for the tests that leave it as they found it; each brings it up, which does nothing when it is."""
+    """One stack for the tests that leave it as they found it; each begins with it up."""
     with socket.create_server(("127.0.0.1", 0)) as sock:
         port = sock.getsockname()[1]
     stack = Stack(tmp_path_factory.mktemp("project"), port)
@@ -147,11 +154,14 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 @pytest.fixture
 def up(shared: Stack) -> Stack:
-    shared.up()
+    if not shared.settled:
+        shared.up()
     return shared
 
 
 def take_down(stack: Stack) -> None:
+    if not stack.processes():
+        return
     try:
         stack.run("destroy", "--yes")
     finally:
@@ -289,7 +299,6 @@ def test_a_version_that_does_not_start_leaves_the_old_one_serving(up: Stack) -> 
     assert "ended with exit code 1 before it was ready" in output
     assert up.pids("api") == before
     assert set(seen) == {200}
-    up.up()
 
 
 def test_a_failing_migration_changes_nothing_that_serves(up: Stack) -> None:
@@ -299,7 +308,6 @@ def test_a_failing_migration_changes_nothing_that_serves(up: Stack) -> None:
     assert "The migration failed with exit code 1" in output
     assert "cannot migrate" in output
     assert {service: up.pids(service) for service in before} == before
-    up.up()
 
 
 def test_the_next_up_repairs_what_died(up: Stack, receiver: tuple[str, list[bytes]]) -> None:
@@ -318,7 +326,6 @@ def test_two_at_once_exclude_each_other(up: Stack) -> None:
     outputs = [run.communicate(timeout=60)[0] for run in runs]
     assert sorted(run.returncode for run in runs) == [0, 1], outputs
     assert "lock" in "".join(outputs)
-    up.up()
     assert up.call("GET", "/health")["status"] == "healthy"
 
 
@@ -340,24 +347,19 @@ def test_destroy_leaves_no_process_and_keeps_the_data(up: Stack) -> None:
     assert up.call("POST", "/v1/auth/login", account)["access_token"]
 
 
-def test_a_busy_port_is_explained_and_harms_nothing(make_stack: Callable[[], Stack]) -> None:
+def test_runs_that_failed_or_were_killed_are_taken_up_by_the_next(make_stack: Callable[[], Stack]) -> None:
     stack = make_stack()
-    with socket.create_server(("127.0.0.1", stack.port)):
-        output = stack.up(code=1)
-    assert f"port {stack.port} is in use by process {os.getpid()}" in output
-    assert "slipway config set api.port" in output
-    stack.up()
-
-
-def test_a_run_that_was_killed_is_taken_up_by_the_next(make_stack: Callable[[], Stack]) -> None:
-    stack = make_stack()
-    for waited in ("postgres/data.unfinished", "redis/lock", "api/lock"):
+    for waited in ("postgres/data.unfinished", "redis/lock", "migrate/log"):
         with stack.start("up", "--yes") as process:
             deadline = time.monotonic() + 30
             while not (stack.folder / ".slipway" / "local" / waited).exists() and process.poll() is None:
                 assert time.monotonic() < deadline
                 time.sleep(0.002)
             process.kill()
+    with socket.create_server(("127.0.0.1", stack.port)):
+        output = stack.up(code=1)
+    assert f"port {stack.port} is in use by process {os.getpid()}" in output
+    assert "slipway config set api.port" in output
     stack.up()
     assert stack.call("GET", "/health")["status"] == "healthy"
     stack.run("destroy", "--yes", "--delete-data")
