@@ -97,12 +97,12 @@ def elapsed(seconds: float) -> str:
     return f"{minutes}m{rest:02d}s"
 
 
-def value(shown: Any) -> str:
-    """A masked value on one line."""
+def value(shown: Any, *, width: int | None = _VALUE_WIDTH) -> str:
+    """A masked value on one line, cut to `width` characters."""
     if shown in (SECRET_TEXT, UNKNOWN_TEXT):
         return str(shown)
     text = json.dumps(shown, ensure_ascii=False)
-    return text if len(text) <= _VALUE_WIDTH else f"{text[: _VALUE_WIDTH - 1]}…"
+    return text if width is None or len(text) <= width else f"{text[: width - 1]}…"
 
 
 def brief(changes: Sequence[Change]) -> str:
@@ -174,7 +174,8 @@ def outputs(values: Mapping[str, Any], changes: Sequence[Change]) -> Iterator[st
     width = max((len(key) for key in values), default=0)
     for key, shown in sorted(values.items()):
         old = f"{value(before[key])} => " if key in before else ""
-        yield f"  {marks.get(key, ' ')} {key:<{width}}: {old}{value(shown)}"
+        # Whole: an output is there to be copied.
+        yield f"  {marks.get(key, ' ')} {key:<{width}}: {old}{value(shown, width=None)}"
     for change in changes:
         if change.kind == "delete" and change.path in marks:
             yield f"  - {change.path:<{width}}: {value(change.old)}"

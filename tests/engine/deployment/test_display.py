@@ -157,7 +157,8 @@ def test_the_display_fits_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
         assert isinstance(display, PlainDisplay)
 
 
-def test_long_values_are_cut() -> None:
+def test_long_values_are_cut_and_outputs_are_not() -> None:
+    assert list(words.outputs({"url": "x" * 500}, ())) == [f'    url: "{"x" * 500}"']
     assert len(words.value("x" * 500)) == 72
     many = tuple(Change(path=f"p{i}", kind="add", new=i) for i in range(20))
     assert list(words.details("update", many, ""))[-1] == "… and 8 more changes"
