@@ -70,7 +70,7 @@ def run(context: Context, path: str, command: str, options: Sequence[str] = (), 
         return OK
     if not interrupted and context.target == "local":
         context.console.note(
-            "The Pulumi CLI ran this. The local stack does not need it: SLIPWAY_ENGINE=inprocess works on the same state."
+            "The Pulumi CLI ran this. The local stack can do without: SLIPWAY_ENGINE=inprocess works on the same state."
         )
     return INTERRUPTED if interrupted else FAILED
 
