@@ -206,8 +206,11 @@ def test_ctrl_c_ends_in_order_with_130(
 ) -> None:
     process, place = slow_up()
     process.send_signal(signal.SIGINT)
-    # The handler runs between two instructions of the main thread; the resource is done only after that.
-    time.sleep(0.3)
+    assert process.stdout is not None
+    before = []
+    while "interrupted" not in "".join(before):
+        before.append(process.stdout.readline())
+        assert before[-1], before
     place.write_text("go on")
     out, _ = process.communicate(timeout=30)
     assert process.returncode == 130, out
