@@ -74,7 +74,7 @@ class Writer:
     def _one(self, error: ErrorDetails) -> Located:
         path = _path(error)
         if error["type"] == "extra_forbidden":
-            return Located(path, self._unknown(path))
+            return self.unknown(path)
         key = describe.find(Settings, path)
         given = self._given(path)
         if given == BLINDED and not self._secret(path):
@@ -91,7 +91,8 @@ class Writer:
         )
         return Located(path, problem)
 
-    def _unknown(self, path: Path) -> Problem:
+    def unknown(self, path: Path) -> Located:
+        """The problem of a key that there is not."""
         given = self._given(path)
         nearest = _nearest_key(path)
         command = self._command("rm", path)
@@ -100,7 +101,7 @@ class Writer:
         elif nearest and describe.find(Settings, nearest) and _is_scalar(given):
             command = f"{command} && {self._command('set', nearest)}"
         legal = describe.names(Settings, path[:-1])
-        return Problem(
+        problem = Problem(
             path=spell(path),
             value=self._shown(path, given),
             message="is not a setting",
@@ -108,6 +109,7 @@ class Writer:
             nearest=spell(nearest) if nearest else None,
             command=command,
         )
+        return Located(path, problem)
 
     def _needlessly_secret(self, path: Path) -> Problem:
         return Problem(

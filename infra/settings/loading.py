@@ -56,6 +56,8 @@ def _settings(
     if settings is None and ("target",) not in bad:
         # The rest of the tree is checked with the faulty keys at their defaults, so that one run shows every problem.
         settings, _ = _validate(_without(tree, bad), writer, stack=stack, project=project)
+    # Both are fields of the model, but Pulumi says them: a stack file cannot.
+    problems += [writer.unknown((name,)) for name in ("project", "stack") if name in tree]
     reports: list[Problem] = [*known, *(found.problem for found in problems)]
     if settings is not None:
         reports += (writer.broken(found, settings) for found in check(settings, tree) if not found.touches(bad))

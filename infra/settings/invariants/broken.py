@@ -31,8 +31,13 @@ class Broken:
     """The other keys that the rule looks at: while one of them is faulty itself, the rule says nothing."""
 
     def touches(self, faulty: Collection[Path]) -> bool:
-        """Whether one of the keys lies at, above or below a faulty one."""
-        return any(one[: len(two)] == two[: len(one)] for one in (self.path, *self.also) for two in faulty)
+        """Whether a faulty key would make this a guess: one of the keys lies at, above or below it.
+
+        What should go altogether should go whatever is faulty inside.
+        """
+        looked_at = (*(() if self.remove else (self.path,)), *self.also)
+        inside_faulty = any(self.path[: len(bad)] == bad for bad in faulty)
+        return inside_faulty or any(one[: len(two)] == two[: len(one)] for one in looked_at for two in faulty)
 
 
 @dataclass(frozen=True)

@@ -164,6 +164,18 @@ def test_an_encrypted_value_that_is_no_secret() -> None:
     assert "is encrypted, so that a plan made without the passphrase cannot read it" in text
 
 
+def test_project_and_stack_are_pulumis_to_say() -> None:
+    text = report({"target": "local", "project": "mine", "stack": "other"})
+    assert "project = mine\n    is not a setting" in text
+    assert "stack = other\n    is not a setting" in text
+
+
+def test_a_faulty_key_in_a_group_that_should_go_is_no_excuse() -> None:
+    text = report({"target": "local", "network": {"nat": "both"}})
+    assert "network.nat = both" in text
+    assert "means nothing with target local" in text
+
+
 def test_names_with_dots_are_quoted() -> None:
     assert 'tags["cost.centre"]' in report({"target": "local", "tags": {"cost.centre": ["x"]}})
 
