@@ -25,11 +25,11 @@ from rq import Queue, worker_registration
 from rq.executions import Execution
 from rq.job import Job
 from rq.suspension import is_suspended
-from rq.timeouts import BaseDeathPenalty
-from rq.worker import BaseWorker, WorkerStatus
+from rq.worker import WorkerStatus
 
 from app.jobs.execute import JobDeadError, JobNotStartedError, JobNotStoredError, RetryAt, Runtime
 from app.observability.logging import get_logger
+from app.worker.adapted import MONITORING_INTERVAL, WORKER_TTL, AdaptedWorker
 from app.worker.database import DatabaseGate
 from app.worker.health import HeartbeatFile
 from app.worker.scheduled import Scheduled
@@ -37,27 +37,11 @@ from app.worker.signals import Shutdown
 
 log = get_logger()
 
-# RQ's defaults notice a killed worker after ten minutes and more; with these, after about one.
-WORKER_TTL = 45
-MAINTENANCE_INTERVAL = 15
-MONITORING_INTERVAL = 10
-
 _POLL = 0.5
 """Longest time in one blocking pop, and so the longest until a signal is noticed."""
 
 EXIT_OK = 0
 EXIT_STUCK = 70
-
-
-class _NoDeathPenalty(BaseDeathPenalty):
-    """RQ's needs SIGALRM, which reaches the main thread alone, or an exception injected between two byte codes of the
-    job, where it can leave a transaction half done. A job's own deadline does neither."""
-
-    def setup_death_penalty(self) -> None:
-        """Nothing to set up."""
-
-    def cancel_death_penalty(self) -> None:
-        """Nothing to cancel."""
 
 
 @dataclass
@@ -69,11 +53,8 @@ class _Slot:
     execution: Execution | None = None
 
 
-class ConcurrentWorker(BaseWorker):
+class ConcurrentWorker(AdaptedWorker):
     """`serve` until a signal. `queue` carries the patient connection, `quick` is the loop's own."""
-
-    death_penalty_class = _NoDeathPenalty
-    log_result_lifespan = False
 
     def __init__(
         self,
@@ -89,28 +70,17 @@ class ConcurrentWorker(BaseWorker):
         stop_timeout: float,
     ) -> None:
         """`runtime` is the one that the jobs run in. `stop_timeout` in seconds. Talks to Redis."""
-        super().__init__(
-            [queue],
-            name=name,
-            connection=queue.connection,
-            worker_ttl=WORKER_TTL,
-            maintenance_interval=MAINTENANCE_INTERVAL,
-            job_monitoring_interval=MONITORING_INTERVAL,
-            log_job_description=False,
-            serializer="json",
-        )
+        super().__init__(queue, name=name, shutdown=shutdown)
         self._queue = queue
         self._quick = quick
         self._gate = gate
         self._file = heartbeat_file
-        self._shutdown_flags = shutdown
         self._runtime = runtime
         self._stop_timeout = stop_timeout
         self._scheduled = Scheduled(quick, queue, interval=_POLL)
         self._slots = threading.BoundedSemaphore(concurrency)
         self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix="job")
         self._under_way: dict[int, _Slot] = {}
-        self._stop = shutdown.requested
         self._next_heartbeat = 0.0
         self._next_suspension_check = 0.0
         self._redis_failures = 0
@@ -302,21 +272,3 @@ class ConcurrentWorker(BaseWorker):
             self.teardown()  # type: ignore[no-untyped-call]
         except (RedisError, OSError):
             log.warning("left without telling Redis", worker=self.name)
-
-    # -- what RQ's threads and commands may ask
-
-    def _pubsub_exception_handler(self, exc: Exception, pubsub: Any, pubsub_thread: Any) -> None:  # noqa: ARG002
-        """RQ's ends the thread on a timeout, and with it remote commands, until the next restart."""
-        if not isinstance(exc, RedisError | OSError):
-            raise exc
-        self._stop.wait(2.0)
-
-    def request_stop_execution(self, execution_id: str) -> None:
-        log.warning("a running job cannot be stopped in a thread, command ignored", execution_id=execution_id)
-
-    def procline(self, message: str) -> None:
-        """One process runs many jobs: its title is no place for the last one's name."""
-
-    def _set_connection(self, connection: Redis) -> Redis:
-        """RQ raises the socket timeout for its blocking pop; ours has a client of its own."""
-        return connection

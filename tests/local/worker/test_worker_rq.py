@@ -230,6 +230,8 @@ def test_the_parts_of_rq_that_we_build_on_exist() -> None:
     assert parameters(BaseWorker.bootstrap)[:2] == ["self", "logging_level"]
     assert parameters(BaseWorker._pubsub_exception_handler) == parameters(ConcurrentWorker._pubsub_exception_handler)
     assert parameters(BaseWorker.request_stop_execution) == parameters(ConcurrentWorker.request_stop_execution)
+    assert parameters(BaseWorker.unsubscribe) == ["self"]
+    assert "self.pubsub_thread" in inspect.getsource(BaseWorker.subscribe)
     assert parameters(BaseWorker.procline) == parameters(ConcurrentWorker.procline)
     assert parameters(BaseWorker._set_connection) == ["self", "connection"]
     for name in ("teardown", "run_maintenance_tasks", "register_death", "serialize", "get_redis_server_version"):
