@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import contextvars
 import io
-import logging
 import os
 import sys
 import threading
@@ -65,6 +64,8 @@ def _run(*, root: Path, file: Path, target: Target, monitor: Monitor) -> None:
         )
     )
     loop = asyncio.new_event_loop()
+    # A failed graph leaves futures that nobody reads. asyncio would report each of them, some long after the run.
+    loop.set_exception_handler(lambda _loop, _context: None)
     executor = ThreadPoolExecutor(target.parallel * _THREADS_PER_OPERATION, thread_name_prefix="monitor")
     loop.set_default_executor(executor)
     try:
@@ -133,10 +134,6 @@ def surroundings(main: Path, on_output: Callable[[str], None]) -> Iterator[None]
     """The folder, path, arguments and streams that the program and its dynamic providers expect."""
     folder = str(main if main.is_dir() else main.parent)
     cwd, argv, path, modules = Path.cwd(), sys.argv, list(sys.path), set(sys.modules)
-    asyncio_log = logging.getLogger("asyncio")
-    level = asyncio_log.level
-    # A failed graph leaves futures that nobody reads; asyncio would report each of them.
-    asyncio_log.setLevel(logging.CRITICAL)
     lines = _Lines(on_output, sys.stdout)
     os.chdir(folder)
     sys.argv = [str(main)]
@@ -149,7 +146,6 @@ def surroundings(main: Path, on_output: Callable[[str], None]) -> Iterator[None]
         lines.close()
         os.chdir(cwd)
         sys.argv, sys.path[:] = argv, path
-        asyncio_log.setLevel(level)
         _forget_modules(set(sys.modules) - modules, folder)
 
 

@@ -26,6 +26,7 @@ from infra.engine.registration import Registration
 from infra.engine.removal import Removal
 from infra.engine.reporter import Step
 from infra.engine.secrecy import has_unknown, mask, reveal
+from infra.engine.sources import provider_inputs, provider_outputs
 from infra.engine.state import ResourceState
 from infra.engine.urns import STACK_TYPE, is_provider, package_of
 
@@ -77,8 +78,9 @@ class Run:
         if wanted.custom:
             if context.providers.get(wanted.package) is None:
                 context.lacks(new)
+            new.inputs = provider_inputs(wanted)
             new.id = old.id if old and old.id else str(uuid.uuid4())
-            new.outputs = dict(wanted.inputs)
+            new.outputs = provider_outputs(new.inputs)
             new.created = new.created or now()
         differences = compare(old.inputs if old else {}, new.inputs)
         op: Literal["create", "update", "same"] = "create" if old is None else "update" if differences else "same"
@@ -119,7 +121,8 @@ class Run:
 
     def _record(self, new: ResourceState, old: ResourceState | None) -> None:
         """What becomes of a record alone; a managed resource that it was before is still to be deleted."""
-        if old is not None and old.custom and not old.external:
+        managed = old is not None and old.custom and not old.external and not is_provider(old.type)
+        if old is not None and managed:
             self._context.ledger.supersede(new, old, operation=None)
         else:
             self._context.ledger.put(new, old)

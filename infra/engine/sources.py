@@ -5,12 +5,14 @@ from __future__ import annotations
 import threading
 import uuid
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from infra.engine.boundary import Bound
 from infra.engine.identity import Identity
 from infra.engine.ledger import Ledger, now
 from infra.engine.providers.registry import Providers
+from infra.engine.registration import Registration
 from infra.engine.secrecy import reveal
 from infra.engine.state import ResourceState
 from infra.engine.urns import PROVIDER_PREFIX, is_default_provider, make_urn, package_of, parse_urn, provider_urn
@@ -18,6 +20,18 @@ from infra.engine.values import Secret
 
 _WITH_CONFIG: Final = "pulumi-python"
 """The package whose default provider is configured with the project's whole config."""
+
+
+def provider_inputs(wanted: Registration) -> dict[str, Any]:
+    """The inputs of a provider resource, with its plugin's version as Pulumi notes it."""
+    if not wanted.version:
+        return dict(wanted.inputs)
+    internal = {"pluginDownloadURL": wanted.plugin_download_url} if wanted.plugin_download_url else {}
+    return {**wanted.inputs, "__internal": internal, "version": wanted.version}
+
+
+def provider_outputs(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in inputs.items() if key != "__internal"}
 
 
 class Sources:
@@ -52,8 +66,7 @@ class Sources:
         if wanted.package == _WITH_CONFIG:
             inputs = dict(self._config)
         elif wanted.version:
-            internal = {"pluginDownloadURL": wanted.plugin_download_url} if wanted.plugin_download_url else {}
-            inputs = {"__internal": internal, "version": wanted.version}
+            inputs = provider_inputs(replace(wanted, inputs={}))
         return self._default(wanted.package, wanted.version, inputs)
 
     def _default(self, package: str, version: str | None, inputs: dict[str, Any]) -> str:
@@ -76,7 +89,7 @@ class Sources:
             custom=True,
             id=old.id if old else str(uuid.uuid4()),
             inputs=inputs,
-            outputs={key: value for key, value in inputs.items() if key != "__internal"},
+            outputs=provider_outputs(inputs),
             created=old.created if old else time,
             modified=old.modified if old else time,
             extra=dict(old.extra) if old else {},

@@ -187,6 +187,18 @@ def test_explicit_providers_configure_their_resources(stack: Any) -> None:
     provider = stack.state("its")
     assert stack.state("a").provider == f"{provider.urn}::{provider.id}"
     assert stack.must_up().changes == {"same": 3}
+    assert stack.program(program.replace("{region}", "there")).must_up().changes == {"update": 1, "same": 2}
+    assert stack.state("its").id == provider.id
+    assert not stack.provider.names("delete")
+
+
+def test_an_explicit_provider_notes_its_plugins_version_as_pulumi_does(stack: Any) -> None:
+    source = 'import pulumi_random as random\np = random.Provider("p")\nrandom.RandomUuid("u", opts=Opts(provider=p))'
+    stack.program(source).must_up()
+    state = stack.state("p")
+    assert set(state.inputs) == {"__internal", "version"}
+    assert state.outputs == {"version": state.inputs["version"]}
+    assert not any(resource.urn.endswith("::default") for resource in stack.snapshot.resources)
 
 
 def test_all_options_stand_in_the_state_as_pulumi_writes_them(stack: Any) -> None:

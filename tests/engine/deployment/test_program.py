@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 
 def test_runs_in_its_own_folder_and_puts_everything_back(stack: Any) -> None:
@@ -55,6 +58,25 @@ def test_an_awaited_entry_point_exports_what_it_returns(stack: Any) -> None:
     pulumi.run(main)
     """
     assert stack.program(source).must_up().outputs == {"made": "by a"}
+
+
+def test_a_failed_run_leaves_nothing_that_complains_later(
+    stack: Any, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    source = """
+    class Known(pulumi.CustomResource):
+        made: pulumi.Output[str]
+        def __init__(self):
+            super().__init__("test:index:Thing", "known", {"made": None}, Opts(id="gone"))
+    known = Known()
+    Thing("a", of=known.made)
+    pulumi.export("made", known.made)
+    raise ValueError
+    """
+    assert not stack.program(source).up().succeeded
+    gc.collect()
+    assert caplog.records == []
+    assert capfd.readouterr() == ("", "")
 
 
 def test_a_missing_program_is_told(stack: Any) -> None:
