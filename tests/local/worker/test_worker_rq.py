@@ -6,6 +6,7 @@ import inspect
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -35,8 +36,10 @@ def rq_info(url: str) -> str:
 def test_jobs_run_at_once_up_to_the_limit_and_rq_tells_the_truth(
     world: Any, workers: Any, receiver: Any, answers: Any, eventually: Any, redis_url: str
 ) -> None:
-    worker = workers.start(QUEUE_CONCURRENCY="4")
-    url = receiver.on("/slow", answers(200, after=0.7))
+    patient = {"DELIVERY_TIMEOUT": "40000", "QUEUE_JOB_TIMEOUT": "50000", "QUEUE_LEASE": "50000"}
+    worker = workers.start(QUEUE_CONCURRENCY="4", **patient)
+    looked = threading.Event()
+    url = receiver.on("/slow", lambda handler, n: answers(200)(handler, n) if looked.wait(30) else None)
     for _ in range(6):
         world.add(url)
     eventually(lambda: receiver.most_at_once == 4)
@@ -51,6 +54,7 @@ def test_jobs_run_at_once_up_to_the_limit_and_rq_tells_the_truth(
     info = rq_info(redis_url)
     assert "queue webhook-processor 2" in info
     assert f"worker {seen.name}" in info
+    looked.set()
 
     eventually(lambda: world.count("delivered") == 6)
     eventually(lambda: world.queue.rq.finished_job_registry.get_job_count(cleanup=False) == 6)

@@ -173,32 +173,32 @@ def test_a_hanging_name_server_is_within_the_deadline() -> None:
         send("http://slow.invalid/", resolve=resolve, timeout=0.2)
     release.set()
 
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 4
 
 
 def test_a_receiver_that_reads_slowly_is_within_the_deadline(serve: Callable[..., Server]) -> None:
-    began = time.monotonic()
+    done = threading.Event()
 
     def trickle(connection: socket.socket) -> None:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        while connection.recv(100):
-            time.sleep(0.02)
-            if time.monotonic() > began + 1:
-                return
+        while connection.recv(100) and not done.wait(0.02):
+            pass
 
     server = serve(trickle)
+    began = time.monotonic()
 
     with pytest.raises(RequestFailed, match="within"):
         send(f"http://127.0.0.1:{server.port}/", body=b"x" * 20_000_000, timeout=0.3)
+    done.set()
 
-    assert time.monotonic() - began < 1.5
+    assert time.monotonic() - began < 5
 
 
 def test_a_body_that_never_ends_is_cut_and_its_status_counts(serve: Callable[..., Server]) -> None:
     def endless(connection: socket.socket) -> None:
         read_request(connection)
         connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
-        for _ in range(100):
+        for _ in range(500):
             connection.sendall(b"x")
             time.sleep(0.02)
 
@@ -209,7 +209,7 @@ def test_a_body_that_never_ends_is_cut_and_its_status_counts(serve: Callable[...
 
     assert answer.status == 200
     assert 0 < len(answer.body) <= 100
-    assert time.monotonic() - began < 1.5
+    assert time.monotonic() - began < 5
 
 
 @pytest.mark.parametrize(
@@ -320,4 +320,4 @@ def test_a_stalled_handshake_is_within_the_deadline(serve: Callable[..., Server]
         send(f"https://127.0.0.1:{server.port}/", timeout=0.3)
     done.set()
 
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 4
