@@ -127,7 +127,8 @@ class Writer:
             return self._command("set", path)
         if (suggestion := _suggestion(key, given)) is not None:
             return self._command("set", path, suggestion)
-        return self._command("set", path, "VALUE") if missing else self._command("rm", path)
+        needed = missing or (key is not None and key.required and not describe.model_of(key.kind))
+        return self._command("set", path, "VALUE") if needed else self._command("rm", path)
 
     def _command(self, verb: Literal["set", "rm"], path: Path, value: str | None = None) -> str:
         key = describe.find(Settings, path)
@@ -148,7 +149,7 @@ class Writer:
         if given is _ABSENT:
             return None
         if self._masked(path, given):
-            return _HIDDEN
+            return "{...}" if isinstance(given, Mapping) and path[0] not in {"secrets", *self._hidden} else _HIDDEN
         text = _scalar(given) if _is_scalar(given) else json.dumps(given, default=str)
         return text if len(text) <= _LONGEST_VALUE else f"{text[: _LONGEST_VALUE - 3]}..."
 
@@ -205,8 +206,7 @@ def _suggestion(key: Key | None, given: Any) -> str | None:
     if nearest := _nearest_choice(key, given):
         return nearest
     if get_origin(key.kind) is Literal:
-        default = key.default
-        return str(default if default is not None else get_args(key.kind)[0])
+        return None if key.default is None else str(key.default)
     if key.kind is bool:
         return describe.write(key.default)
     if key.rule is not None and get_origin(key.kind) is None and given is not _ABSENT:

@@ -109,7 +109,7 @@ def test_an_empty_stack_file_says_what_is_missing() -> None:
     assert report({}).splitlines()[2:] == [
         "  target",
         "    is required. Allowed: one of local, docker, aws, digitalocean.",
-        "    $ slipway config set target local --stack prod",
+        "    $ slipway config set target VALUE --stack prod",
     ]
 
 
