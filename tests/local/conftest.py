@@ -78,8 +78,28 @@ def redis_url(valkey_socket: Path) -> str:
     return url
 
 
+@pytest.fixture(scope="session")
+def migrated_template(postgres_server: str) -> str:
+    """Name of a database with the application's tables, made once: copying it is several times as fast as migrating."""
+    name = f"template_{os.getpid()}"
+    with psycopg.connect(postgres_server, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+    url = _url_of(postgres_server, name)
+    migrate(Settings.load({"MODE": "migrate", "ENVIRONMENT": "test", "DATABASE_URL": url}))
+    return name
+
+
 @pytest.fixture
-def migrated_url(database_url: str) -> str:
+def migrated_url(postgres_server: str, migrated_template: str) -> Iterator[str]:
     """URL of a new database that holds the application's tables, empty."""
-    migrate(Settings.load({"MODE": "migrate", "ENVIRONMENT": "test", "DATABASE_URL": database_url}))
-    return database_url
+    name = f"test_{os.getpid()}_{next(_names)}"
+    with psycopg.connect(postgres_server, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {migrated_template}")
+    yield _url_of(postgres_server, name)
+    with psycopg.connect(postgres_server, autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def _url_of(server: str, database: str) -> str:
+    base, _, query = server.partition("?")
+    return f"{base.rsplit('/', 1)[0]}/{database}" + (f"?{query}" if query else "")

@@ -45,7 +45,7 @@ async def test_without_redis_it_is_degraded_and_serves(start, tmp_path):
     assert answer.json()["services"] == {"database": "available", "redis": "unavailable"}
 
 
-async def test_without_tables(start, database_url, migrated_url):
+async def test_without_tables(start, migrated_url):
     with psycopg.connect(migrated_url) as connection:
         connection.execute("DROP TABLE alembic_version")
     async with start() as caller:
