@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from infra.engine.events import (
     Change,
@@ -20,6 +22,13 @@ from infra.engine.events import (
     StepFinished,
     StepStarted,
 )
+
+_CONTROLS: Final = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b|[\x00-\x08\x0b-\x1f\x7f]")
+
+
+def printable(text: str) -> str:
+    """`text` without what could move a cursor or change a terminal: messages carry what servers and logs say."""
+    return _CONTROLS.sub("", text)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +81,7 @@ class Step:
                 replacing=self.replacing,
                 internal=self.internal,
                 elapsed=time.monotonic() - self.began,
-                message=message,
+                message=printable(message),
             )
         )
         self.reporter.failed(message, urn=self.urn)
@@ -100,12 +109,13 @@ class Reporter:
             self._sink.emit(event)
 
     def failed(self, message: str, *, urn: str | None = None) -> None:
+        message = printable(message)
         with self._lock:
             self._failures.append(Failure(message=message, urn=urn))
             self._sink.emit(Diagnostic(severity="error", message=message, urn=urn))
 
     def say(self, severity: Severity, message: str, *, urn: str | None = None, ephemeral: bool = False) -> None:
-        self.emit(Diagnostic(severity=severity, message=message, urn=urn, ephemeral=ephemeral))
+        self.emit(Diagnostic(severity=severity, message=printable(message), urn=urn, ephemeral=ephemeral))
 
     @property
     def counts(self) -> Mapping[str, int]:

@@ -7,11 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
-from infra.engine.display.live import LiveDisplay
 from infra.engine.display.plain import PlainDisplay
 from infra.engine.events import EventSink
 
-__all__ = ["LiveDisplay", "PlainDisplay", "open_display"]
+__all__ = ["PlainDisplay", "open_display"]
 
 
 @contextmanager
@@ -25,6 +24,9 @@ def open_display(stream: TextIO, *, verbose: bool = False, live: bool | None = N
         live = stream.isatty() and not any(os.environ.get(name) for name in ("CI", "NO_COLOR"))
         live = live and os.environ.get("TERM", "") not in ("", "dumb")
     if live:
+        # On demand: it imports rich, which plain lines do not need.
+        from infra.engine.display.live import LiveDisplay
+
         with LiveDisplay(stream, verbose=verbose) as display:
             yield display
     else:

@@ -58,6 +58,9 @@ class Model:
                 self.outputs = event
             case DeploymentFinished():
                 self.finished = event
+                for row in self.rows.values():
+                    if row.began is not None:
+                        row.began, row.status = None, "not finished"
 
     def _take_step(self, event: StepEvent) -> None:
         key = (event.urn, event.op == "delete" and event.replacing)

@@ -55,6 +55,21 @@ def test_independent_creates_run_at_once(stack: Any, in_background: Any) -> None
     assert wait().succeeded
 
 
+def test_cancelling_from_another_thread_ends_the_run_in_order(stack: Any, in_background: Any) -> None:
+    gate = stack.provider.gate("create", "a")
+    deployment = stack.program('a = Thing("a")\nThing("b", of=a.made)').deployment()
+    wait = in_background(deployment.up)
+    assert stack.provider.reached[("create", "a")].wait(10)
+    deployment.cancel()
+    gate.set()
+    result = wait()
+    assert result.interrupted
+    assert not result.succeeded
+    assert result.failures == ()
+    stack.snapshot = deployment.snapshot
+    assert stack.names() == ["a"]
+
+
 def test_a_failed_update_keeps_the_old_inputs_and_is_tried_again(stack: Any) -> None:
     stack.program('Thing("a", size=1)').must_up()
     stack.provider.failing.add(("update", "a"))

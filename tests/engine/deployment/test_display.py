@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from infra.engine.display import LiveDisplay, PlainDisplay, open_display, words
+from infra.engine.display import PlainDisplay, open_display, words
+from infra.engine.display.live import LiveDisplay
 from infra.engine.events import (
     Change,
     DeploymentFinished,
@@ -155,6 +156,19 @@ def test_the_display_fits_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
     with open_display(Terminal()) as display:
         assert isinstance(display, PlainDisplay)
+
+
+def test_what_was_not_finished_says_so() -> None:
+    stream = io.StringIO()
+    with LiveDisplay(stream, width=100) as display:
+        for event in (RUN[0], StepStarted(urn=API, parent=None, op="create"), RUN[-1]):
+            display.emit(event)
+    assert "not finished" in stream.getvalue().rpartition("Updating")[2]
+
+
+def test_messages_cannot_move_the_cursor(stack: Any) -> None:
+    stack.program(r'print("\x1b[2Jgone\r\x07")').must_up()
+    assert stack.log.messages("info") == ["gone"]
 
 
 def test_long_values_are_cut_and_outputs_are_not() -> None:
