@@ -33,6 +33,7 @@ class Identity:
             stderr=subprocess.STDOUT,
             text=True,
             check=False,
+            start_new_session=True,  # Ctrl-C lets what is under way finish
             cwd="/",
             env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"},
             user=self.user[0] if self.user else None,

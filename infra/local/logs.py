@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections import deque
 from collections.abc import Iterator
 from io import BufferedReader
 from pathlib import Path
+from typing import Self
 
 from .errors import LocalError
 
@@ -27,14 +29,18 @@ def follow(stack_dir: Path, service: str | None, tail: int, follow: bool) -> Ite
         raise LocalError(f"Stack {stack_dir.name!r} has no logs of {service!r}. {known}")
     chosen = [service] if service else names
     width = max((len(name) for name in chosen), default=0)
-    files = [_Follower(stack_dir / name / "log", "" if service else f"{name:<{width}} | ") for name in chosen]
-    for file in files:
-        yield from file.last(tail)
-    while follow:
-        fresh = [line for file in files for line in file.fresh()]
-        yield from fresh
-        if not fresh:
-            time.sleep(POLL)
+    with contextlib.ExitStack() as stack:
+        files = [
+            stack.enter_context(_Follower(stack_dir / name / "log", "" if service else f"{name:<{width}} | "))
+            for name in chosen
+        ]
+        for file in files:
+            yield from file.last(tail)
+        while follow:
+            fresh = [line for file in files for line in file.fresh()]
+            yield from fresh
+            if not fresh:
+                time.sleep(POLL)
 
 
 def _names(stack_dir: Path) -> list[str]:
@@ -49,6 +55,13 @@ class _Follower:
         self._prefix = prefix
         self._file: BufferedReader | None = None
         self._rest = b""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file:
+            self._file.close()
 
     def last(self, count: int) -> Iterator[str]:
         """The last lines that there are, of the file before as well when this one is short."""

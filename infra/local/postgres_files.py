@@ -8,6 +8,7 @@ import hmac
 import os
 import secrets
 import shutil
+import tempfile
 from pathlib import Path
 
 import psutil
@@ -44,11 +45,11 @@ def prepare(data: Path, *, password: str, identity: Identity) -> None:
 
 def _initialise(data: Path, *, password: str, identity: Identity) -> None:
     """Make it beside its place and move it there whole: an interrupted run leaves nothing that looks usable."""
-    unfinished = data.with_name(f"{data.name}.unfinished")
+    for left in data.parent.glob(f"{data.name}.unfinished*"):
+        # Under a name of its own each time: the initdb of a killed run may still be writing to the last one.
+        shutil.rmtree(left, ignore_errors=True)
+    unfinished = Path(tempfile.mkdtemp(prefix=f"{data.name}.unfinished-", dir=data.parent))
     pwfile = data.with_name("initial-password")
-    if unfinished.exists():
-        shutil.rmtree(unfinished)
-    unfinished.mkdir(mode=0o700)
     if identity.owner:
         os.chown(unfinished, *identity.owner)
     write_private(pwfile, password, owner=identity.owner)

@@ -11,6 +11,7 @@ from pulumi.output import Unknown
 from pulumi.runtime.rpc import UNKNOWN
 from pydantic import BaseModel, ConfigDict
 
+from ..errors import LocalError
 from ..paths import delete_data, recorded, resolve
 from ..running import take_down
 
@@ -71,7 +72,14 @@ class LocalProvider(ResourceProvider, Generic[P]):
 
     def _made(self, news: dict[str, Any], olds: Mapping[str, Any]) -> dict[str, Any]:
         props = self._parse(news)
-        return {**_inputs(news), **self.make(props, olds), "path": str(props.path)}
+        try:
+            return {**_inputs(news), **self.make(props, olds), "path": str(props.path)}
+        except OSError as error:
+            # A full disk, most of all. Nothing is half-written: files are replaced whole.
+            raise LocalError(
+                f"{props.folder}: {error.strerror or error}{f' ({error.filename})' if error.filename else ''}. "
+                "Make room or mend the permissions, and run up again; slipway doctor looks at both."
+            ) from error
 
     def _parse(self, news: Mapping[str, Any]) -> P:
         return self.properties.model_validate(_inputs(news))  # type: ignore[return-value]

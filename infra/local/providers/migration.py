@@ -66,6 +66,7 @@ def _run(props: MigrationProperties, files: Mapping[str, str], log: Path) -> Non
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 check=False,
+                start_new_session=True,  # Ctrl-C lets a migration under way finish
                 timeout=props.timeout,
             ).returncode
         except subprocess.TimeoutExpired:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -52,6 +53,7 @@ def start(directory: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
+        start_new_session=True,  # Ctrl-C ends what asked for it, not this
     )
     if done.returncode and not running(directory):
         raise SupervisorError(f"The supervisor for {directory} did not start: {done.stderr.strip()}")
@@ -70,6 +72,7 @@ def apply(directory: Path, spec: Spec) -> dict[str, Any]:
 
     Takes as long as the rollout takes: the supervisor bounds each step by the times in the spec.
     """
+    _end_hung(directory)
     start(directory)
     return _ask(directory, {"do": "apply", "spec": spec.to_json()}, within=None)
 
@@ -77,13 +80,9 @@ def apply(directory: Path, spec: Spec) -> dict[str, Any]:
 def stop(directory: Path) -> None:
     """Stop the service and its supervisor; nothing of them lives when this returns."""
     while running(directory):
-        owner = _owner(directory)
-        try:
+        _end_hung(directory)
+        with contextlib.suppress(SupervisorError):  # It may be about to end by itself.
             _ask(directory, {"do": "stop"}, within=None)
-        except SupervisorError:
-            # It hangs, or was about to end by itself.
-            if owner and not _gone(directory, within=2):
-                process.end(*owner, sign=signal.SIGTERM, within=10)
         _gone(directory, within=10)
     end_leftovers(directory)
 
@@ -98,6 +97,14 @@ def end_leftovers(directory: Path) -> None:
         return
     for pid, started in rows:
         process.end(pid, started, sign=signal.SIGTERM, within=10)
+
+
+def _end_hung(directory: Path) -> None:
+    """End a supervisor that holds the directory and does not answer; its replicas end with it."""
+    owner = _owner(directory)
+    if owner and running(directory) and status(directory) is None and not _gone(directory, within=1):
+        process.end(*owner, sign=signal.SIGTERM, within=1)
+        end_leftovers(directory)
 
 
 def _gone(directory: Path, *, within: float) -> bool:

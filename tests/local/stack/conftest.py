@@ -45,6 +45,8 @@ for fd in range(3, 3 + int(os.environ["LISTEN_FDS"])):
     server = Server(("", 0), Handler, bind_and_activate=False)
     server.socket.close()
     server.socket = socket.socket(fileno=fd)
+    # Every replica wakes for a new connection, and all but one must not block in accept.
+    server.socket.setblocking(False)
     server.server_name, server.server_port = "localhost", 0
     servers.append(server)
 def stop(*_):
@@ -82,7 +84,7 @@ def web(tmp_path: Path, free_port: int) -> Callable[..., Spec]:
             "port": free_port,
             "environment": env or {},
             "health": health or Health(kind="http", path="/", ready_path="/ready", interval=0.2, startup=5, timeout=1),
-            "stop_timeout": 3,
+            "stop_timeout": 10,
             **fields,
         }
         return Spec(**values)  # type: ignore[arg-type]

@@ -224,7 +224,7 @@ def load(stack: Stack, token: str) -> Iterator[Counter[object]]:
                 connection.close()
             if not keep:
                 connection.close()
-            time.sleep(0.005)
+            time.sleep(0.02)
         connection.close()
 
     threads = [threading.Thread(target=ask, kwargs={"keep": keep}) for keep in (True, True, False)]
@@ -349,17 +349,20 @@ def test_destroy_leaves_no_process_and_keeps_the_data(up: Stack) -> None:
 
 def test_runs_that_failed_or_were_killed_are_taken_up_by_the_next(make_stack: Callable[[], Stack]) -> None:
     stack = make_stack()
-    for waited in ("postgres/data.unfinished", "redis/lock", "migrate/log"):
+    for waited in ("postgres/data.unfinished-*", "redis/lock", "migrate/log"):
         with stack.start("up", "--yes") as process:
             deadline = time.monotonic() + 30
-            while not (stack.folder / ".slipway" / "local" / waited).exists() and process.poll() is None:
+            while not list((stack.folder / ".slipway" / "local").glob(waited)) and process.poll() is None:
                 assert time.monotonic() < deadline
                 time.sleep(0.002)
             process.kill()
-    with socket.create_server(("127.0.0.1", stack.port)):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        busy = other.getsockname()[1]
+        stack.configure("api.port", busy)
         output = stack.up(code=1)
-    assert f"port {stack.port} is in use by process {os.getpid()}" in output
+    assert f"port {busy} is in use by process {os.getpid()}" in output
     assert "slipway config set api.port" in output
+    stack.configure("api.port", stack.port)
     stack.up()
     assert stack.call("GET", "/health")["status"] == "healthy"
     stack.run("destroy", "--yes", "--delete-data")
