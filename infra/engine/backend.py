@@ -13,6 +13,7 @@ The CLI keeps an ``.attrs`` file with a checksum beside each; it is written here
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import time
@@ -27,7 +28,7 @@ from infra.engine import gojson, lock
 from infra.engine.checkpoint import Checkpoint
 from infra.engine.crypto import PassphraseSecretsManager, SecretsManager
 from infra.engine.errors import SecretsError, StateError
-from infra.engine.files import keep_backup, make_private, write_atomically
+from infra.engine.files import make_private, write_atomically
 from infra.engine.state import Snapshot
 
 _LAYOUT = b"version: 1\n"
@@ -113,10 +114,8 @@ class FileBackend:
         path = self.state_file(*key)
         self._prepare(path.parent)
         backup = path.with_name(f"{path.name}.bak")
-        keep_backup(_attributes(path), _attributes(backup))
-        keep_backup(path, backup)
-        write_atomically(_attributes(path), _attributes_of(content), durable=False)
-        write_atomically(path, content)
+        write_atomically(path, content, backup=backup)
+        _write_attributes(path, content, backup=_attributes(backup))
 
     def lock(
         self, project: str, stack: str, *, report: Callable[[str], None] = lambda _: None
@@ -143,8 +142,8 @@ class FileBackend:
 
     def _write(self, path: Path, content: bytes) -> None:
         make_private(path.parent)
-        write_atomically(_attributes(path), _attributes_of(content), durable=False)
         write_atomically(path, content, durable=False)
+        _write_attributes(path, content)
 
     def _prepare(self, folder: Path) -> None:
         make_private(folder)
@@ -206,6 +205,16 @@ def _backup_hint(path: Path) -> str:
 
 def _attributes(path: Path) -> Path:
     return path.with_name(f"{path.name}.attrs")
+
+
+def _write_attributes(path: Path, content: bytes, *, backup: Path | None = None) -> None:
+    """Write the checksum file. It is of no use but to the CLI, which does without: none is better than a wrong one."""
+    attributes = _attributes(path)
+    try:
+        write_atomically(attributes, _attributes_of(content), durable=False, backup=backup)
+    except StateError:
+        with contextlib.suppress(OSError):
+            attributes.unlink()
 
 
 def _attributes_of(content: bytes) -> bytes:

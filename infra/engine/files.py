@@ -27,14 +27,19 @@ def make_private(folder: Path) -> None:
         raise StateError(explain(error, wanted)) from error
 
 
-def write_atomically(path: Path, content: bytes, *, mode: int = PRIVATE_FILE, durable: bool = True) -> None:
+def write_atomically(
+    path: Path, content: bytes, *, mode: int = PRIVATE_FILE, durable: bool = True, backup: Path | None = None
+) -> None:
     """Replace `path` in one step. `durable` waits until the bytes and the name are on the disk.
 
-    Raises StateError, with the old file untouched, when the disk is full or the folder cannot be written.
+    What `path` was becomes `backup`, once the new content is safely written beside it. Raises StateError, with the old
+    files untouched, when the disk is full or the folder cannot be written.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         _write_new(temporary, content, mode=mode, durable=durable)
+        if backup is not None:
+            keep_backup(path, backup)
         temporary.replace(path)
         if durable:
             _sync_folder(path.parent)

@@ -132,7 +132,8 @@ def test_a_full_disk_leaves_the_old_state(
     failing: str, backend: FileBackend, secrets: PassphraseSecretsManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     snapshot = backend.load("demo", "dev", secrets)
-    before = backend.state_file("demo", "dev").read_bytes()
+    backend.save(snapshot, secrets)
+    before = {path: path.read_bytes() for path in backend.root.rglob("*") if path.is_file()}
     snapshot.resources.clear()
 
     def full(*_: object, **__: object) -> None:
@@ -143,8 +144,7 @@ def test_a_full_disk_leaves_the_old_state(
         patch.setattr(*target, full)
         with pytest.raises(StateError, match=r"no space left.*intact.*free some space"):
             backend.save(snapshot, secrets)
-    assert backend.state_file("demo", "dev").read_bytes() == before
-    assert not list(backend.root.rglob("*.tmp"))
+    assert {path: path.read_bytes() for path in backend.root.rglob("*") if path.is_file()} == before
     backend.save(snapshot, secrets)
     assert backend.load("demo", "dev", secrets).resources == []
 
