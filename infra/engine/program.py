@@ -170,6 +170,8 @@ class _Lines(io.TextIOBase):
         self._lock = threading.Lock()
         self._local = threading.local()
 
+    encoding = "utf-8"
+
     def writable(self) -> bool:
         return True
 

@@ -16,6 +16,7 @@ from infra.engine.events import (
     Event,
     EventSink,
     Failure,
+    NullSink,
     Op,
     Severity,
     StepFailed,
@@ -99,20 +100,24 @@ class Reporter:
 
     def emit(self, event: Event) -> None:
         with self._lock:
-            self._sink.emit(event)
+            try:
+                self._sink.emit(event)
+            except OSError:
+                # The reader is gone: a closed terminal, `| head`. What is under way must not stop half-way for that.
+                self._sink = NullSink()
 
     def finished(self, event: StepFinished) -> None:
         with self._lock:
             # The deletion that completes a replacement is part of it.
             if not event.internal and not (event.op == "delete" and event.replacing):
                 self._counts[event.op] += 1
-            self._sink.emit(event)
+        self.emit(event)
 
     def failed(self, message: str, *, urn: str | None = None) -> None:
         message = printable(message)
         with self._lock:
             self._failures.append(Failure(message=message, urn=urn))
-            self._sink.emit(Diagnostic(severity="error", message=message, urn=urn))
+        self.emit(Diagnostic(severity="error", message=message, urn=urn))
 
     def say(self, severity: Severity, message: str, *, urn: str | None = None, ephemeral: bool = False) -> None:
         self.emit(Diagnostic(severity=severity, message=printable(message), urn=urn, ephemeral=ephemeral))

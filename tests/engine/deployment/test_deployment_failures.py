@@ -176,6 +176,22 @@ def test_a_state_that_cannot_be_written_stops_the_run(stack: Any) -> None:
     assert full == 2
 
 
+def test_a_reader_that_is_gone_does_not_stop_the_run(stack: Any) -> None:
+    class Pipe:
+        def __init__(self) -> None:
+            self.lines = 0
+
+        def emit(self, event: Any) -> None:
+            self.lines += 1
+            if self.lines > 3:
+                raise BrokenPipeError
+
+    deployment = stack.program('a = Thing("a")\nThing("b", of=a.made)').deployment()
+    deployment._sink = Pipe()
+    assert deployment.up().succeeded
+    assert deployment._sink.lines == 4
+
+
 def test_a_fault_of_the_engine_ends_the_display_and_goes_on_to_the_caller(stack: Any) -> None:
     deployment = stack.program('Thing("a")').deployment()
 
