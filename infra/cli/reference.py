@@ -22,6 +22,14 @@ inside the project. Where the [Pulumi CLI](https://www.pulumi.com/docs/install/)
 
 Every command takes `--stack STACK` (`-s`; the default is the variable `SLIPWAY_STACK`, else `local`) and `--verbose`
 (`-v`: details, and the traceback of an error).
+
+## The Pulumi CLI by hand
+
+Both engines keep one state, so either can go on where the other stopped, and their locks exclude each other. To run the
+CLI yourself on the local stack, from the project's folder:
+
+    export PULUMI_BACKEND_URL=file://$PWD/.slipway PULUMI_CONFIG_PASSPHRASE=local
+    pulumi preview --stack local
 """
 _WIDTH: Final = 120
 

@@ -30,6 +30,13 @@ def run(context: Context, args: argparse.Namespace) -> int:
 
     # Blinded config, so that nobody needs the passphrase: a secret is a secret in the plan whatever its value.
     planned = plan(project=context.project, stack=context.stack, config=context.file.program_config(None))
+    for severity, message in planned.messages:
+        if severity in ("warning", "error"):
+            context.console.note(f"{severity}: {message}")
+    if planned.invokes:
+        context.console.note(
+            f"warning: the program calls {', '.join(planned.invokes)}: a preview of it needs the provider's credentials"
+        )
     if args.format == "json":
         context.console.print(json.dumps(planned.to_json(), indent=2))
     else:

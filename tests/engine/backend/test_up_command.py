@@ -92,6 +92,40 @@ def test_preview_changes_nothing(program: Project, capsys: pytest.CaptureFixture
     assert not (program.root / ".slipway").exists()
 
 
+def test_a_plan_needs_no_passphrase_and_shows_no_secret(
+    program: Project, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PULUMI_CONFIG_PASSPHRASE")
+    assert main(["plan"]) == 0
+    assert capsys.readouterr().out == (
+        "demo-dev  pulumi:pulumi:Stack\n"
+        "  desk  demo:index:Desk\n"
+        "    key  random:index/randomPassword:RandomPassword\n"
+        "    note  pulumi-python:dynamic:Resource\n"
+        "\n"
+        "4 resources\n"
+        "Outputs:\n"
+        "  key: [secret]\n"
+        '  limits: {"count": 3}\n'
+        "  pages: [unknown]\n"
+        "  token: [secret]\n"
+    )
+    assert main(["plan", "--format", "json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert sorted(document) == ["outputs", "resources", "stack"]
+    keys = ["dependencies", "inputs", "name", "options", "parent", "type", "urn"]
+    assert all(sorted(resource) == keys for resource in document["resources"])
+    assert not (program.root / ".slipway").exists()
+
+
+def test_a_plan_passes_warnings_on(program: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    (program.main / "__main__.py").write_text("import pulumi\npulumi.log.warn('mind the gap')\nprint('hello')\n")
+    assert main(["plan", "--format", "json"]) == 0
+    told = capsys.readouterr()
+    assert "warning: mind the gap" in told.err
+    json.loads(told.out)
+
+
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True
