@@ -222,3 +222,46 @@ def test_all_options_stand_in_the_state_as_pulumi_writes_them(stack: Any) -> Non
         "replacementTrigger": "t",
     }
     assert parse_urn(state.provider.rsplit("::", 1)[0]).name == "default"
+
+
+@pytest.mark.parametrize("alias", ["parent=pulumi.ROOT_STACK_RESOURCE", "parent=None"])
+def test_a_resource_that_moves_into_a_component_is_the_same_one(stack: Any, alias: str) -> None:
+    stack.program('a = Thing("a")\nThing("b", of=a.made)').must_up()
+    moved = """
+    g = Group("g")
+    a = Thing("a", opts=Opts(parent=g, aliases=[pulumi.Alias({alias})]))
+    Thing("b", of=a.made)
+    """
+    assert stack.program(moved.replace("{alias}", alias)).must_up().changes == {"create": 1, "same": 3}
+    assert stack.state("a").id == "a-1"
+    assert stack.state("a").parent == stack.state("g").urn
+
+
+def test_parameterized_packages_are_named_as_missing(stack: Any) -> None:
+    source = """
+    from pulumi.runtime.settings import register_package
+    class Its(pulumi.CustomResource):
+        def __init__(self):
+            package = register_package("terraform-provider", "1.0.0", "", "hcloud", "2.0.0", "e30=")
+            super().__init__("hcloud:index/server:Server", "server", {}, None, False, package)
+    Its()
+    """
+    result = stack.program(source).up()
+    assert "only the Pulumi CLI can run: hcloud" in result.failures[0].message
+
+
+def test_methods_of_components_need_the_cli(stack: Any) -> None:
+    result = stack.program('g = Group("g")\npulumi.runtime.call("test:index:Group/ask", {}, g)').up()
+    assert "calls the method test:index:Group/ask" in result.failures[0].message
+
+
+def test_functions_of_providers_that_are_there_are_called(stack: Any) -> None:
+    stack.provider.invoke = lambda token, args: {"token": token, "echo": args["x"]}
+    source = """
+    found = pulumi.runtime.invoke_output("test:index:find", {"x": Output.secret("s")})
+    pulumi.export("found", found)
+    """
+    result = stack.program(source).must_up()
+    assert repr(result.outputs["found"]) == "Secret([secret])"
+    missing = stack.program('pulumi.runtime.invoke("aws:index/getZones:getZones", {})').up()
+    assert "aws:index/getZones:getZones, which needs a provider plugin" in missing.failures[0].message
