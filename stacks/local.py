@@ -35,7 +35,7 @@ def local(settings: Settings) -> Mapping[str, pulumi.Input[object]]:
     )
     postgres = _postgres(settings)
     redis = _redis(settings)
-    image = source_image(project_root() / "app")
+    image = source_image(project_root() / "app", lock=project_root() / "requirements" / "app.txt")
 
     def bound(login: str) -> dict[str, SecretRef]:
         urls = {"DATABASE_URL": postgres.url(login), "REDIS_URL": redis.url()}

@@ -185,16 +185,21 @@ def test_a_kept_port_stays_and_a_wanted_one_wins(tmp_path: Path) -> None:
     assert ports.kept(tmp_path, None) == port
 
 
-def test_the_fingerprint_follows_content_and_names(tmp_path: Path) -> None:
-    (tmp_path / "a.py").write_text("one")
-    first = source_image(tmp_path)
-    (tmp_path / "__pycache__").mkdir()
-    (tmp_path / "__pycache__" / "a.pyc").write_text("compiled")
-    assert source_image(tmp_path) == first
-    (tmp_path / "a.py").rename(tmp_path / "b.py")
-    renamed = source_image(tmp_path)
-    (tmp_path / "b.py").write_text("two")
-    assert len({first.reference, renamed.reference, source_image(tmp_path).reference}) == 3
+def test_the_fingerprint_follows_content_names_and_packages(tmp_path: Path) -> None:
+    app, lock = tmp_path / "app", tmp_path / "lock.txt"
+    app.mkdir()
+    (app / "a.py").write_text("one")
+    first = source_image(app, lock=lock)
+    (app / "__pycache__").mkdir()
+    (app / "__pycache__" / "a.pyc").write_text("compiled")
+    assert source_image(app, lock=lock) == first
+    (app / "a.py").rename(app / "b.py")
+    renamed = source_image(app, lock=lock)
+    (app / "b.py").write_text("two")
+    edited = source_image(app, lock=lock)
+    lock.write_text("starlette==1.10")
+    upgraded = source_image(app, lock=lock)
+    assert len({image.reference for image in (first, renamed, edited, upgraded)}) == 4
 
 
 def test_the_project_is_found_from_below_and_missed_outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
