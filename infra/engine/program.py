@@ -135,7 +135,8 @@ def surroundings(main: Path, on_output: Callable[[str], None]) -> Iterator[None]
     folder = str(main if main.is_dir() else main.parent)
     cwd, argv, path, modules = Path.cwd(), sys.argv, list(sys.path), set(sys.modules)
     lines = _Lines(on_output, sys.stdout)
-    os.chdir(folder)
+    if Path(folder).is_dir():
+        os.chdir(folder)
     sys.argv = [str(main)]
     # Last, so that modules beside the program can be imported and hide no installed package.
     sys.path.append(folder)

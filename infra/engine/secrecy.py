@@ -14,6 +14,8 @@ from infra.engine.values import UNKNOWN, Secret
 
 SECRET_TEXT: Final = "[secret]"  # noqa: S105 (a word to show)
 UNKNOWN_TEXT: Final = "[unknown]"
+_SHORTEST_SECRET: Final = 6
+"""Shorter texts are not searched for in messages: a port or a user name that is part of a secret is in every second."""
 
 
 def reveal(value: Any) -> Any:
@@ -102,3 +104,24 @@ def same_value(a: Any, b: Any) -> bool:
     if isinstance(a, list | tuple) and isinstance(b, list | tuple):
         return len(a) == len(b) and all(same_value(x, y) for x, y in zip(a, b, strict=True))
     return bool(a == b)
+
+
+def secret_texts(value: Any, *, inside: bool = False) -> set[str]:
+    """The texts inside the secrets of `value` that are long enough to be one."""
+    match value:
+        case Secret():
+            return secret_texts(value.value, inside=True)
+        case dict():
+            return set().union(*(secret_texts(item, inside=inside) for item in value.values()))
+        case list() | tuple():
+            return set().union(*(secret_texts(item, inside=inside) for item in value))
+        case str() if inside and len(value) >= _SHORTEST_SECRET:
+            return {value}
+    return set()
+
+
+def scrub(text: str, secrets: Iterable[str]) -> str:
+    """`text` without the secrets; the longest first, since one may hold another."""
+    for secret in sorted(secrets, key=len, reverse=True):
+        text = text.replace(secret, SECRET_TEXT)
+    return text

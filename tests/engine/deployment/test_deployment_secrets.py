@@ -90,6 +90,17 @@ def test_no_event_shows_it_also_when_it_changes(stack: Any) -> None:
     assert ("nested.list", "[secret]", "[secret]") in paths
 
 
+def test_no_message_of_a_provider_shows_it(stack: Any) -> None:
+    def refuse(call: Any) -> Any:
+        raise RuntimeError(f"cannot connect to {call.inputs['url']} with {call.inputs['token']}")
+
+    stack.provider.create = refuse
+    result = plant(stack).up()
+    assert not result.succeeded
+    assert result.failures[0].message == "RuntimeError: cannot connect to [secret] with [secret]"
+    assert PLANTED not in repr(stack.log.events)
+
+
 def test_a_value_that_was_secret_is_not_shown_when_it_becomes_plain(stack: Any) -> None:
     stack.config["proj:token"] = PLANTED
     stack.secret_keys.add("proj:token")
