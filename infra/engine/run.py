@@ -138,7 +138,9 @@ class Run:
             return
         if state.outputs != dict(outputs):
             context.ledger.touch(lambda: setattr(state, "outputs", dict(outputs)))
-        self._close(urn)
+        if state.type != STACK_TYPE:
+            # The stack is made when all in it is, which may be later than its outputs.
+            self._close(urn)
 
     def _close(self, urn: str) -> None:
         with self._lock:

@@ -22,6 +22,7 @@ def test_creates_what_is_new_then_changes_nothing(stack: Any) -> None:
     assert stack.state("b").inputs["of"] == "by a"
     assert result.outputs == {"b": "by b"}
     assert stack.state("a").id == "a-1"
+    assert stack.log.steps()[-1] == ("create", "proj-dev")
     again = stack.must_up()
     assert again.changes == {"same": 4}
     assert stack.saves == []
