@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
@@ -18,16 +19,25 @@ _PR_SET_PDEATHSIG = 1
 def start_time(pid: int) -> str | None:
     """An opaque mark of when the process started, or None when there is no such living process."""
     stat = Path(f"/proc/{pid}/stat")
-    if stat.parent.parent.joinpath("self").exists():
+    if Path("/proc/self").exists():
         try:
             # The command name in parentheses may hold spaces: count fields from its end.
             fields = stat.read_text().rpartition(")")[2].split()
         except OSError:
             return None
-        return None if fields[0] in "ZX" else fields[19]
+        # Ticks since boot: after a restart of the machine another process may have the same pid and the same ticks.
+        return None if fields[0] in "ZX" else f"{_boot()}:{fields[19]}"
     listing = subprocess.run(["ps", "-o", "stat=,lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
     state, _, started = listing.stdout.strip().partition(" ")
     return started.strip() if started and not state.startswith("Z") else None
+
+
+@cache
+def _boot() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
 
 
 def end(pid: int, started: str, *, sign: int, within: float) -> bool:

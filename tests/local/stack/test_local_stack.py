@@ -368,3 +368,37 @@ def test_runs_that_failed_or_were_killed_are_taken_up_by_the_next(make_stack: Ca
     stack.run("destroy", "--yes", "--delete-data")
     assert stack.processes() == []
     assert not list((stack.folder / ".slipway" / "local").glob("*/data"))
+
+
+@pytest.mark.cli
+@pytest.mark.skipif(not shutil.which("pulumi"), reason="the Pulumi CLI is not on PATH")
+def test_the_pulumi_cli_takes_the_stack_over_and_hands_it_back(
+    up: Stack, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    (up.folder / ".venv").symlink_to(sys.prefix)
+    (up.folder / "stacks" / ".venv").symlink_to("../.venv")
+    before = {service: up.pids(service) for service in ("postgres", "redis", "api", "worker")}
+    environment = {
+        **os.environ,
+        "PULUMI_BACKEND_URL": f"file://{up.folder}/.slipway",
+        "PULUMI_CONFIG_PASSPHRASE": "local",
+        "PULUMI_HOME": str(tmp_path_factory.mktemp("pulumi-home")),
+        "PULUMI_SKIP_UPDATE_CHECK": "1",
+    }
+
+    def pulumi(*words: str) -> str:
+        command = ["pulumi", *words, "--stack", "local", "--non-interactive"]
+        done = subprocess.run(
+            command, cwd=up.folder, env=environment, capture_output=True, text=True, check=False, timeout=150
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    pulumi("preview", "--expect-no-changes")
+    assert {service: up.pids(service) for service in before} == before
+    up.configure("api.replicas", 1)
+    pulumi("up", "--yes", "--skip-preview")
+    assert len(up.pids("api")) == 1
+    now = {service: up.pids(service) for service in before}
+    assert "1 updated" not in up.up()
+    assert {service: up.pids(service) for service in before} == now
