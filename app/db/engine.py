@@ -15,6 +15,8 @@ _CONNECT_ARGS: dict[str, Any] = {
     "keepalives_idle": 30,
     "keepalives_interval": 5,
     "keepalives_count": 3,
+    # The same for one with data under way, which keepalive does not watch: the kernel would retry for 15 minutes.
+    "tcp_user_timeout": 30_000,
     # Named prepared statements break behind a pooler in transaction mode (PgBouncer, RDS Proxy).
     "prepare_threshold": None,
 }

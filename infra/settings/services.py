@@ -121,8 +121,9 @@ class Process(Group):
 
     @property
     def connections(self) -> int:
-        """Most database connections that one process of this kind holds."""
-        return self.pool_size + self.pool_overflow
+        """Most database connections that one process of this kind holds: its pool, and one apart from it for the health
+        check, so that a busy pool is not taken for a database that is down."""
+        return self.pool_size + self.pool_overflow + 1
 
 
 class Api(Process):

@@ -181,7 +181,7 @@ def test_all_in_one() -> None:
     workload = Workload.of(parse({**AWS, "api": {"mode": "all"}}, stack="test"))
     assert workload.workers == ()
     assert workload.api.mode == "all"
-    assert workload.api.connections == 20
+    assert workload.api.connections == 22
     assert workload.api.queue == "webhook-processor"
     assert workload.api.stop_timeout == 120
     assert load_app(workload.api).health_file is not None
