@@ -30,10 +30,7 @@ def is_free(port: int) -> bool:
 
 
 def kept(path: Path, wanted: int | None) -> int:
-    """The port that a server has had since it was created, so that URLs stay good; `wanted` decides when set.
-
-    A kept port that somebody else has taken meanwhile is given up for a free one.
-    """
+    """The port that a server has had since it was created, so that URLs stay good; `wanted` decides when set."""
     if wanted:
         return wanted
     file = path / "port"

@@ -58,6 +58,28 @@ def deployed(path: Path) -> Spec | None:
         return None
 
 
+def port_for(path: Path, wanted: int | None, *, service: str, setting: str) -> int:
+    """The port for a server: `wanted`, else the one that it has kept, else a free one.
+
+    A kept port that somebody else took meanwhile gives way to a free one; a wanted one does not: LocalError.
+    """
+    port = ports.kept(path, wanted)
+    if port == _served_port(path) or ports.is_free(port):
+        return port
+    if wanted:
+        raise LocalError(busy(service, port, setting))
+    ports.forget(path)
+    return ports.kept(path, None)
+
+
+def _served_port(path: Path) -> int | None:
+    status = client.status(path)
+    if not status or not status["spec"]:
+        return None
+    port: int | None = status["spec"]["health"]["port"]
+    return port
+
+
 def busy(service: str, port: int, setting: str) -> str:
     """The message for a port that somebody else has."""
     return (

@@ -13,7 +13,7 @@ from .. import binaries, ports, postgres_files
 from ..errors import LocalError
 from ..identity import Identity, for_server
 from ..paths import make_private
-from ..running import busy, deploy, is_at
+from ..running import deploy, is_at, port_for
 from ..supervisor import client
 from ..supervisor.spec import Health, Spec
 from .base import LocalProvider, Properties
@@ -49,7 +49,7 @@ class PostgresServer(LocalProvider[Postgres]):
         make_private(path)
         client.end_leftovers(path)
         identity = _identity(path)
-        port = _port(props, path)
+        port = port_for(path, props.port, service="postgres", setting=SETTING)
         _change_password(props, port, str(olds.get("password", "")))
         if not client.running(path):
             postgres_files.prepare(path / "data", password=props.password, identity=identity)
@@ -65,17 +65,6 @@ class PostgresServer(LocalProvider[Postgres]):
 
 def _identity(path: Path) -> Identity:
     return for_server(binaries.postgres("postgres"), path)
-
-
-def _port(props: Postgres, path: Path) -> int:
-    """The port to serve on. One that was kept and is taken by now gives way to a free one; a set one does not."""
-    port = ports.kept(path, props.port)
-    if client.running(path) or ports.is_free(port):
-        return port
-    if props.port:
-        raise LocalError(busy("postgres", port, SETTING))
-    ports.forget(path)
-    return ports.kept(path, None)
 
 
 def _change_password(props: Postgres, port: int, old: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import redis
@@ -14,7 +13,7 @@ from redis.retry import Retry
 from .. import binaries, ports
 from ..errors import LocalError
 from ..paths import make_private, write_private
-from ..running import busy, deploy, is_at
+from ..running import deploy, is_at, port_for
 from ..supervisor import client
 from ..supervisor.spec import Health, Spec
 from .base import LocalProvider, Properties
@@ -52,7 +51,7 @@ class ValkeyServer(LocalProvider[Valkey]):
         make_private(path)
         client.end_leftovers(path)
         make_private(path / "data")
-        port = _port(props, path)
+        port = port_for(path, props.port, service="redis", setting=SETTING)
         if client.running(path) and not _answers(port, ADMIN, props.admin_password):
             # The state that held the administrator's password is gone; a new one is read at the start.
             client.stop(path)
@@ -65,16 +64,6 @@ class ValkeyServer(LocalProvider[Valkey]):
             if not _answers(port, user, password):
                 raise LocalError(f"redis: user {user} cannot log in to the server on port {port}; see {path / 'log'}")
         return {"host": ports.LOOPBACK, "port": port}
-
-
-def _port(props: Valkey, path: Path) -> int:
-    port = ports.kept(path, props.port)
-    if client.running(path) or ports.is_free(port):
-        return port
-    if props.port:
-        raise LocalError(busy("redis", port, SETTING))
-    ports.forget(path)
-    return ports.kept(path, None)
 
 
 def _rules(props: Valkey) -> dict[str, str]:

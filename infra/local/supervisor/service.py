@@ -109,7 +109,7 @@ class Service:
             await self._roll(spec, listener)
             await self._scale(spec, listener)
         except StartFailed as failure:
-            await self._roll_back(before)
+            await self._roll_back(before, spec)
             if listener is not self._listener and listener:
                 listener.close()
             return Outcome(False, changed=True, reason=str(failure), error="not-ready", tail=failure.tail)
@@ -155,8 +155,10 @@ class Service:
         for number in surplus:
             del self._replicas[number]
 
-    async def _roll_back(self, before: Spec | None) -> None:
+    async def _roll_back(self, before: Spec | None, failed: Spec) -> None:
         """After a failed rollout: the replicas that were exchanged already go back, so that all are of one kind."""
+        if before and before.revision == failed.revision and failed.strategy == "rolling":
+            return  # Nothing was exchanged: the replicas that are not well go on trying by themselves.
         if before is None:
             await asyncio.gather(*(r.stop() for r in self._replicas.values()))
             self._replicas.clear()

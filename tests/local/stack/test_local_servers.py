@@ -140,6 +140,19 @@ def test_a_busy_port_names_its_owner(stack: Path) -> None:
             PostgresServer().create(wanted_postgres(stack, port=port))
 
 
+def test_moving_to_a_busy_port_leaves_the_server_where_it_is(stack: Path) -> None:
+    provider = ValkeyServer()
+    server = run(provider, wanted_valkey(stack))
+    status = client.status(stack / "redis")
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        props = wanted_valkey(stack, port=other.getsockname()[1])
+        with pytest.raises(LocalError, match="is in use by process"):
+            provider.update("id", server, props)
+    assert client.status(stack / "redis") == status
+    assert run(provider, props)["port"] == props["port"]
+    assert as_valkey({**server, **props}, "app_a").ping()
+
+
 def test_deletion_takes_the_data_only_when_told(stack: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     server = run(ValkeyServer(), wanted_valkey(stack))
     ValkeyServer().delete("id", server)

@@ -161,6 +161,24 @@ def test_a_crashed_replica_is_started_again(directory: Path, web: Web, until: Un
     assert "ended with SIGKILL" in (directory / "log").read_text()
 
 
+def test_a_crash_loop_is_reported_and_ends_when_its_cause_is_gone(
+    directory: Path, web: Web, until: Until, tmp_path: Path
+) -> None:
+    spec = web()
+    client.apply(directory, spec)
+    script = tmp_path / "server.py"
+    source = script.read_text()
+    script.write_text("raise SystemExit('no flux')")
+    os.kill(pids(directory)[0], signal.SIGKILL)
+    until(lambda: states(directory) == ["waiting"])
+    outcome = client.apply(directory, spec)
+    assert not outcome["ok"]
+    assert outcome["tail"] == ["no flux"]
+    script.write_text(source)
+    until(lambda: states(directory) == ["healthy"])
+    assert client.apply(directory, spec)["ok"]
+
+
 def test_a_hung_replica_is_replaced(directory: Path, web: Web, until: Until) -> None:
     health = Health(kind="http", path="/", interval=0.1, timeout=0.2, retries=2)
     client.apply(directory, web(health=health, stop_timeout=0.5))
