@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+import socket
 import stat
 import sys
 import time
@@ -53,6 +55,7 @@ def check(stack_dir: Path, settings: Settings) -> list[Finding]:
         *_services(stack_dir),
         *_ports(stack_dir, settings),
         *_leftovers(stack_dir),
+        *_locks(stack_dir),
         _clock(),
     ]
 
@@ -196,6 +199,25 @@ def _leftovers(stack_dir: Path) -> Iterator[Finding]:
 def _supervises(process: psutil.Process, stack_dir: Path) -> bool:
     words = process.info["cmdline"] or []
     return "infra.local.supervisor" in words and Path(words[-1]).parent == stack_dir
+
+
+def _locks(stack_dir: Path) -> Iterator[Finding]:
+    """Locks on the stack's state: of a run that goes on, or of one that was killed."""
+    for file in sorted((stack_dir.parent / ".pulumi" / "locks").glob(f"*/*/{stack_dir.name}/*.json")):
+        try:
+            holder = json.loads(file.read_text())
+            pid, host, since = int(holder["pid"]), str(holder["hostname"]), str(holder["timestamp"])
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+        if host == socket.gethostname() and not psutil.pid_exists(pid):
+            yield Finding(
+                level="warning",
+                title=f"the stack is locked by process {pid}, which has ended",
+                detail=f"It was killed after {since}.",
+                remedy="slipway up takes the lock over; pulumi up wants `pulumi cancel` first",
+            )
+        else:
+            yield Finding(level="ok", title=f"process {pid} on {host} is changing the stack since {since}")
 
 
 def _clock() -> Finding:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -94,8 +95,6 @@ def web(tmp_path: Path, free_port: int) -> Callable[..., Spec]:
 
 @pytest.fixture
 def free_port() -> int:
-    import socket
-
     with socket.create_server(("127.0.0.1", 0)) as sock:
         port: int = sock.getsockname()[1]
     return port

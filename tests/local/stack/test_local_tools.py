@@ -6,6 +6,7 @@ import json
 import os
 import socket
 import stat
+import subprocess
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -122,6 +123,24 @@ def test_the_doctor_reports_a_service_that_should_run(stack_dir: Path, settings:
     (finding,) = [f for f in check(stack_dir, settings) if f.level != "ok"]
     assert finding.title == "api is stopped"
     assert "slipway up starts it again" in finding.remedy
+
+
+def test_the_doctor_finds_the_lock_of_a_killed_run(stack_dir: Path, settings: Settings) -> None:
+    with subprocess.Popen(["true"]) as ended:
+        pass
+    lock = stack_dir.parent / ".pulumi" / "locks" / "organization" / "slipway" / "local" / "1.json"
+    lock.parent.mkdir(parents=True)
+    holder = {
+        "pid": ended.pid,
+        "username": "ada",
+        "hostname": socket.gethostname(),
+        "timestamp": "2026-11-01T00:00:00Z",
+    }
+    lock.write_text(json.dumps(holder))
+    (finding,) = [f for f in check(stack_dir, settings) if f.level != "ok"]
+    assert f"locked by process {ended.pid}, which has ended" in finding.title
+    lock.write_text(json.dumps({**holder, "pid": os.getpid()}))
+    assert {f.level for f in check(stack_dir, settings)} == {"ok"}
 
 
 def test_the_doctor_misses_a_wheel(stack_dir: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
