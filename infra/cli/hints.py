@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final
 
 _RECEIVER_PORT: Final = 9000
@@ -14,7 +16,15 @@ _RECEIVER: Final = (
 """A webhook receiver in one line: it prints what it gets."""
 
 
-def next_steps(*, stack: str, target: str, outputs: Mapping[str, Any], first: bool) -> str:
+def command_name(started_as: str) -> str:
+    """How the reader can call this command: by name where PATH finds it, else as it was started.
+
+    `make up` starts `.venv/bin/slipway`, which is on nobody's PATH in a fresh clone.
+    """
+    return started_as if Path(started_as).name == "slipway" and shutil.which("slipway") is None else "slipway"
+
+
+def next_steps(*, stack: str, target: str, outputs: Mapping[str, Any], first: bool, command: str = "slipway") -> str:
     """The URLs of the stack and, after its `first` update, commands to paste; empty when it has no URL."""
     url = outputs.get("url")
     if not isinstance(url, str) or not url.startswith("http"):
@@ -28,7 +38,7 @@ def next_steps(*, stack: str, target: str, outputs: Mapping[str, Any], first: bo
         lines += [f"Note: {notice}" for notice in notices] if isinstance(notices, list) else []
         lines += ["", "Try it:", *_first_delivery(url)]
         option = "" if stack == "local" else f" --stack {stack}"
-        lines += ["", "And then:", f"  slipway status{option}", f"  slipway logs -f{option}"]
+        lines += ["", "And then:", f"  {command} status{option}", f"  {command} logs -f{option}"]
     return "\n".join(lines)
 
 

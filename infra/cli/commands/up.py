@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from typing import Any
 
 from infra.cli import pulumi_cli
@@ -43,9 +44,11 @@ def require_consent(context: Context, command: str, *, yes: bool) -> None:
 
 
 def _tell_next(context: Context, *, first: bool) -> None:
-    from infra.cli.hints import next_steps
+    from infra.cli.hints import command_name, next_steps
 
-    if text := next_steps(stack=context.stack, target=context.target, outputs=_outputs(context), first=first):
+    command = command_name(sys.argv[0])
+    outputs = _outputs(context)
+    if text := next_steps(stack=context.stack, target=context.target, outputs=outputs, first=first, command=command):
         context.console.print(text)
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from infra.cli.commands import doctor
 from infra.cli.console import Console, plain_table
-from infra.cli.hints import next_steps
+from infra.cli.hints import command_name, next_steps
 from infra.cli.services import age, rows
 from infra.engine.values import Secret
 
@@ -225,6 +225,19 @@ def test_what_to_try_is_good_shell() -> None:
     receiver = re.search(r'python3 -c "(.+)" &', commands)
     assert receiver
     compile(receiver[1], "receiver", "exec")
+
+
+def test_what_to_try_can_be_pasted_where_the_command_is_not_on_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fresh clone has it in .venv/bin alone, and `slipway status` was "command not found" for every newcomer."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert command_name(".venv/bin/slipway") == ".venv/bin/slipway"
+    assert command_name("/usr/lib/python3/infra/cli/__main__.py") == "slipway"
+    (tmp_path / "slipway").touch(mode=0o755)
+    assert command_name(".venv/bin/slipway") == "slipway"
+    text = next_steps(stack="local", target="local", outputs=LOCAL, first=True, command=".venv/bin/slipway")
+    assert "\n  .venv/bin/slipway status\n  .venv/bin/slipway logs -f" in text
 
 
 def test_later_updates_other_targets_and_a_missing_url() -> None:
