@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import redis
 from redis.backoff import NoBackoff
@@ -22,6 +23,9 @@ SETTING = "redis.port"
 ADMIN = "slipway_admin"
 _APPLICATION = "~* &* +@all -@admin +client +config|get"
 """What RQ and its tools use: everything but administration; CLIENT for worker names and lists."""
+
+_LOADING: Final = 120
+"""Seconds for the data: Valkey reads some 100 MB of append-only file in one."""
 
 
 class Valkey(Properties):
@@ -60,6 +64,7 @@ class ValkeyServer(LocalProvider[Valkey]):
         else:
             _write_users(props)
         deploy(path, _spec(props, port), port_setting=SETTING)
+        _await_data(port, props.admin_password)
         for user, password in props.users.items():
             if not _answers(port, user, password):
                 raise LocalError(f"redis: user {user} cannot log in to the server on port {port}; see {path / 'log'}")
@@ -95,8 +100,32 @@ def _answers(port: int, user: str, password: str) -> bool:
     try:
         with _connect(port, user, password) as server:
             return bool(server.ping())
+    except redis.BusyLoadingError:
+        return True  # It has taken the password, and reads its data after a start.
     except redis.RedisError:
         return False
+
+
+def _await_data(port: int, password: str) -> None:
+    """Wait until the server has read its data: it listens before, and refuses commands until then.
+
+    After a killed server this takes as long as what was queued is large; without it, an `up` after a reboot failed.
+    """
+    deadline = time.monotonic() + _LOADING
+    while True:
+        try:
+            with _connect(port, ADMIN, password) as server:
+                server.ping()
+        except redis.BusyLoadingError:
+            if time.monotonic() > deadline:
+                raise LocalError(
+                    f"redis: the server still reads its data after {_LOADING} s. It goes on by itself; run up again."
+                ) from None
+            time.sleep(0.02)
+            continue
+        except redis.RedisError:
+            pass  # What is wrong is told by who tries the users next.
+        return
 
 
 def _connect(port: int, user: str, password: str) -> redis.Redis:

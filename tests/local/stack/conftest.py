@@ -59,7 +59,8 @@ def stop(*_):
 signal.signal(signal.SIGTERM, signal.SIG_IGN if os.environ.get("STUBBORN") else stop)
 threads = [threading.Thread(target=s.serve_forever, kwargs={"poll_interval": 0.02}) for s in servers]
 for t in threads: t.start()
-for t in threads: t.join()
+# With an end to each wait: a signal that comes just before a wait begins is seen only after it.
+while any(t.is_alive() for t in threads): time.sleep(0.02)
 """
 
 

@@ -104,6 +104,27 @@ def test_a_dead_postgres_is_a_change_and_the_update_repairs_it(stack: Path) -> N
     assert not provider.diff("id", server, props).changes
 
 
+def test_a_valkey_that_still_reads_its_data_is_waited_for(stack: Path) -> None:
+    """It listens before it has its data, and `up` after a crash called that a login that failed."""
+    provider, props = ValkeyServer(), wanted_valkey(stack)
+    server = run(provider, props)
+    with as_valkey(server, ADMIN) as admin:
+        # Some 0.3 s to read: a script that fills the memory is one short line over the wire.
+        admin.eval("for i = 1, 200000 do redis.call('SET', 'key' .. i, i) end return 1", 0)
+    status = client.status(stack / "redis")
+    assert status
+    for pid in (status["pid"], status["replicas"][0]["pid"]):
+        psutil.Process(pid).kill()
+    server = provider.update("id", server, props).outs or {}
+    assert not provider.diff("id", server, props).changes
+    with as_valkey(server, ADMIN) as admin:
+        assert admin.dbsize() == 200000
+    status = client.status(stack / "redis")
+    assert status
+    psutil.Process(status["replicas"][0]["pid"]).kill()
+    run(provider, props)
+
+
 def test_a_pid_file_that_names_a_living_stranger_is_no_obstacle(stack: Path) -> None:
     provider, props = PostgresServer(), wanted_postgres(stack)
     server = run(provider, props)
