@@ -13,6 +13,8 @@ import psutil
 import psycopg
 import pytest
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from infra.local.errors import LocalError
 from infra.local.providers.postgres import PostgresServer
@@ -239,7 +241,10 @@ def test_valkey_keeps_everything_and_evicts_nothing(stack: Path) -> None:
         application.set("kept", "42")
         with pytest.raises(redis.exceptions.NoPermissionError):
             application.config_set("maxmemory-policy", "allkeys-lru")
-    with redis.Redis(port=server["port"]) as stranger, pytest.raises(redis.AuthenticationError):
+    with (
+        redis.Redis(port=server["port"], retry=Retry(NoBackoff(), 0)) as stranger,
+        pytest.raises(redis.AuthenticationError),
+    ):
         stranger.ping()
     ValkeyServer().delete("id", server)
     again = run(ValkeyServer(), wanted_valkey(stack, admin_password="other-" + "r" * 26))
