@@ -140,7 +140,9 @@ class Registration:
             "replaceWith": list(self.replace_with),
             "replacementTrigger": mask(self.replacement_trigger),
             "hooks": {kind: list(names) for kind, names in self.hooks.items()},
-            "propertyDependencies": {key: list(urns) for key, urns in self.property_dependencies.items() if urns},
+            "propertyDependencies": {
+                name: sorted(urns) for name, urns in sorted(self.property_dependencies.items()) if urns
+            },
             "provider": self.provider,
             "providers": dict(self.providers),
             "version": self.version,

@@ -57,7 +57,9 @@ class PlainDisplay:
                 if kind == "preview":
                     self._details(event)
             case StepFailed():
-                self._row(event, f"{words.failed(event)} ({words.elapsed(event.elapsed)}): {event.message}")
+                # The whole message follows among the diagnostics.
+                first_line = event.message.partition("\n")[0]
+                self._row(event, f"{words.failed(event)} ({words.elapsed(event.elapsed)}): {first_line}")
 
     def _row(self, event: StepEvent, text: str) -> None:
         self._line(f" {words.sign(event):<2} {' '.join(words.type_and_name(event.urn))} {text}".rstrip())
