@@ -78,7 +78,6 @@ Updating (dev):
  ~  local:index:Api api updated (1m15s)
  +  random:index:RandomPassword pw creating
  +  random:index:RandomPassword pw creating failed (0.3s): no entropy
-at all
 
 Diagnostics:
   random:index:RandomPassword (pw):
