@@ -16,6 +16,8 @@ from infra.cli.parser import build_parser
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code. Only a fault of the program itself leaves a traceback."""
+    # Before anything loads gRPC: it writes what its connections do to standard error, as when a hook's server closes.
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     args = build_parser().parse_args(argv)
     console = Console(verbose=args.verbose)
     context = Context(stack=args.stack or os.environ.get("SLIPWAY_STACK") or "local", console=console)

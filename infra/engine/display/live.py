@@ -71,7 +71,9 @@ class LiveDisplay:
     def _tree(self, *, details: bool = False) -> ConsoleRenderable:
         table = Table(box=None, show_header=True, header_style="bold", pad_edge=False)
         for heading in ("", "Type", "Name", "Status", "Info"):
-            table.add_column(heading, overflow="fold" if heading == "Info" else "ellipsis", no_wrap=heading != "Info")
+            # On a narrow terminal columns that may wrap give way first. The type's cells then are cut, not wrapped.
+            gives_way = heading in ("Type", "Info")
+            table.add_column(heading, overflow="fold" if heading == "Info" else "ellipsis", no_wrap=not gives_way)
         with self._lock:
             rows = list(self._model.shown())
             for depth, row in rows:
@@ -88,7 +90,7 @@ def _add(table: Table, depth: int, row: Row, *, details: bool) -> None:
     indent = "   " * (depth - 1) + "└─ " if depth else ""
     table.add_row(
         Text(words.sign(row.event), style=style),
-        Text(f"{indent}{type_}"),
+        Text(f"{indent}{type_}", no_wrap=True, overflow="ellipsis"),
         Text(name),
         Text(status, style=style),
         Text(row.note, style="red" if isinstance(row.event, StepFailed) else "dim"),

@@ -140,6 +140,19 @@ def test_the_tree_on_a_terminal() -> None:
     assert stream.getvalue().count("\x1b[?25h") == stream.getvalue().count("\x1b[?25l")
 
 
+def test_a_narrow_terminal_cuts_the_types_and_nothing_that_tells_more() -> None:
+    """80 columns had "create…" under Status, for what was created and what was not."""
+    stream = io.StringIO()
+    long_type = f"urn:pulumi:dev::proj::{'pulumi-python:dynamic/proj:DatabaseServer'}::postgres-application-password"
+    with LiveDisplay(stream, width=80) as display:
+        display.emit(RUN[0])
+        display.emit(StepFinished(urn=long_type, parent=STACK, op="create", elapsed=75.2))
+        display.emit(RUN[-1])
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", stream.getvalue())
+    assert re.search(r"pulumi-python:dyn\S*… +postgres-application-password +created \(1m15s\)", text)
+    assert max(map(len, text.splitlines())) <= 80
+
+
 def test_the_display_fits_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
     class Terminal(io.StringIO):
         def isatty(self) -> bool:

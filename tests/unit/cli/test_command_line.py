@@ -44,6 +44,17 @@ def test_help_and_parser_load_nothing_heavy() -> None:
     assert answer.stdout.strip() == "[]"
 
 
+def test_grpc_does_not_write_into_the_report(slipway: Slipway, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line such as "chttp2_transport.cc: Got goaway" came now and then between a rotation's lines."""
+    monkeypatch.delenv("GRPC_VERBOSITY", raising=False)
+    slipway("stacks")
+    assert os.environ.pop("GRPC_VERBOSITY") == "ERROR"
+    # It is read when gRPC is loaded, so nothing may load that before.
+    code = "import sys, infra.cli; print('grpc' in sys.modules)"
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert answer.stdout.strip() == "False"
+
+
 def test_module_and_version() -> None:
     answer = run("--version")
     assert answer.returncode == 0
