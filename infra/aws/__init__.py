@@ -1,0 +1,1 @@
+"""AWS: the production target."""
