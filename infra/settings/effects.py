@@ -66,6 +66,7 @@ EFFECTS: Final[Mapping[str, str]] = {
     "log": _ROLLS_ALL,
     "log.retention_days": "in place; older entries go",
     "secrets": _ROLLS_ALL,
+    "secrets.alert_webhook": _IN_PLACE,
     "secrets.jwt": f"{_ROLLS_API}; tokens of the old key end",
     "secrets.migration_database_url": "the next migration",
     "rotation.jwt": f"a new key, then {_ROLLS_API}; nobody is logged out",

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from infra.settings.group import Group
-from infra.settings.rules import Between, NumberOf, Text
+from infra.settings.rules import Between, NumberOf, Span, Text
 from infra.settings.tables import CLOUDWATCH_RETENTION_DAYS
 
 _REFERENCE = Text(
@@ -99,20 +99,43 @@ class Rotation(Group):
 
 
 class Alerts(Group):
-    """Who is told, and when. On AWS each alarm costs 0.10 USD a month."""
+    """Who is told, and when. On AWS each alarm costs 0.10 USD a month, each combined one 0.50 USD.
+
+    Where a figure has a threshold for scaling too, this one is about the case in which scaling has not helped.
+    """
 
     emails: tuple[Annotated[str, _EMAIL], ...] = ()
-    """Receivers. Without one, alarms still show, but wake nobody."""
+    """Receivers. Without one, and without `secrets.alert_webhook`, alarms still show, but wake nobody. On AWS each must
+    confirm once, by the link in a first message."""
     error_percent: Annotated[int, Between(1, 100, "%")] = 5
     """Share of answers with a 5xx status over five minutes."""
+    latency_p95: Annotated[timedelta, Span("10ms", "60s")] = timedelta(milliseconds=500)
+    """Response time at the 95th percentile, held for fifteen minutes."""
+    service_cpu: Annotated[int, Between(10, 100, "%")] = 80
+    """Processor load of the API or a worker group, held for fifteen minutes."""
+    service_memory: Annotated[int, Between(10, 100, "%")] = 85
+    """Use of memory of the API or a worker group, held for fifteen minutes. A replica that reaches 100 % is killed."""
     database_cpu: Annotated[int, Between(10, 100, "%")] = 80
     """Processor load of the database."""
     database_connections: Annotated[int, Between(10, 100, "%")] = 80
     """Share of the possible connections in use."""
     database_storage_free: Annotated[int, Between(1, 90, "%")] = 15
     """Share of the disk still free, below which to warn."""
+    database_memory_free: Annotated[int, Between(1, 50, "%")] = 5
+    """Share of the database's memory that can be freed, below which to warn. Postgres uses most of it on purpose."""
+    replica_lag: Annotated[timedelta, Span("1s", "24h")] = timedelta(seconds=60)
+    """How far a replica, of the database or of Redis, may be behind."""
     redis_memory: Annotated[int, Between(10, 100, "%")] = 70
     """Share of Redis memory in use. At 100 % `noeviction` refuses new jobs."""
+    redis_cpu: Annotated[int, Between(10, 100, "%")] = 80
+    """Load of the one processor core that runs Redis commands."""
+    redis_connections: Annotated[int, Between(10, 65_000, "connections")] = 2000
+    """Connections of one Redis node; ElastiCache accepts 65 000."""
+    queue_depth: Annotated[int, Between(1, 1_000_000, "jobs")] = 100
+    """Waiting jobs of one queue, held for fifteen minutes."""
+    queue_wait: Annotated[timedelta, Span("1s", "24h")] = timedelta(seconds=60)
+    """Age of the oldest waiting job of one queue, held for fifteen minutes; of a job that has not reached Redis, for
+    five."""
     failed_jobs: Annotated[int, Between(1, 1_000_000, "jobs")] = 10
     """Jobs that failed for good within five minutes: look before adding workers."""
     monthly_budget: Annotated[int, Between(1, 10_000_000, "USD")] | None = None

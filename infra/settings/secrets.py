@@ -50,6 +50,9 @@ class Secrets(Group):
     """Key of the Replicate API (`REPLICATE_API_KEY`)."""
     openai_api_key: Given | None = None
     """Key of the OpenAI API (`OPENAI_API_KEY`)."""
+    alert_webhook: Given | None = None
+    """An `https://` address that gets every alarm besides `alerts.emails`, in the form of Amazon SNS: PagerDuty,
+    Opsgenie and others confirm and understand it. A secret, since such an address holds the key to use it. AWS only."""
 
     def text(self, name: str) -> str | None:
         """The plain value, for checks; None where it is not given or blinded."""

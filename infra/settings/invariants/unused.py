@@ -10,8 +10,14 @@ from infra.settings.tree import Target
 
 _RDS_ONLY: Final = ("postgres.performance_insights", "postgres.apply_immediately")
 _ECS_ONLY: Final = ("api.rollout", "worker.rollout", "worker.spot")
+_CLOUDWATCH_ONLY: Final = (
+    *("log.retention_days", "alerts.monthly_budget", "alerts.latency_p95", "alerts.replica_lag", "alerts.redis_cpu"),
+    *("alerts.redis_connections", "alerts.database_memory_free", "alerts.queue_depth", "alerts.queue_wait"),
+    *("alerts.service_cpu", "alerts.service_memory", "secrets.alert_webhook"),
+)
 _ONE_MACHINE: Final = (
-    *("account", "network", "log.retention_days", "alerts.monthly_budget"),
+    *("account", "network"),
+    *_CLOUDWATCH_ONLY,
     *("postgres.storage", "postgres.max_storage", "postgres.high_availability", "redis.high_availability"),
     *_RDS_ONLY,
     *_ECS_ONLY,
@@ -25,7 +31,8 @@ UNUSED: Final[Mapping[Target, tuple[str, ...]]] = {
     ),
     "docker": (*_ONE_MACHINE, "domain.zone", "domain.certificate_arn"),
     "digitalocean": (
-        *("account", "log.retention_days", "alerts.monthly_budget", "domain.certificate_arn", "redis.memory"),
+        *("account", "domain.certificate_arn", "redis.memory"),
+        *_CLOUDWATCH_ONLY,
         *("network.zones", "network.nat", "network.flow_logs", "network.waf"),
         *("api.scaling.memory", "api.scaling.latency_p95", "api.scaling.requests_per_second"),
         *_RDS_ONLY,

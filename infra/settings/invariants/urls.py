@@ -51,6 +51,16 @@ def migration_connection(context: Context) -> Found:
         )
 
 
+def alert_webhook(context: Context) -> Found:
+    """Alarms name what is wrong and where: they travel encrypted or not at all."""
+    text = context.settings.secrets.text("alert_webhook")
+    if text is None:
+        return
+    parts = split_url(text)
+    if parts is None or parts.scheme != "https" or not parts.hostname:
+        yield Broken(path=("secrets", "alert_webhook"), message="is no https address", allowed="https://host/path")
+
+
 def redis_url(context: Context) -> Found:
     text, where = context.settings.secrets.text("redis_url"), ("secrets", "redis_url")
     if text is None or context.settings.redis.provider != "external":
@@ -88,4 +98,4 @@ def split_url(url: str) -> SplitResult | None:
     return parts
 
 
-RULES: Final = (database_urls, migration_connection, redis_url)
+RULES: Final = (database_urls, migration_connection, redis_url, alert_webhook)

@@ -128,6 +128,7 @@ BROKEN: tuple[tuple[str, Mapping[str, Any], str, str], ...] = (
         "secrets.redis_url",
         "guessed at once",
     ),
+    ("aws", {"secrets.alert_webhook": "http://hooks.example.com/x"}, "secrets.alert_webhook", "is no https address"),
     ("aws", {"postgres.sslmode": "disable"}, "postgres.sslmode", "in the open"),
     ("docker", {"redis.tls": False}, "redis.tls", "in the open"),
     ("local", {"postgres.sslmode": "require"}, "postgres.sslmode", "has no TLS"),

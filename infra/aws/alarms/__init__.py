@@ -1,0 +1,1 @@
+"""What is watched on AWS, when somebody is told, and what is done about silence: data that `Monitoring` makes real."""

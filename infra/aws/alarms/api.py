@@ -1,0 +1,140 @@
+"""The API as its users meet it: errors, latency, and whether anybody answers at all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pulumi
+
+from infra.aws.alarms.model import HOUR, MINUTE, Alarm, Composite, Formula, Metric
+from infra.aws.alarms.watched import WatchedBalancer
+from infra.settings.platform import Alerts
+
+_BALANCER = "AWS/ApplicationELB"
+_DEGRADED = "api-degraded"
+_DOWN = "api-down"
+_FEWEST_ANSWERS = 20
+"""Answers in five minutes below which a share means nothing: one error among three requests is no outage."""
+_CERTIFICATE_DAYS = 30
+"""ACM renews 60 days before the end; half of that gone without success needs a person."""
+
+
+def api_alarms(balancer: WatchedBalancer, alerts: Alerts) -> tuple[Alarm, ...]:
+    """Alarms of the load balancer and its target group."""
+    whole: Mapping[str, pulumi.Input[str]] = {"LoadBalancer": balancer.suffix}
+    target: Mapping[str, pulumi.Input[str]] = {"LoadBalancer": balancer.suffix, "TargetGroup": balancer.target_suffix}
+    return (
+        Alarm(
+            role=_DOWN,
+            means="No replica of the API is healthy: nobody is served.",
+            trouble="api-fails",
+            measure=_metric("HealthyHostCount", target, "Minimum"),
+            below=1,
+            periods=3,
+            missing="breaching",
+            because="the count is reported for as long as there are targets; silence means that there are none",
+        ),
+        Alarm(
+            role="api-errors",
+            means=f"More than {alerts.error_percent} % of answers in five minutes were 5xx.",
+            trouble="api-fails",
+            measure=_error_share(whole, target),
+            above=alerts.error_percent,
+            period=5 * MINUTE,
+            periods=1,
+            missing="notBreaching",
+            because="a load balancer without requests reports nothing, and has no errors",
+            told_by=_DEGRADED,
+        ),
+        Alarm(
+            role="api-latency",
+            means=f"5 % of answers took longer than {alerts.latency_p95.total_seconds():g} s, for fifteen minutes: "
+            "longer than scaling needs to help.",
+            trouble="api-slow",
+            measure=_metric("TargetResponseTime", target, "p95"),
+            above=alerts.latency_p95.total_seconds(),
+            period=5 * MINUTE,
+            periods=3,
+            missing="notBreaching",
+            because="without requests nobody waits",
+            told_by=_DEGRADED,
+        ),
+        Alarm(
+            role="api-unhealthy",
+            means="A replica of the API has failed its health check for five minutes without being replaced.",
+            trouble="api-fails",
+            measure=_metric("UnHealthyHostCount", target, "Maximum"),
+            above=0,
+            periods=5,
+            missing="notBreaching",
+            because="no targets at all is what api-down tells",
+            told_by=_DEGRADED,
+        ),
+        Alarm(
+            role="api-rejected",
+            means="The load balancer refused connections because it had too many.",
+            trouble="api-fails",
+            measure=_metric("RejectedConnectionCount", whole, "Sum"),
+            above=0,
+            period=5 * MINUTE,
+            periods=1,
+            missing="notBreaching",
+            because="the count is reported only when it is not zero",
+            told_by=_DEGRADED,
+        ),
+        *(_certificate(balancer.certificate_arn) if balancer.certificate_arn is not None else ()),
+    )
+
+
+def api_composites() -> tuple[Composite, ...]:
+    """Errors, latency and failing checks are mostly one event; with nobody left to answer, that alone is said."""
+    return (
+        Composite(
+            role=_DEGRADED,
+            means="The API serves badly: errors, slow answers or failing replicas. The message names which.",
+            trouble="api-fails",
+            members=("api-errors", "api-latency", "api-unhealthy", "api-rejected"),
+            silenced_by=_DOWN,
+        ),
+    )
+
+
+def _metric(name: str, dimensions: Mapping[str, pulumi.Input[str]], statistic: str) -> Metric:
+    return Metric(namespace=_BALANCER, name=name, dimensions=dimensions, statistic=statistic)
+
+
+def _error_share(whole: Mapping[str, pulumi.Input[str]], target: Mapping[str, pulumi.Input[str]]) -> Formula:
+    """Percent of answers with 5xx. Those of the balancer itself count too, and stand beside `RequestCount`, which
+    leaves out requests that found no target: with all replicas gone the share is 100, not 0 of 0."""
+    failed = "(FILL(failed, 0) + FILL(refused, 0))"
+    answers = "(FILL(served, 0) + FILL(refused, 0))"
+    return Formula(
+        expression=f"IF({answers} >= {_FEWEST_ANSWERS}, 100 * {failed} / {answers}, 0)",
+        label="5xx answers, %",
+        metrics={
+            "failed": _metric("HTTPCode_Target_5XX_Count", target, "Sum"),
+            "refused": _metric("HTTPCode_ELB_5XX_Count", whole, "Sum"),
+            "served": _metric("RequestCount", target, "Sum"),
+        },
+    )
+
+
+def _certificate(arn: pulumi.Input[str]) -> tuple[Alarm]:
+    return (
+        Alarm(
+            role="certificate-expiring",
+            means=f"The certificate ends in less than {_CERTIFICATE_DAYS} days and has not been renewed.",
+            trouble="certificate-expires",
+            measure=Metric(
+                namespace="AWS/CertificateManager",
+                name="DaysToExpiry",
+                dimensions={"CertificateArn": arn},
+                statistic="Minimum",
+            ),
+            below=_CERTIFICATE_DAYS,
+            period=24 * HOUR,
+            periods=1,
+            missing="ignore",
+            because="ACM reports twice a day at hours of its own; a gap says nothing new",
+        ),
+    )

@@ -1,0 +1,66 @@
+"""The services on ECS: enough replicas, and each with room to work."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pulumi
+
+from infra.aws.alarms.model import MINUTE, Alarm, Formula, Metric
+from infra.aws.alarms.watched import WatchedService
+from infra.settings.platform import Alerts
+
+
+def service_alarms(service: WatchedService, *, cluster: pulumi.Input[str], alerts: Alerts) -> tuple[Alarm, ...]:
+    """Alarms of one service. Replica counts come from Container Insights."""
+    where: Mapping[str, pulumi.Input[str]] = {"ClusterName": cluster, "ServiceName": service.name}
+    return (
+        _missing_replicas(service, where),
+        _load(service, "cpu", "processor", "CPUUtilization", alerts.service_cpu, where),
+        _load(service, "memory", "memory", "MemoryUtilization", alerts.service_memory, where),
+    )
+
+
+def _missing_replicas(service: WatchedService, where: Mapping[str, pulumi.Input[str]]) -> Alarm:
+    def count(name: str, statistic: str) -> Metric:
+        return Metric(namespace="ECS/ContainerInsights", name=name, dimensions=where, statistic=statistic)
+
+    idle = service.floor == 0
+    return Alarm(
+        role=f"{service.role}-below-desired",
+        means=f"{service.role} has had fewer replicas than wanted for ten minutes: they do not start, or do not stay.",
+        trouble="replicas-missing",
+        measure=Formula(
+            expression="desired - running",
+            label="replicas missing",
+            metrics={"desired": count("DesiredTaskCount", "Maximum"), "running": count("RunningTaskCount", "Minimum")},
+        ),
+        above=0,
+        periods=10,
+        missing="notBreaching" if idle else "breaching",
+        because="with no replica wanted there may be nothing to report"
+        if idle
+        else "Container Insights counts every minute; silence means that nobody knows how many run",
+    )
+
+
+def _load(
+    service: WatchedService,
+    role: str,
+    noun: str,
+    metric: str,
+    percent: int,
+    where: Mapping[str, pulumi.Input[str]],
+) -> Alarm:
+    return Alarm(
+        role=f"{service.role}-{role}",
+        means=f"{service.role} has used more than {percent} % of its {noun} for fifteen minutes: scaling is off, at its "
+        "ceiling, or too slow.",
+        trouble="service-busy",
+        measure=Metric(namespace="AWS/ECS", name=metric, dimensions=where, statistic="Average"),
+        above=percent,
+        period=5 * MINUTE,
+        periods=3,
+        missing="notBreaching",
+        because="a service without replicas has no load; that they are missing is told by below-desired",
+    )

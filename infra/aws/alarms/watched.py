@@ -1,0 +1,87 @@
+"""What there is to watch, told by the components that made it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pulumi
+
+from infra.aws.alarms.model import Metric
+
+
+@dataclass(frozen=True, kw_only=True)
+class WatchedBalancer:
+    """The API's way in: the ARN suffixes that its metrics go by."""
+
+    suffix: pulumi.Input[str]
+    """``app/<name>/<id>``."""
+    target_suffix: pulumi.Input[str]
+    """``targetgroup/<name>/<id>``."""
+    certificate_arn: pulumi.Input[str] | None = None
+    """The listener's certificate; None without TLS."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WatchedService:
+    """An ECS service."""
+
+    role: str
+    """The name that the stack file uses: ``api``, ``worker``, ``worker-mail``."""
+    name: pulumi.Input[str]
+    """The name of the ECS service."""
+    floor: int
+    """Replicas that always run."""
+    queue: str | None
+    """The queue that it serves; None when it serves none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WatchedPostgres:
+    """An RDS instance."""
+
+    identifier: pulumi.Input[str]
+    arn: pulumi.Input[str]
+    max_connections: int
+    storage_gib: int
+    """The disk at the start, in GiB."""
+    memory_gib: int
+    burstable: bool
+    """A t-class, which pays with credits for more than its base load."""
+    replica_identifier: pulumi.Input[str] | None = None
+    """A read replica; None without one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WatchedRedis:
+    """The nodes of an ElastiCache replication group."""
+
+    member_ids: tuple[pulumi.Input[str], ...]
+    """Cache cluster ids, ``<group>-001`` and so on: ElastiCache measures nodes, not groups."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WatchedDumps:
+    """The daily dump: a metric with one value for each that arrived, of which none in `within` hours is an alarm."""
+
+    metric: Metric
+    within: int = 26
+
+
+@dataclass(frozen=True, kw_only=True)
+class Watched:
+    """Everything of a stack that is watched."""
+
+    stack: str
+    cluster: pulumi.Input[str]
+    """Name of the ECS cluster."""
+    balancer: WatchedBalancer
+    services: tuple[WatchedService, ...]
+    postgres: WatchedPostgres | None
+    """None for a database that somebody else runs."""
+    redis: WatchedRedis | None
+    dumps: WatchedDumps | None
+
+    @property
+    def queues(self) -> tuple[str, ...]:
+        """Every queue once, in the order of the services."""
+        return tuple(dict.fromkeys(service.queue for service in self.services if service.queue))
