@@ -47,7 +47,11 @@ class Owner:
         import psutil
 
         try:
-            started = psutil.Process(self.pid).create_time()
+            process = psutil.Process(self.pid)
+            # Where nobody collects orphans, as in a container whose first process is no init, a killed run stays so.
+            if process.status() == psutil.STATUS_ZOMBIE:
+                return True
+            started = process.create_time()
         except psutil.NoSuchProcess:
             return True
         except psutil.Error:

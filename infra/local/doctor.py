@@ -23,7 +23,7 @@ from . import binaries, ports
 from .errors import LocalError
 from .identity import for_server
 from .status import ServiceStatus, collect
-from .supervisor import client
+from .supervisor import client, process
 
 Level = Literal["ok", "warning", "error"]
 OLDEST_PYTHON = (3, 11)
@@ -184,20 +184,20 @@ def _ports(stack_dir: Path, settings: Settings) -> Iterator[Finding]:
 
 def _leftovers(stack_dir: Path) -> Iterator[Finding]:
     """Supervisors of this stack whose folder is gone, or that hold it without answering."""
-    found = [process for process in psutil.process_iter(["pid", "cmdline"]) if _supervises(process, stack_dir)]
-    for process in found:
-        folder = Path(process.info["cmdline"][-1])
+    found = [running for running in psutil.process_iter(["pid", "cmdline"]) if _supervises(running, stack_dir)]
+    for supervisor in found:
+        folder = Path(supervisor.info["cmdline"][-1])
         if client.status(folder) is None:
             yield Finding(
                 level="warning",
-                title=f"supervisor {process.pid} does not answer",
+                title=f"supervisor {supervisor.pid} does not answer",
                 detail=f"It was started for {folder}.",
-                remedy=f"kill {process.pid}; slipway up starts a new one",
+                remedy=f"kill {supervisor.pid}; slipway up starts a new one",
             )
 
 
-def _supervises(process: psutil.Process, stack_dir: Path) -> bool:
-    words = process.info["cmdline"] or []
+def _supervises(running: psutil.Process, stack_dir: Path) -> bool:
+    words = running.info["cmdline"] or []
     return "infra.local.supervisor" in words and Path(words[-1]).parent == stack_dir
 
 
@@ -209,7 +209,7 @@ def _locks(stack_dir: Path) -> Iterator[Finding]:
             pid, host, since = int(holder["pid"]), str(holder["hostname"]), str(holder["timestamp"])
         except (OSError, ValueError, KeyError, TypeError):
             continue
-        if host == socket.gethostname() and not psutil.pid_exists(pid):
+        if host == socket.gethostname() and process.start_time(pid) is None:
             yield Finding(
                 level="warning",
                 title=f"the stack is locked by process {pid}, which has ended",

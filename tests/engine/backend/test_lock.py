@@ -93,6 +93,15 @@ def test_a_dead_owners_lock_is_reported_and_taken_over(backend: FileBackend, fol
     assert f"process {dead_pid}" in told[0]
 
 
+def test_a_killed_owner_that_nobody_collected_is_dead(backend: FileBackend, folder: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as zombie:
+        path = write(folder, pid=zombie.pid)
+        zombie.kill()
+        os.waitid(os.P_PID, zombie.pid, os.WEXITED | os.WNOWAIT)
+        with backend.lock("demo", "dev"):
+            assert not path.exists()
+
+
 def test_a_pid_that_was_given_anew_does_not_keep_the_lock(backend: FileBackend, folder: Path) -> None:
     # This very process runs, but it started long after the lock was written.
     write(folder, timestamp="2001-01-01T00:00:00.123456789Z")
