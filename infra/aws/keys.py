@@ -1,0 +1,101 @@
+"""The key that encrypts what the stack keeps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pulumi
+import pulumi_aws as aws
+
+from infra.aws.naming import partition
+from infra.component import Component, Transforms
+
+_ADMINISTRATION = "kms:*"
+_USE = ("kms:Decrypt", "kms:DescribeKey", "kms:Encrypt", "kms:GenerateDataKey*", "kms:ReEncrypt*")
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeysArgs:
+    """`account` and `region` are needed with a key of the stack's own: its policy names them."""
+
+    customer_key: bool = False
+    """Make a key. Otherwise each service encrypts with the key that AWS manages for it."""
+    key_arn: pulumi.Input[str] | None = None
+    """A key that exists already; it must let the stack's services use it."""
+    account: str | None = None
+    region: str | None = None
+    transforms: Transforms | None = None
+
+
+class Keys(Component):
+    """The customer managed KMS key, by choice.
+
+    Creates: a key with yearly rotation and its alias; nothing by default. Costs: nothing with AWS's own keys; 1 USD a
+    month, and another for each of the first two rotations, and 0.03 USD per 10 000 uses. Exports: `arn`, None where AWS
+    manages the keys. Replaces: nothing; but putting another key before data that exists replaces the database, the
+    cache and the repository, because RDS, ElastiCache and ECR fix the key at creation.
+    """
+
+    arn: pulumi.Input[str] | None
+
+    def __init__(self, name: str, args: KeysArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("slipway:aws:Keys", name, opts, args.transforms)
+        self.arn = self._made(args) if args.customer_key else args.key_arn
+        self.finish({"arn": self.arn})
+
+    def _made(self, args: KeysArgs) -> pulumi.Output[str]:
+        if args.account is None or args.region is None:
+            raise ValueError("a key of the stack's own needs the account and the region: its policy names them")
+        stack = f"{pulumi.get_project()}-{pulumi.get_stack()}"
+        key = self.inner(
+            "key",
+            aws.kms.Key,
+            {
+                "description": f"Data at rest of {stack}",
+                "enable_key_rotation": True,
+                # The longest wait: whatever the key encrypted is lost with it.
+                "deletion_window_in_days": 30,
+                "policy": pulumi.Output.json_dumps(key_policy(args.account, args.region)),
+            },
+        )
+        self.inner("alias", aws.kms.Alias, {"name": f"alias/{stack}", "target_key_id": key.key_id})
+        return key.arn
+
+
+def key_policy(account: str, region: str) -> dict[str, Any]:
+    """Who may use the key: the account, as its IAM policies say, and the AWS services that write for the stack."""
+    arn = f"arn:{partition(region)}"
+    return {
+        "Version": "2012-10-17",
+        "Statement": [
+            {
+                "Sid": "Account",
+                "Effect": "Allow",
+                "Principal": {"AWS": f"{arn}:iam::{account}:root"},
+                "Action": _ADMINISTRATION,
+                "Resource": "*",
+            },
+            {
+                "Sid": "Logs",
+                "Effect": "Allow",
+                "Principal": {"Service": f"logs.{region}.amazonaws.com"},
+                "Action": list(_USE),
+                "Resource": "*",
+                "Condition": {
+                    "ArnLike": {"kms:EncryptionContext:aws:logs:arn": f"{arn}:logs:{region}:{account}:log-group:*"}
+                },
+            },
+            {
+                # Alarms and events reach an encrypted topic only when their services may use its key.
+                "Sid": "Alerts",
+                "Effect": "Allow",
+                "Principal": {
+                    "Service": ["cloudwatch.amazonaws.com", "events.amazonaws.com", "budgets.amazonaws.com"]
+                },
+                "Action": ["kms:Decrypt", "kms:GenerateDataKey*"],
+                "Resource": "*",
+                "Condition": {"StringEquals": {"aws:SourceAccount": account}},
+            },
+        ],
+    }

@@ -1,0 +1,127 @@
+"""Secrets Manager: one secret for each concern, and the exact version of it that a task gets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import pulumi
+import pulumi_aws as aws
+import pulumi_random as random
+
+from infra.aws.naming import prefix
+from infra.component import Component, Transforms
+from infra.contracts import SecretRef
+from infra.rotation import Ring, key_id
+
+KEY_BYTES = 64
+"""As long as HMAC-SHA-256's block: more adds nothing. In base64 that is 88 characters, above the 64 asked for."""
+_LONGEST_NAME = 255
+"""Characters of a secret's name with the suffix of 26 that the provider adds to a prefix; AWS allows 512."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Safe:
+    """How secrets are kept."""
+
+    key: pulumi.Input[str] | None = None
+    """KMS key; None: the one that AWS manages for Secrets Manager."""
+    recovery_window: int = 30
+    """Days for which a deleted secret can be had back: 7 to 30, or 0 for none."""
+
+
+class StoredSecret(SecretRef):
+    """One value in Secrets Manager, as an inner resource of `parent`.
+
+    As a `SecretRef` its `value` is the address of this very version. Tasks get what was there when their definition
+    was made, a new value is a new definition, and a rollback finds the value that it ran with.
+    """
+
+    arn: pulumi.Output[str]
+    """Of the secret, for policies."""
+
+    def __init__(
+        self,
+        parent: Component,
+        role: str,
+        value: pulumi.Input[str],
+        *,
+        variable: str,
+        safe: Safe,
+        description: str | None = None,
+    ) -> None:
+        """Make ``<parent>-<role>`` and ``<parent>-<role>-version``. `variable` is what a task calls it."""
+        secret = parent.inner(
+            role,
+            aws.secretsmanager.Secret,
+            {
+                # A deleted secret keeps its name through its recovery window, so that names must not come back.
+                "name_prefix": prefix(pulumi.get_project(), pulumi.get_stack(), role, limit=_LONGEST_NAME),
+                "description": description or f"{variable} of {pulumi.get_project()} {pulumi.get_stack()}",
+                "kms_key_id": safe.key,
+                "recovery_window_in_days": safe.recovery_window,
+            },
+        )
+        version = parent.inner(
+            f"{role}-version",
+            aws.secretsmanager.SecretVersion,
+            {"secret_id": secret.id, "secret_string": pulumi.Output.secret(value)},
+            # The version before stays readable: tasks of the old definition still start with it during a rollback.
+            retain_on_delete=True,
+        )
+        super().__init__(name=variable, value=pinned(secret.arn, version.version_id))
+        object.__setattr__(self, "arn", secret.arn)
+
+
+def pinned(arn: pulumi.Input[str], version: pulumi.Input[str]) -> pulumi.Output[str]:
+    """``valueFrom`` for the whole value of one version: ``arn:json-key:version-stage:version-id`` without the middle."""
+    return pulumi.Output.concat(arn, ":::", version)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SecretsArgs:
+    """`given` are values from stack config, by variable; with a ``JWT_SECRET`` among them no key is generated."""
+
+    ring: Ring
+    given: Mapping[str, pulumi.Input[str]] = field(default_factory=dict, repr=False)
+    key: pulumi.Input[str] | None = None
+    recovery_window: int = 30
+    transforms: Transforms | None = None
+
+
+class Secrets(Component):
+    """The ring of keys that sign tokens, and the secrets that stack config gives, each a secret of its own.
+
+    Creates: a random key for each generation of the ring, and a secret with one version for each variable. Costs: 0.40
+    USD a month for each secret. Exports: `refs` by variable, and the secrets' `arns` for policies. Replaces: a new
+    value adds a version, and with it the task definitions that use it; the version before stays. A step of
+    `rotation.jwt` adds the key after the next one and removes the oldest.
+    """
+
+    refs: Mapping[str, SecretRef]
+    arns: Mapping[str, pulumi.Output[str]]
+    """By variable."""
+
+    def __init__(self, name: str, args: SecretsArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("slipway:aws:Secrets", name, opts, args.transforms)
+        safe = Safe(key=args.key, recovery_window=args.recovery_window)
+        values: dict[str, pulumi.Input[str]] = dict(args.given)
+        if "JWT_SECRET" not in values:
+            values["JWT_KEYS"] = self._signing_keys(args.ring)
+        stored = {
+            variable: StoredSecret(self, variable.lower().replace("_", "-"), value, variable=variable, safe=safe)
+            for variable, value in sorted(values.items())
+        }
+        self.refs = stored
+        self.arns = {variable: secret.arn for variable, secret in stored.items()}
+        self.finish({"arns": self.arns})
+
+    def _signing_keys(self, ring: Ring) -> pulumi.Output[str]:
+        """`JWT_KEYS`: the ring as JSON."""
+        keys = {
+            key_id(generation): self.inner(
+                f"jwt-{key_id(generation)}", random.RandomBytes, {"length": KEY_BYTES}
+            ).base64
+            for generation in ring.generations
+        }
+        return pulumi.Output.secret(pulumi.Output.json_dumps({"active": ring.active, "keys": keys}, sort_keys=True))
