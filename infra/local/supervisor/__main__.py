@@ -19,6 +19,8 @@ from .service import Service
 from .spec import Spec
 
 EXIT_LOCKED = 3
+_LOOK_AGAIN = 0.5
+"""Seconds between two looks at the folder."""
 
 
 def main() -> int:
@@ -45,7 +47,7 @@ def main() -> int:
     os.ftruncate(lock, 0)
     os.write(lock, json.dumps({"pid": os.getpid(), "started": start_time(os.getpid())}).encode())
     try:
-        asyncio.run(_run(directory, report))
+        asyncio.run(_run(directory, lock, report))
     except Exception:  # noqa: BLE001 - the parent process must hear of anything
         text = traceback.format_exc()
         print(text, file=sys.stderr, flush=True)
@@ -68,7 +70,22 @@ def _become_daemon(directory: Path) -> None:
         os.dup2(source, target)
 
 
-async def _run(directory: Path, report: int) -> None:
+async def _until_lost(directory: Path, lock: int) -> None:
+    """Return when the folder is no longer ours: deleted, moved away, or made anew by somebody else."""
+    while _holds(directory, lock):  # noqa: ASYNC110 - file systems tell nobody, at least not everywhere
+        await asyncio.sleep(_LOOK_AGAIN)
+
+
+def _holds(directory: Path, lock: int) -> bool:
+    try:
+        return os.path.samestat((directory / "lock").stat(), os.fstat(lock))
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True  # Not certain, so nothing to end a service for.
+
+
+async def _run(directory: Path, lock: int, report: int) -> None:
     service = Service(directory, Children())
     finished = asyncio.Event()
     closing: list[asyncio.Task[None]] = []
@@ -81,6 +98,12 @@ async def _run(directory: Path, report: int) -> None:
             closing.append(asyncio.create_task(service.stop()))
             closing[0].add_done_callback(lambda _: finished.set())
         return closing[0]
+
+    async def watch() -> None:
+        """End with the folder: nobody could reach this supervisor any more, and it would keep the port for good."""
+        await _until_lost(directory, lock)
+        service.leave()
+        close()
 
     async def handle(request: dict[str, Any]) -> dict[str, Any]:
         match request.get("do"):
@@ -103,8 +126,11 @@ async def _run(directory: Path, report: int) -> None:
     server = await serve(path, handle)
     os.write(report, b"ready")
     os.close(report)
+    watching = asyncio.create_task(watch())
     await finished.wait()
-    path.unlink(missing_ok=True)
+    watching.cancel()
+    if _holds(directory, lock):  # Otherwise the socket may be our successor's.
+        path.unlink(missing_ok=True)
     server.close()
     await asyncio.sleep(0.05)  # The answer to ``stop`` goes out before the loop ends.
 

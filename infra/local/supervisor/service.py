@@ -49,6 +49,7 @@ class Service:
         self._turn = asyncio.Lock()
         self._applying: asyncio.Task[Outcome] | None = None
         self._since = time.time()
+        self._recording = True
 
     def status(self) -> dict[str, Any]:
         """Everything that there is to know, as data."""
@@ -68,6 +69,10 @@ class Service:
             for pid, started in json.loads((self._directory / "replicas.json").read_text()):
                 if process.end(pid, started, sign=15, within=10):
                     self._log.write("supervisor", f"ended process {pid}, left by a killed supervisor".encode())
+
+    def leave(self) -> None:
+        """Write no more records: the folder is gone, or a successor's."""
+        self._recording = False
 
     async def apply(self, spec: Spec) -> Outcome:
         """Bring the service to `spec`. One at a time; a second caller waits."""
@@ -197,6 +202,8 @@ class Service:
 
     def _record(self) -> None:
         """Write down the living replicas, so that whoever comes after a SIGKILL can end them."""
+        if not self._recording:
+            return
         children = [r.child for r in self._everyone()]
         rows = [[c.pid, c.started] for c in children if c and c.alive]
         target = self._directory / "replicas.json"

@@ -18,6 +18,7 @@ from typing import Any
 import psutil
 import pytest
 
+from infra.local import ports
 from infra.local.supervisor import client
 from infra.local.supervisor.spec import Health, Spec
 
@@ -231,6 +232,20 @@ def test_sigterm_stops_the_service(directory: Path, web: Web, until: Until) -> N
     os.kill(status["pid"], signal.SIGTERM)
     until(lambda: not client.running(directory))
     assert gone(replica)
+
+
+def test_a_service_ends_with_its_folder(directory: Path, web: Web, until: Until) -> None:
+    """After `rm -r` of a checkout nothing could stop its services any more, and they kept the API's port."""
+    client.apply(directory, web())
+    status = client.status(directory)
+    assert status
+    everyone = [status["pid"], *pids(directory)]
+    directory.rename(directory.with_name("moved"))
+    # A successor at the same place, before the first has seen it, keeps its socket and its records.
+    assert client.apply(directory, web(port=ports.free()))["ok"]
+    assert until(lambda: all(gone(pid) for pid in everyone))
+    (successor,) = pids(directory)
+    assert [row[0] for row in json.loads((directory / "replicas.json").read_text())] == [successor]
 
 
 def test_a_busy_port_changes_nothing(directory: Path, web: Web) -> None:
