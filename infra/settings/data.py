@@ -5,13 +5,48 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Annotated, Literal
 
+from pydantic import Field
+
 from infra.settings.group import Group
-from infra.settings.rules import Between, Size, Span, Text
+from infra.settings.rules import Between, NumberOf, Size, Span, Text
 
 Provider = Literal["aws", "digitalocean", "docker", "embedded", "external"]
 SslMode = Literal["disable", "require", "verify-ca", "verify-full"]
 
+_SNAPSHOT = Text(
+    r"arn:aws[a-z-]*:rds:[a-z0-9-]+:\d{12}:snapshot:[a-z0-9:._-]{1,255}|(rds:)?[A-Za-z](-?[A-Za-z0-9])*",
+    "the name or the ARN of an RDS snapshot",
+)
+_INSTANCE = Text(r"(?=.{1,63}$)[A-Za-z](-?[A-Za-z0-9])*", "the identifier of an RDS instance in the same region")
+_INSTANT = Text(r"latest|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "latest, or a time in UTC such as 2026-01-31T09:30:00Z")
+_WINDOW = Text(
+    r"(mon|tue|wed|thu|fri|sat|sun):([01]\d|2[0-3]):[0-5]\d-(mon|tue|wed|thu|fri|sat|sun):([01]\d|2[0-3]):[0-5]\d",
+    "a weekly window in UTC such as sun:04:30-sun:05:30",
+)
+_DAILY = Text(
+    r"([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d", "a daily window in UTC such as 01:00-02:00"
+)
 _IDENTIFIER = Text(r"[a-z_][a-z0-9_]{0,62}", "1 to 63 lower-case letters, digits or '_', no digit first")
+
+
+class Restore(Group):
+    """Where a new database gets its first data. AWS only.
+
+    It belongs to the database for as long as that lives: each other value here makes another database, and without it
+    the next `up` would go back to an empty one.
+    """
+
+    snapshot: Annotated[str, _SNAPSHOT] | None = None
+    """A snapshot to start from."""
+    instance: Annotated[str, _INSTANCE] | None = None
+    """An instance whose state at `time` to start from. It stays as it is."""
+    time: Annotated[str, _INSTANT] | None = None
+    """The moment of `instance` to go back to, within its `backup.retention_days`; `latest` is about five minutes
+    ago."""
+
+    @property
+    def wanted(self) -> bool:
+        return self.snapshot is not None or self.instance is not None
 
 
 class Postgres(Group):
@@ -54,6 +89,21 @@ class Postgres(Group):
     """Keep 7 days of Performance Insights; free of charge at that retention. AWS only."""
     apply_immediately: bool = False
     """Apply changes of class and parameters at once, with a short outage, not in the maintenance window. AWS only."""
+    monitoring_interval: Annotated[int, NumberOf((0, 1, 5, 10, 15, 30, 60), "seconds")] = 60
+    """Seconds between two looks of enhanced monitoring at the host's processes; 0 for none. At 60 s about 1.50 USD a
+    month in logs. AWS only."""
+    slow_query: Annotated[timedelta, Span("1ms", "24h")] = timedelta(seconds=1)
+    """Statements that take longer are logged, with their parameters. AWS only."""
+    read_replicas: Annotated[int, Between(0, 5, "replicas")] = 0
+    """Copies for reports and analysis, each at the price of the instance; the application does not read from them.
+    With one, the program makes the master password instead of RDS, which refuses replicas of an instance whose password
+    it keeps. AWS only."""
+    backup_window: Annotated[str, _DAILY] = "01:00-02:00"
+    """When RDS takes its daily snapshot; 30 minutes or more. AWS only."""
+    maintenance_window: Annotated[str, _WINDOW] = "sun:04:30-sun:05:30"
+    """When RDS may restart the server for changes and updates; 30 minutes or more, outside `backup_window`. AWS only."""
+    restore: Restore = Field(default_factory=Restore)
+    """Start from a snapshot, or from another instance's state at some time. AWS only."""
 
 
 class Redis(Group):
@@ -79,3 +129,10 @@ class Redis(Group):
     memory: Annotated[int, Size("16 MiB", "512 GiB")] = 256 * 1024**2
     """Most memory for data (`maxmemory`) on Docker and embedded. The policy is `noeviction`: a full server refuses new
     jobs, it never drops one."""
+    snapshot_days: Annotated[int, Between(0, 35, "days")] = 7
+    """Days that daily snapshots are kept; 0 for none. One is free of charge, more cost 0.085 USD a GB and month. AWS
+    only."""
+    snapshot_window: Annotated[str, _DAILY] = "02:00-03:00"
+    """When the daily snapshot is taken, on the replica where there is one; 60 minutes or more. AWS only."""
+    maintenance_window: Annotated[str, _WINDOW] = "sun:05:30-sun:06:30"
+    """When ElastiCache may update the nodes; 60 minutes or more. AWS only."""

@@ -16,13 +16,20 @@ _REFERENCE = Text(
     r"[a-z0-9][a-z0-9._/:-]{0,254}@sha256:[0-9a-f]{64}",
     "repository@sha256:<64 hexadecimal digits>, since a tag can come to mean another image",
 )
+_IMAGE = Text(
+    r"[a-z0-9][a-z0-9._/:-]{0,254}(:[A-Za-z0-9._-]{1,128}|@sha256:[0-9a-f]{64})",
+    "an image with a tag or, better, a digest",
+)
 _HOST_NAME = Text(
     r"(?=.{4,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,63}", "a host name such as api.example.com"
 )
 _EMAIL = Text(r"[^@\s]{1,64}@[^@\s]+\.[^@\s]+", "an e-mail address")
 _CERTIFICATE = Text(r"arn:aws[a-z-]*:acm:[a-z0-9-]+:\d{12}:certificate/[0-9a-f-]{36}", "the ARN of an ACM certificate")
 _CIDR = Text(r"\d{1,3}(\.\d{1,3}){3}/\d{1,2}", "an IPv4 network such as 10.0.0.0/16")
-_ZONE = Text(r"[a-z]{2}(-[a-z]+)+-\d[a-z]", "an availability zone such as eu-central-1a")
+_ZONE = Text(r"[a-z]{2}(-[a-z]+)+-\d[a-h]", "an availability zone such as eu-central-1a")
+_VPC = Text(r"vpc-[0-9a-f]{8,17}", "the id of a VPC such as vpc-0123456789abcdef0")
+_SUBNET = Text(r"subnet-[0-9a-f]{8,17}", "the id of a subnet such as subnet-0123456789abcdef0")
+_KEY = Text(r"arn:aws[a-z-]*:kms:[a-z0-9-]+:\d{12}:key/[0-9a-f-]{36}", "the ARN of a KMS key")
 
 
 class Image(Group):
@@ -37,23 +44,58 @@ class Image(Group):
     the default there."""
 
 
+class ExistingNetwork(Group):
+    """A VPC that somebody else keeps, with its routes and ways out; the stack adds its security groups. All keys or
+    none. AWS only."""
+
+    vpc: Annotated[str, _VPC] | None = None
+    """Id of the VPC; `network.cidr` must be its range."""
+    public_subnets: tuple[Annotated[str, _SUBNET], ...] = ()
+    """Subnets of the load balancer, with a route to an internet gateway: two at least, in different zones."""
+    task_subnets: tuple[Annotated[str, _SUBNET], ...] = ()
+    """Subnets of the tasks, with a way out: they fetch images and secrets."""
+    data_subnets: tuple[Annotated[str, _SUBNET], ...] = ()
+    """Subnets of Postgres and Redis: two at least, in different zones."""
+
+
 class Network(Group):
     """The private network. AWS, and the address range on DigitalOcean."""
 
     cidr: Annotated[str, _CIDR] = "10.0.0.0/16"
-    """Address range of the VPC. It cannot change later without making everything anew."""
+    """Address range of the VPC, from /16 to /22 on AWS. It cannot change later without making everything anew."""
     zones: tuple[Annotated[str, _ZONE], ...] = ()
     """Availability zones. Given, not asked for, so that a plan needs no credentials. Default: the region's `a` and `b`;
     name others where an account has no such zone. Two at least: RDS and the load balancer want them."""
-    nat: Literal["per_zone", "single", "none"] = "per_zone"
-    """Ways out of the private subnets: 33 USD a month for each (0.045 USD/h) and 0.045 USD a GB. `single` shares one,
-    so that losing its zone cuts off the others. `none` puts tasks in public subnets with a public address each
-    (3.65 USD a month), closed to incoming traffic."""
+    nat: Literal["per_zone", "regional", "single", "none"] = "per_zone"
+    """Ways out of the private subnets: 33 USD a month for each (0.045 USD/h) and 0.045 USD a GB. `regional` is one that
+    AWS spreads over the zones in use and bills for each of them. `single` shares one, so that losing its zone cuts off
+    the others. `none` puts tasks in public subnets with a public address each (3.65 USD a month), closed to incoming
+    traffic."""
+    endpoints: tuple[
+        Literal["ecr.api", "ecr.dkr", "kms", "logs", "monitoring", "secretsmanager", "ssmmessages", "sts"], ...
+    ] = ()
+    """AWS services to reach inside the VPC: 7.30 USD a month for each and zone, and 0.01 USD a GB. Cheaper than NAT
+    only beyond about a terabyte a month. S3 has its own, free one always. AWS only."""
+    existing: ExistingNetwork = Field(default_factory=ExistingNetwork)
+    """A VPC to use in place of one of the stack's own."""
     flow_logs: bool = True
     """Record accepted and refused connections; billed as logs (0.50 USD a GB)."""
     waf: bool = True
     """Put AWS WAF with the managed rule groups before the load balancer: about 10 USD a month and 0.60 USD a million
     requests. AWS only."""
+
+
+class Encryption(Group):
+    """The key for data at rest. Everything is encrypted in any case; by default with keys that AWS manages. AWS only.
+
+    RDS, ElastiCache and ECR fix the key when they are made: choose before the first `up`.
+    """
+
+    customer_key: bool = False
+    """Make a KMS key of the stack's own, renewed every year: 1 USD a month, a dollar more after each of the first two
+    renewals, and 0.03 USD for 10 000 uses. Needs `account`: the key's policy names it."""
+    key_arn: Annotated[str, _KEY] | None = None
+    """A KMS key that exists already, in the region of the stack, whose policy lets the stack's services use it."""
 
 
 class Domain(Group):
@@ -138,6 +180,8 @@ class Alerts(Group):
     five."""
     failed_jobs: Annotated[int, Between(1, 1_000_000, "jobs")] = 10
     """Jobs that failed for good within five minutes: look before adding workers."""
+    error_logs: Annotated[int, Between(0, 1_000_000, "entries")] = 20
+    """Errors that one service may log within five minutes. Counted in JSON logs only (`log.format`)."""
     monthly_budget: Annotated[int, Between(1, 10_000_000, "USD")] | None = None
     """Warn when the account's forecast for the month passes this sum. AWS only."""
 
@@ -154,6 +198,19 @@ class Backup(Group):
     """Hour of the daily dump, in UTC."""
     dump_retention_days: Annotated[int, Between(1, 3650, "days")] = 30
     """Days that dumps are kept; object storage costs 0.023 USD a GB and month."""
+    vault: bool = True
+    """Keep snapshots in AWS Backup besides, where deleting the database does not delete them: 0.095 USD a GB and
+    month. AWS only."""
+    vault_retention_days: Annotated[int, Between(1, 3650, "days")] = 35
+    """Days that AWS Backup keeps a daily snapshot. AWS only."""
+    restore_test: Literal["weekly", "monthly", "never"] = "weekly"
+    """How often AWS Backup restores the newest snapshot to an instance of its own, to show that it can be done, and
+    deletes that. It runs for some hours, at the price of the instance. AWS only."""
+    dump_image: Annotated[str, _IMAGE] | None = None
+    """Image with `pg_dump`, for example in a registry of your own. Default: the official Postgres image of the
+    database's major version, from ECR Public. AWS only."""
+    upload_image: Annotated[str, _IMAGE] = "public.ecr.aws/aws-cli/aws-cli:2.31.23"
+    """Image with the AWS CLI, which brings the dump to S3. AWS only."""
 
     @property
     def dump_retention(self) -> timedelta:

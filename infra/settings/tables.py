@@ -157,8 +157,9 @@ DO_REGIONS: Final[tuple[str, ...]] = (
 )
 """Data centres of DigitalOcean (API: GET /v2/regions). App Platform's region is the name without its number."""
 
-PRIVATE_NETWORK_PREFIX: Final = (16, 24)
-"""Longest and shortest prefix of a VPC that leaves room for the subnets: AWS allows /16 to /28."""
+PRIVATE_NETWORK_PREFIX: Final = {"aws": (16, 22), "digitalocean": (16, 24)}
+"""Prefixes of the largest and the smallest private network. AWS allows /28, but below /22 the load balancer's subnets
+get smaller than the /27 that it wants (Elastic Load Balancing user guide)."""
 
 
 def rds_max_connections(instance_class: str) -> int:

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from infra.settings.data import Postgres, Redis
 from infra.settings.group import Group
-from infra.settings.platform import Alerts, Backup, Domain, Image, Log, Network, Permit, Rotation
+from infra.settings.platform import Alerts, Backup, Domain, Encryption, Image, Log, Network, Permit, Rotation
 from infra.settings.rules import Text
 from infra.settings.secrets import Secrets
 from infra.settings.services import Api, Deliveries, Features, Jwt, Worker, WorkerGroup
@@ -39,6 +39,8 @@ class Settings(Group):
     """The application image: what runs."""
     network: Network = Field(default_factory=Network)
     """The private network."""
+    encryption: Encryption = Field(default_factory=Encryption)
+    """The key for data at rest."""
     postgres: Postgres
     """The database."""
     redis: Redis

@@ -17,6 +17,7 @@ Trouble = Literal[
     "service-busy",
     "work-waits",
     "jobs-fail",
+    "errors-logged",
     "figures-missing",
     "database-busy",
     "database-full",

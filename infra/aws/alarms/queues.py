@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Final
-
-from infra.aws.alarms.model import MINUTE, Alarm, Composite, Formula, Metric
+from infra.aws import queue_metrics
+from infra.aws.alarms.model import MINUTE, Alarm, Composite, Metric
 from infra.settings.platform import Alerts
 
-NAMESPACE: Final = "Slipway"
 
-
-def queue_metric(stack: str, queue: str, name: str, statistic: str = "Maximum") -> Metric:
-    """A figure of one queue. Every API replica reports it, so the largest counts and none is added up."""
-    return Metric(namespace=NAMESPACE, name=name, dimensions={"Stack": stack, "Queue": queue}, statistic=statistic)
+def queue_metric(stack: str, queue: str, name: str, statistic: str = queue_metrics.STATISTIC) -> Metric:
+    """A figure of one queue."""
+    dimensions = queue_metrics.dimensions(stack=stack, queue=queue)
+    return Metric(namespace=queue_metrics.NAMESPACE, name=name, dimensions=dimensions, statistic=statistic)
 
 
 def queue_alarms(queue: str, *, stack: str, alerts: Alerts) -> tuple[Alarm, ...]:
     """Alarms of one queue."""
     late, wait = _late(queue), alerts.queue_wait.total_seconds()
 
-    def figure(name: str, statistic: str = "Maximum") -> Metric:
-        return queue_metric(stack, queue, name, statistic)
+    def figure(name: str) -> Metric:
+        return queue_metric(stack, queue, name)
 
     silent = "one alarm for silence is enough: figures-missing"
     return (
@@ -29,7 +27,7 @@ def queue_alarms(queue: str, *, stack: str, alerts: Alerts) -> tuple[Alarm, ...]
             means=f"More than {alerts.queue_depth} jobs have waited in {queue} for fifteen minutes: adding workers has "
             "not helped, or is not possible.",
             trouble="work-waits",
-            measure=figure("QueueDepth"),
+            measure=figure(queue_metrics.QUEUE_DEPTH),
             above=alerts.queue_depth,
             period=5 * MINUTE,
             periods=3,
@@ -41,7 +39,7 @@ def queue_alarms(queue: str, *, stack: str, alerts: Alerts) -> tuple[Alarm, ...]
             role=f"queue-{queue}-wait",
             means=f"The oldest job in {queue} has been waiting for more than {wait:g} s, for fifteen minutes.",
             trouble="work-waits",
-            measure=figure("OldestJobWaitSeconds"),
+            measure=figure(queue_metrics.OLDEST_WAIT),
             above=wait,
             period=5 * MINUTE,
             periods=3,
@@ -54,22 +52,17 @@ def queue_alarms(queue: str, *, stack: str, alerts: Alerts) -> tuple[Alarm, ...]
             means=f"More than {alerts.failed_jobs} jobs of {queue} failed for good within five minutes. Look for the "
             "reason before adding workers.",
             trouble="jobs-fail",
-            measure=Formula(
-                expression="DIFF(failed)",
-                label="jobs failed since the period before",
-                metrics={"failed": figure("FailedJobs")},
-            ),
+            measure=figure(queue_metrics.FAILED_JOBS),  # counts the last five minutes, so it is looked at every minute
             above=alerts.failed_jobs,
-            period=5 * MINUTE,
             periods=1,
-            missing="notBreaching",
-            because="a difference needs two figures; without them nothing is known to have failed",
+            missing="ignore",
+            because=silent,
         ),
         Alarm(
             role=f"queue-{queue}-outbox",
             means=f"A job for {queue} is recorded in Postgres and has not reached Redis for more than {wait:g} s.",
             trouble="work-waits",
-            measure=figure("OutboxOldestSeconds"),
+            measure=figure(queue_metrics.OUTBOX_OLDEST),
             above=wait,
             period=MINUTE,
             periods=5,
@@ -85,7 +78,7 @@ def silence_alarm(queue: str, *, stack: str) -> Alarm:
         role="queue-figures-missing",
         means="The API has reported no queue figures for ten minutes: workers do not scale and no queue is watched.",
         trouble="figures-missing",
-        measure=queue_metric(stack, queue, "QueueDepth", "SampleCount"),
+        measure=queue_metric(stack, queue, queue_metrics.QUEUE_DEPTH, "SampleCount"),
         below=1,
         period=5 * MINUTE,
         periods=2,

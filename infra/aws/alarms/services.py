@@ -6,18 +6,42 @@ from collections.abc import Mapping
 
 import pulumi
 
+from infra.aws import queue_metrics
 from infra.aws.alarms.model import MINUTE, Alarm, Formula, Metric
 from infra.aws.alarms.watched import WatchedService
 from infra.settings.platform import Alerts
 
 
-def service_alarms(service: WatchedService, *, cluster: pulumi.Input[str], alerts: Alerts) -> tuple[Alarm, ...]:
+def service_alarms(
+    service: WatchedService, *, stack: str, cluster: pulumi.Input[str], alerts: Alerts
+) -> tuple[Alarm, ...]:
     """Alarms of one service. Replica counts come from Container Insights."""
     where: Mapping[str, pulumi.Input[str]] = {"ClusterName": cluster, "ServiceName": service.name}
     return (
         _missing_replicas(service, where),
         _load(service, "cpu", "processor", "CPUUtilization", alerts.service_cpu, where),
         _load(service, "memory", "memory", "MemoryUtilization", alerts.service_memory, where),
+        *([_errors(service, stack, alerts)] if service.log_group is not None else []),
+    )
+
+
+def error_metric(role: str, stack: str) -> Metric:
+    """Error entries in a service's log, counted by a metric filter. A filter's metric has only dimensions that stand in
+    the entry itself, so the names are part of the metric's name."""
+    return Metric(namespace=queue_metrics.NAMESPACE, name=f"{stack}-{role}-ErrorLogs", dimensions={}, statistic="Sum")
+
+
+def _errors(service: WatchedService, stack: str, alerts: Alerts) -> Alarm:
+    return Alarm(
+        role=f"{service.role}-error-logs",
+        means=f"{service.role} wrote more than {alerts.error_logs} errors to its log within five minutes.",
+        trouble="errors-logged",
+        measure=error_metric(service.role, stack),
+        above=alerts.error_logs,
+        period=5 * MINUTE,
+        periods=1,
+        missing="notBreaching",
+        because="the filter counts entries; no entry is no error",
     )
 
 
@@ -54,8 +78,8 @@ def _load(
 ) -> Alarm:
     return Alarm(
         role=f"{service.role}-{role}",
-        means=f"{service.role} has used more than {percent} % of its {noun} for fifteen minutes: scaling is off, at its "
-        "ceiling, or too slow.",
+        means=f"{service.role} has used more than {percent} % of its {noun} for fifteen minutes: scaling is off, at "
+        "its ceiling, or too slow.",
         trouble="service-busy",
         measure=Metric(namespace="AWS/ECS", name=metric, dimensions=where, statistic="Average"),
         above=percent,

@@ -29,10 +29,13 @@ class WatchedService:
     """The name that the stack file uses: ``api``, ``worker``, ``worker-mail``."""
     name: pulumi.Input[str]
     """The name of the ECS service."""
+    arn: pulumi.Input[str]
     floor: int
     """Replicas that always run."""
     queue: str | None
     """The queue that it serves; None when it serves none."""
+    log_group: pulumi.Input[str] | None = None
+    """The log group's name where entries are JSON, so that errors can be counted; None otherwise."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +77,7 @@ class Watched:
     stack: str
     cluster: pulumi.Input[str]
     """Name of the ECS cluster."""
+    cluster_arn: pulumi.Input[str]
     balancer: WatchedBalancer
     services: tuple[WatchedService, ...]
     postgres: WatchedPostgres | None

@@ -117,7 +117,7 @@ def zones(context: Context) -> Found:
 def cidr(context: Context) -> Found:
     """The VPC's range must be a private network with room for the subnets."""
     where, text = ("network", "cidr"), context.settings.network.cidr
-    low, high = tables.PRIVATE_NETWORK_PREFIX
+    low, high = tables.PRIVATE_NETWORK_PREFIX.get(context.settings.target, (16, 24))
     try:
         network = ipaddress.IPv4Network(text)
     except ValueError:
@@ -128,6 +128,49 @@ def cidr(context: Context) -> Found:
             path=where,
             message="is no usable range for a VPC",
             allowed=f"a private network from /{low} to /{high}, such as 10.0.0.0/16",
+        )
+
+
+def existing_network(context: Context) -> Found:
+    """A given VPC comes with all its subnets, and keeps its own ways out."""
+    settings = context.settings
+    existing, base = settings.network.existing, ("network", "existing")
+    if settings.target != "aws" or not context.given("network", "existing"):
+        return
+    if existing.vpc is None:
+        yield Broken(path=(*base, "vpc"), message="is missing, and the subnets given mean nothing without it")
+    for name, least in (("public_subnets", 2), ("task_subnets", 1), ("data_subnets", 2)):
+        chosen = getattr(existing, name)
+        if len(set(chosen)) < least or len(set(chosen)) != len(chosen):
+            yield Broken(
+                path=(*base, name),
+                message=f"must name {least} or more different subnets of {existing.vpc or 'the VPC'}",
+                also=((*base, "vpc"),),
+            )
+    for name in ("zones", "nat", "flow_logs"):
+        if context.given("network", name):
+            yield Broken(
+                path=("network", name),
+                message="would not be used: network.existing brings its own",
+                remove=True,
+                also=((*base, "vpc"),),
+            )
+
+
+def encryption(context: Context) -> Found:
+    """One key at most; the policy of a new one names the account."""
+    chosen, where = context.settings.encryption, ("encryption", "customer_key")
+    if context.settings.target != "aws" or not chosen.customer_key:
+        return
+    if chosen.key_arn is not None:
+        yield Broken(path=where, message="contradicts encryption.key_arn, which is a key already", remove=True)
+    if context.settings.account is None:
+        yield Broken(
+            path=("account",),
+            message="is required with encryption.customer_key: the key's policy names it",
+            allowed="the 12 digits of the AWS account, in quotes",
+            suggestion="VALUE",
+            also=(where,),
         )
 
 
@@ -174,4 +217,7 @@ def versions(context: Context) -> Found:
         )
 
 
-RULES: Final = (providers, external_urls, region, zones, cidr, architecture, image, versions)
+RULES: Final = (
+    *(providers, external_urls, region, zones, cidr, existing_network, encryption),
+    *(architecture, image, versions),
+)

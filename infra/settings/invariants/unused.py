@@ -8,12 +8,18 @@ from typing import Final
 from infra.settings.invariants.broken import Broken, Context, Found
 from infra.settings.tree import Target
 
-_RDS_ONLY: Final = ("postgres.performance_insights", "postgres.apply_immediately")
+_RDS_ONLY: Final = (
+    *("postgres.performance_insights", "postgres.apply_immediately", "postgres.monitoring_interval"),
+    *("postgres.slow_query", "postgres.read_replicas", "postgres.backup_window", "postgres.maintenance_window"),
+    *("postgres.restore", "redis.snapshot_days", "redis.snapshot_window", "redis.maintenance_window"),
+    *("backup.vault", "backup.vault_retention_days", "backup.restore_test"),
+    *("backup.dump_image", "backup.upload_image"),
+)
 _ECS_ONLY: Final = ("api.rollout", "worker.rollout", "worker.spot")
 _CLOUDWATCH_ONLY: Final = (
     *("log.retention_days", "alerts.monthly_budget", "alerts.latency_p95", "alerts.replica_lag", "alerts.redis_cpu"),
     *("alerts.redis_connections", "alerts.database_memory_free", "alerts.queue_depth", "alerts.queue_wait"),
-    *("alerts.service_cpu", "alerts.service_memory", "secrets.alert_webhook"),
+    *("alerts.service_cpu", "alerts.service_memory", "alerts.error_logs", "secrets.alert_webhook"),
 )
 _ONE_MACHINE: Final = (
     *("account", "network"),
@@ -33,6 +39,7 @@ UNUSED: Final[Mapping[Target, tuple[str, ...]]] = {
     "digitalocean": (
         *("account", "domain.certificate_arn", "redis.memory"),
         *_CLOUDWATCH_ONLY,
+        *("encryption", "network.endpoints", "network.existing"),
         *("network.zones", "network.nat", "network.flow_logs", "network.waf"),
         *("api.scaling.memory", "api.scaling.latency_p95", "api.scaling.requests_per_second"),
         *_RDS_ONLY,

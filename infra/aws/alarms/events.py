@@ -1,0 +1,118 @@
+"""What AWS tells by itself and no metric shows, as EventBridge patterns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pulumi
+
+from infra.aws.alarms.model import Trouble, describe
+from infra.aws.alarms.watched import Watched
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """Events that match `pattern` are sent on as one sentence. `paths` fills the names in `<>` from the event."""
+
+    role: str
+    means: str
+    trouble: Trouble
+    pattern: Mapping[str, Any]
+    paths: Mapping[str, str]
+
+    @property
+    def template(self) -> str:
+        """EventBridge puts the values in; the quotes make the whole a JSON text."""
+        return f'"{describe(self.means, self.trouble)}"'
+
+
+def events(watched: Watched) -> Iterator[Event]:
+    services = [service.arn for service in watched.services]
+    yield Event(
+        role="rollout-failed",
+        means="ECS gave up a rollout of <service>: <reason>",
+        trouble="rollout-failed",
+        pattern={
+            "source": ["aws.ecs"],
+            "detail-type": ["ECS Deployment State Change"],
+            "resources": services,
+            "detail": {"eventName": ["SERVICE_DEPLOYMENT_FAILED"]},
+        },
+        paths={"service": "$.resources[0]", "reason": "$.detail.reason"},
+    )
+    yield Event(
+        role="replicas-not-starting",
+        means="ECS cannot start replicas of <service>: <event> (<reason>).",
+        trouble="replicas-missing",
+        pattern={
+            "source": ["aws.ecs"],
+            "detail-type": ["ECS Service Action"],
+            "resources": services,
+            "detail": {
+                "eventName": [
+                    "SERVICE_TASK_CONFIGURATION_FAILURE",
+                    "SERVICE_TASK_PLACEMENT_FAILURE",
+                    "SERVICE_TASK_START_IMPAIRED",
+                ]
+            },
+        },
+        paths={"service": "$.resources[0]", "event": "$.detail.eventName", "reason": "$.detail.reason"},
+    )
+    yield Event(
+        role="out-of-memory",
+        means="A replica of <group> was killed because it used all of its memory.",
+        trouble="service-busy",
+        pattern={
+            "source": ["aws.ecs"],
+            "detail-type": ["ECS Task State Change"],
+            "detail": {
+                "clusterArn": [watched.cluster_arn],
+                "lastStatus": ["STOPPED"],
+                "containers": {"reason": [{"prefix": "OutOfMemoryError"}]},
+            },
+        },
+        paths={"group": "$.detail.group"},
+    )
+    if watched.postgres is not None:
+        yield from _database(watched.postgres.arn)
+
+
+def _database(arn: pulumi.Input[str]) -> Iterator[Event]:
+    yield Event(
+        role="database-events",
+        means="RDS tells of <database>: <message>",
+        trouble="database-events",
+        pattern={
+            "source": ["aws.rds"],
+            "detail-type": ["RDS DB Instance Event"],
+            "resources": [arn],
+            "detail": {"EventCategories": ["failover", "failure", "low storage", "read replica", "recovery"]},
+        },
+        paths={"database": "$.detail.SourceIdentifier", "message": "$.detail.Message"},
+    )
+    yield Event(
+        role="backup-failed",
+        means="AWS Backup has no new recovery point of <resource>: the job ended as <state>. <message>",
+        trouble="backup-failed",
+        pattern={
+            "source": ["aws.backup"],
+            "detail-type": ["Backup Job State Change"],
+            "detail": {"state": ["ABORTED", "EXPIRED", "FAILED"], "resourceArn": [arn]},
+        },
+        paths={"resource": "$.detail.resourceArn", "state": "$.detail.state", "message": "$.detail.statusMessage"},
+    )
+    yield Event(
+        role="restore-failed",
+        # A restore job does not name the database that it came from, so that every one of the account is told.
+        means="AWS Backup could not restore a database in this account (<status>): a restore test has failed, or "
+        "somebody's restore. <message>",
+        trouble="backup-failed",
+        pattern={
+            "source": ["aws.backup"],
+            "detail-type": ["Restore Job State Change"],
+            "detail": {"status": ["ABORTED", "FAILED"], "resourceType": ["RDS"]},
+        },
+        paths={"status": "$.detail.status", "message": "$.detail.statusMessage"},
+    )

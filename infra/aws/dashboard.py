@@ -1,0 +1,184 @@
+"""The dashboard as data: rows of widgets, from the way in to the data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+import pulumi
+
+from infra.aws import queue_metrics
+from infra.aws.alarms.model import RUNBOOK, Metric
+from infra.aws.alarms.queues import queue_metric
+from infra.aws.alarms.watched import Watched, WatchedBalancer, WatchedPostgres, WatchedRedis, WatchedService
+
+_COLUMNS: Final = 24
+_HEIGHT: Final = 6
+_PERIOD: Final = 60
+
+Widget = dict[str, Any]
+Row = tuple[Sequence[Widget], int]
+"""Widgets side by side, and their height."""
+
+
+def body(watched: Watched, *, region: str, alarm_arns: Sequence[pulumi.Input[str]]) -> dict[str, Any]:
+    """The dashboard's body; leaves that only a deployment knows are outputs."""
+    widgets: list[Widget] = []
+    top = 0
+    for row, height in _rows(watched, region, alarm_arns):
+        width = _COLUMNS // len(row)
+        for column, widget in enumerate(row):
+            widgets.append({"x": column * width, "y": top, "width": width, "height": height, **widget})
+        top += height
+    return {"start": "-PT6H", "periodOverride": "inherit", "widgets": widgets}
+
+
+def _rows(watched: Watched, region: str, alarm_arns: Sequence[pulumi.Input[str]]) -> Iterator[Row]:
+    def graph(title: str, *lines: tuple[str, Metric], low: float | None = 0, high: float | None = None) -> Widget:
+        return _graph(title, lines, region=region, low=low, high=high)
+
+    yield [_text(f"# {watched.stack}\nWhat to do about an alarm: `{RUNBOOK}`")], 2
+    yield [{"type": "alarm", "properties": {"title": "Alarms", "alarms": list(alarm_arns)}}], 4
+    yield _answers(watched.balancer, graph), _HEIGHT
+    for service in watched.services:
+        yield _service(watched.cluster, service, graph), _HEIGHT
+    for queue in watched.queues:
+        yield _queue(watched.stack, queue, graph), _HEIGHT
+    if watched.postgres is not None:
+        yield _postgres(watched.postgres, graph), _HEIGHT
+    if watched.redis is not None:
+        yield _redis(watched.redis, graph), _HEIGHT
+    groups = [service.log_group for service in watched.services if service.log_group is not None]
+    if groups:
+        yield [_errors(groups, region)], _HEIGHT + 2
+
+
+def _answers(balancer: WatchedBalancer, graph: Any) -> list[Widget]:
+    dimensions = {"LoadBalancer": balancer.suffix, "TargetGroup": balancer.target_suffix}
+
+    def metric(name: str, statistic: str) -> Metric:
+        return Metric(namespace="AWS/ApplicationELB", name=name, dimensions=dimensions, statistic=statistic)
+
+    codes = [(f"{kind}xx", metric(f"HTTPCode_Target_{kind}XX_Count", "Sum")) for kind in (2, 3, 4, 5)]
+    refused = Metric(
+        namespace="AWS/ApplicationELB",
+        name="HTTPCode_ELB_5XX_Count",
+        dimensions={"LoadBalancer": balancer.suffix},
+        statistic="Sum",
+    )
+    return [
+        graph("Answers a minute", *codes, ("5xx of the balancer", refused)),
+        graph("Response time, s", *((p, metric("TargetResponseTime", p)) for p in ("p50", "p95", "p99"))),
+        graph(
+            "Requests a minute and replica",
+            ("requests", metric("RequestCountPerTarget", "Sum")),
+        ),
+        graph(
+            "Replicas behind the balancer",
+            ("healthy", metric("HealthyHostCount", "Minimum")),
+            ("unhealthy", metric("UnHealthyHostCount", "Maximum")),
+        ),
+    ]
+
+
+def _service(cluster: pulumi.Input[str], service: WatchedService, graph: Any) -> list[Widget]:
+    dimensions = {"ClusterName": cluster, "ServiceName": service.name}
+
+    def metric(namespace: str, name: str, statistic: str) -> Metric:
+        return Metric(namespace=namespace, name=name, dimensions=dimensions, statistic=statistic)
+
+    counts = (("wanted", "DesiredTaskCount"), ("running", "RunningTaskCount"), ("starting", "PendingTaskCount"))
+    loads = ("Average", "Maximum")
+    return [
+        graph(f"{service.role}: processor, %", *((s, metric("AWS/ECS", "CPUUtilization", s)) for s in loads), high=100),
+        graph(f"{service.role}: memory, %", *((s, metric("AWS/ECS", "MemoryUtilization", s)) for s in loads), high=100),
+        graph(
+            f"{service.role}: replicas",
+            *((label, metric("ECS/ContainerInsights", name, "Average")) for label, name in counts),
+        ),
+    ]
+
+
+def _queue(stack: str, queue: str, graph: Any) -> list[Widget]:
+    def figures(*names: str) -> Iterator[tuple[str, Metric]]:
+        return ((name, queue_metric(stack, queue, name)) for name in names)
+
+    return [
+        graph(f"{queue}: waiting and running jobs", *figures(queue_metrics.QUEUE_DEPTH, queue_metrics.RUNNING_JOBS)),
+        graph(f"{queue}: longest wait, s", *figures(queue_metrics.OLDEST_WAIT, queue_metrics.OUTBOX_OLDEST)),
+        graph(
+            f"{queue}: failed in five minutes, unsent", *figures(queue_metrics.FAILED_JOBS, queue_metrics.OUTBOX_UNSENT)
+        ),
+        graph(f"{queue}: workers alive", *figures(queue_metrics.WORKERS)),
+    ]
+
+
+def _postgres(postgres: WatchedPostgres, graph: Any) -> list[Widget]:
+    def metric(name: str, statistic: str = "Average") -> Metric:
+        dimensions = {"DBInstanceIdentifier": postgres.identifier}
+        return Metric(namespace="AWS/RDS", name=name, dimensions=dimensions, statistic=statistic)
+
+    return [
+        graph("Postgres: processor, %", ("load", metric("CPUUtilization")), high=100),
+        graph(
+            f"Postgres: connections of {postgres.max_connections}",
+            ("connections", metric("DatabaseConnections", "Maximum")),
+            high=postgres.max_connections,
+        ),
+        graph("Postgres: free disk, bytes", ("disk", metric("FreeStorageSpace", "Minimum"))),
+        graph("Postgres: memory that can be freed, bytes", ("memory", metric("FreeableMemory"))),
+        graph("Postgres: latency, s", ("read", metric("ReadLatency")), ("write", metric("WriteLatency"))),
+        graph("Postgres: operations a second", ("read", metric("ReadIOPS")), ("write", metric("WriteIOPS"))),
+    ]
+
+
+def _redis(redis: WatchedRedis, graph: Any) -> list[Widget]:
+    def nodes(name: str, statistic: str) -> Iterator[tuple[str, Metric]]:
+        for number, member in enumerate(redis.member_ids, start=1):
+            dimensions = {"CacheClusterId": member}
+            metric = Metric(namespace="AWS/ElastiCache", name=name, dimensions=dimensions, statistic=statistic)
+            yield f"node {number}", metric
+
+    return [
+        graph("Redis: memory used, %", *nodes("DatabaseMemoryUsagePercentage", "Maximum"), high=100),
+        graph("Redis: processor of the engine, %", *nodes("EngineCPUUtilization", "Average"), high=100),
+        graph("Redis: connections", *nodes("CurrConnections", "Maximum")),
+        graph("Redis: evictions", *nodes("Evictions", "Sum")),
+    ]
+
+
+def _graph(
+    title: str, lines: Sequence[tuple[str, Metric]], *, region: str, low: float | None, high: float | None
+) -> Widget:
+    axis = {key: value for key, value in (("min", low), ("max", high)) if value is not None}
+    return {
+        "type": "metric",
+        "properties": {
+            "title": title,
+            "region": region,
+            "view": "timeSeries",
+            "period": _PERIOD,
+            "metrics": [_line(label, metric) for label, metric in lines],
+            "yAxis": {"left": axis},
+        },
+    }
+
+
+def _line(label: str, metric: Metric) -> list[Any]:
+    pairs = [part for pair in metric.dimensions.items() for part in pair]
+    return [metric.namespace, metric.name, *pairs, {"stat": metric.statistic, "label": label}]
+
+
+def _text(markdown: str) -> Widget:
+    return {"type": "text", "properties": {"markdown": markdown}}
+
+
+def _errors(groups: Sequence[pulumi.Input[str]], region: str) -> Widget:
+    """The latest errors of every service. Outputs can stand in the middle of the query, so it is concatenated."""
+    sources = [pulumi.Output.concat("SOURCE '", group, "' | ") for group in groups]
+    query = pulumi.Output.concat(
+        *sources,
+        "fields @timestamp, mode, event, correlation_id, exception | filter level in ['error', 'critical'] "
+        "| sort @timestamp desc | limit 50",
+    )
+    return {"type": "log", "properties": {"title": "Errors", "region": region, "view": "table", "query": query}}

@@ -1,0 +1,207 @@
+"""Who watches the stack while nobody looks: alarms, events, a dashboard and the month's bill."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import pulumi
+import pulumi_aws as aws
+
+from infra.aws import naming, queue_metrics
+from infra.aws.alarms import catalogue
+from infra.aws.alarms.events import Event, events
+from infra.aws.alarms.model import Alarm, Composite
+from infra.aws.alarms.services import error_metric
+from infra.aws.alarms.watched import Watched, WatchedService
+from infra.aws.dashboard import body
+from infra.aws.notifications import Notifications, NotificationsArgs
+from infra.component import Component, Transforms
+from infra.settings.platform import Alerts
+
+_LONGEST_NAME: Final = {"alarm": 255, "rule": 64, "dashboard": 255, "budget": 100}
+_QUIET_FIRST: Final = 60
+"""Seconds that a combined alarm waits for the worse one before it speaks, and goes on being quiet after it."""
+_ERROR_ENTRIES: Final = '{ ($.level = "error") || ($.level = "critical") }'
+
+
+@dataclass(frozen=True, kw_only=True)
+class MonitoringArgs:
+    """What to watch, when to tell, and whom: `alerts.emails` and `webhook`."""
+
+    watched: Watched
+    alerts: Alerts
+    region: str
+    account: pulumi.Input[str]
+    webhook: pulumi.Output[str] | None = None
+    """An https address, as a secret."""
+    key: pulumi.Input[str] | None = None
+    """The stack's KMS key, where it has one."""
+    transforms: Transforms | None = None
+
+
+class Monitoring(Component):
+    """Alarms, the events that no metric shows, a dashboard, and a budget.
+
+    Creates: the alarms of `infra.aws.alarms`, alarms that combine some, a metric filter for each JSON log, a dashboard;
+    with a receiver an encrypted topic and event rules besides; with `alerts.monthly_budget` a budget. Costs, at the
+    list price: 0.10 USD a month for each alarm, and again for each metric beyond the first that it combines, 0.50 USD
+    for each combined alarm, 3 USD for the dashboard, 1 USD for the topic's key, 0.30 USD for each custom metric: about
+    12 USD for a stack with one worker group. Exports: `topic_arn` (None without a receiver) and
+    `dashboard_url`. Replaces: nothing that keeps anything.
+    """
+
+    topic_arn: pulumi.Output[str] | None
+    dashboard_url: pulumi.Output[str]
+
+    def __init__(self, name: str, args: MonitoringArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("slipway:aws:Monitoring", name, opts, args.transforms)
+        self._args = args
+        self.topic_arn = self._notifications()
+        actions = [self.topic_arn] if self.topic_arn is not None else []
+
+        for service in args.watched.services:
+            if service.log_group is not None:
+                self._count_errors(service, service.log_group)
+        made = self._alarms(actions)
+        self._composites(made, actions)
+        if self.topic_arn is not None:
+            for event in events(args.watched):
+                self._send_on(event, self.topic_arn)
+        self.dashboard_url = self._dashboard([alarm.arn for alarm in made.values()])
+        if args.alerts.monthly_budget is not None:
+            self._budget(args.alerts.monthly_budget, self.topic_arn)
+        self.finish({"topic_arn": self.topic_arn, "dashboard_url": self.dashboard_url})
+
+    def _notifications(self) -> pulumi.Output[str] | None:
+        args = self._args
+        if not args.alerts.emails and args.webhook is None:
+            return None
+        given = NotificationsArgs(
+            emails=args.alerts.emails, webhook=args.webhook, account=args.account, region=args.region, key=args.key
+        )
+        return Notifications("notifications", given, pulumi.ResourceOptions(parent=self)).topic_arn
+
+    def _alarms(self, actions: list[pulumi.Output[str]]) -> dict[str, aws.cloudwatch.MetricAlarm]:
+        return {
+            alarm.role: self._alarm(alarm, actions) for alarm in catalogue.alarms(self._args.watched, self._args.alerts)
+        }
+
+    def _alarm(self, alarm: Alarm, actions: list[pulumi.Output[str]]) -> aws.cloudwatch.MetricAlarm:
+        own = actions if alarm.told_by is None else []
+        properties = {**alarm.properties(), "name": _name("alarm", alarm.role), **_told(own)}
+        return self.inner(alarm.role, aws.cloudwatch.MetricAlarm, properties)
+
+    def _composites(self, made: Mapping[str, aws.cloudwatch.MetricAlarm], actions: list[pulumi.Output[str]]) -> None:
+        for composite in catalogue.composites(self._args.watched):
+            properties = {
+                "alarm_name": _name("alarm", composite.role),
+                "alarm_description": composite.description,
+                "alarm_rule": _any_of(composite, made),
+                **_told(actions),
+            }
+            if composite.silenced_by is not None:
+                properties["actions_suppressor"] = {
+                    "alarm": made[composite.silenced_by].name,
+                    "wait_period": _QUIET_FIRST,
+                    "extension_period": _QUIET_FIRST,
+                }
+            self.inner(composite.role, aws.cloudwatch.CompositeAlarm, properties)
+
+    def _count_errors(self, service: WatchedService, log_group: pulumi.Input[str]) -> None:
+        metric = error_metric(service.role, self._args.watched.stack)
+        self.inner(
+            f"{service.role}-errors",
+            aws.cloudwatch.LogMetricFilter,
+            {
+                "name": _name("alarm", f"{service.role}-errors"),
+                "log_group_name": log_group,
+                "pattern": _ERROR_ENTRIES,
+                "metric_transformation": {
+                    "namespace": queue_metrics.NAMESPACE,
+                    "name": metric.name,
+                    "value": "1",
+                    "default_value": "0",
+                },
+            },
+        )
+
+    def _send_on(self, event: Event, topic_arn: pulumi.Output[str]) -> None:
+        rule = self.inner(
+            event.role,
+            aws.cloudwatch.EventRule,
+            {
+                "name": _name("rule", event.role),
+                "description": event.means,
+                "event_pattern": pulumi.Output.json_dumps(event.pattern),
+            },
+        )
+        self.inner(
+            f"{event.role}-target",
+            aws.cloudwatch.EventTarget,
+            {
+                "rule": rule.name,
+                "arn": topic_arn,
+                "input_transformer": {"input_paths": dict(event.paths), "input_template": event.template},
+            },
+        )
+
+    def _dashboard(self, alarm_arns: list[pulumi.Output[str]]) -> pulumi.Output[str]:
+        region = self._args.region
+        dashboard = self.inner(
+            "dashboard",
+            aws.cloudwatch.Dashboard,
+            {
+                "dashboard_name": _name("dashboard", "overview"),
+                "dashboard_body": pulumi.Output.json_dumps(
+                    body(self._args.watched, region=region, alarm_arns=alarm_arns)
+                ),
+            },
+        )
+        console = "console.amazonaws-us-gov.com" if region.startswith("us-gov-") else "console.aws.amazon.com"
+        return pulumi.Output.concat(
+            f"https://{region}.{console}/cloudwatch/home?region={region}#dashboards/dashboard/",
+            dashboard.dashboard_name,
+        )
+
+    def _budget(self, limit: int, topic_arn: pulumi.Output[str] | None) -> None:
+        """Of the whole account: a bill that runs away rarely carries the right tags."""
+        told = [{"subscriber_sns_topic_arns": [topic_arn]}] if topic_arn is not None else []
+        self.inner(
+            "budget",
+            aws.budgets.Budget,
+            {
+                "name": _name("budget", "monthly"),
+                "budget_type": "COST",
+                "time_unit": "MONTHLY",
+                "limit_amount": str(limit),
+                "limit_unit": "USD",
+                "notifications": [
+                    {
+                        "notification_type": kind,
+                        "comparison_operator": "GREATER_THAN",
+                        "threshold": 100,
+                        "threshold_type": "PERCENTAGE",
+                        **receivers,
+                    }
+                    for receivers in told
+                    for kind in ("FORECASTED", "ACTUAL")
+                ],
+            },
+        )
+
+
+def _name(kind: str, role: str) -> str:
+    """A name of its own: people read it in messages and on the dashboard."""
+    return naming.name(pulumi.get_project(), pulumi.get_stack(), role, limit=_LONGEST_NAME[kind])
+
+
+def _told(actions: list[pulumi.Output[str]]) -> dict[str, Any]:
+    """Told when it starts and when it is over; that is what on-call services close an incident by."""
+    return {"alarm_actions": actions, "ok_actions": actions} if actions else {}
+
+
+def _any_of(composite: Composite, made: Mapping[str, aws.cloudwatch.MetricAlarm]) -> pulumi.Output[str]:
+    names = [made[role].name for role in composite.members]
+    return pulumi.Output.all(*names).apply(lambda names: " OR ".join(f'ALARM("{name}")' for name in names))

@@ -1,0 +1,151 @@
+"""Who is told: an encrypted topic, its receivers, and who may speak on it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any, Final
+
+import pulumi
+import pulumi_aws as aws
+
+from infra.aws import naming
+from infra.component import Component, Transforms
+
+SPEAKERS: Final = ("budgets.amazonaws.com", "cloudwatch.amazonaws.com", "events.amazonaws.com")
+"""The services that publish: alarms, events, the budget."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NotificationsArgs:
+    """At least one receiver. `account` and `region` are those of the stack."""
+
+    emails: tuple[str, ...]
+    webhook: pulumi.Output[str] | None
+    """An https address, as a secret."""
+    account: pulumi.Input[str]
+    region: str
+    key: pulumi.Input[str] | None = None
+    """A KMS key whose policy lets `SPEAKERS` use it; without one the topic gets its own."""
+    transforms: Transforms | None = None
+
+
+class Notifications(Component):
+    """The topic that every alarm and event of the stack speaks on.
+
+    Creates: an SNS topic, encrypted with `key` or a key of its own; its policy; a subscription for each receiver.
+    Costs: 1 USD a month for a key of its own; messages are free at this scale. Exports: `topic_arn`. Replaces: nothing;
+    a changed receiver gets a new subscription, which a person has to confirm from the first message.
+    """
+
+    topic_arn: pulumi.Output[str]
+
+    def __init__(self, name: str, args: NotificationsArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("slipway:aws:Notifications", name, opts, args.transforms)
+        project, stack = pulumi.get_project(), pulumi.get_stack()
+        topic = self.inner(
+            "topic",
+            aws.sns.Topic,
+            {
+                "name": naming.name(project, stack, "alerts", limit=256),
+                "display_name": f"{project} {stack}"[:100],
+                "kms_master_key_id": args.key if args.key is not None else self._own_key(args),
+            },
+        )
+        account = pulumi.Output.from_input(args.account)
+        self.inner(
+            "policy",
+            aws.sns.TopicPolicy,
+            {
+                "arn": topic.arn,
+                "policy": pulumi.Output.all(topic.arn, account).apply(lambda both: json.dumps(topic_policy(*both))),
+            },
+        )
+        for email in args.emails:
+            self.inner(
+                f"email-{email}",
+                aws.sns.TopicSubscription,
+                {"topic": topic.arn, "protocol": "email", "endpoint": email},
+            )
+        if args.webhook is not None:
+            # On-call services confirm by themselves, within a minute of the request.
+            self.inner(
+                "webhook",
+                aws.sns.TopicSubscription,
+                {
+                    "topic": topic.arn,
+                    "protocol": "https",
+                    "endpoint": args.webhook,
+                    "endpoint_auto_confirms": True,
+                    "confirmation_timeout_in_minutes": 5,
+                },
+            )
+        self.topic_arn = topic.arn
+        self.finish({"topic_arn": self.topic_arn})
+
+    def _own_key(self, args: NotificationsArgs) -> pulumi.Output[str]:
+        """The key that AWS manages for SNS lets no service publish, and its policy cannot be changed: every alarm
+        would be lost without a sign."""
+        partition = naming.partition(args.region)
+        account = pulumi.Output.from_input(args.account)
+        key = self.inner(
+            "key",
+            aws.kms.Key,
+            {
+                "description": f"Alerts of {pulumi.get_project()}-{pulumi.get_stack()}",
+                "enable_key_rotation": True,
+                "deletion_window_in_days": 7,  # messages are not kept, so nothing is lost with it
+                "policy": account.apply(lambda number: json.dumps(key_policy(number, partition))),
+            },
+        )
+        arn: pulumi.Output[str] = key.arn
+        return arn
+
+
+def topic_policy(topic_arn: str, account: str) -> dict[str, Any]:
+    """The account's alarms, events and budgets publish, over TLS; nobody else does."""
+    return {
+        "Version": "2012-10-17",
+        "Statement": [
+            {
+                "Sid": "Speakers",
+                "Effect": "Allow",
+                "Principal": {"Service": list(SPEAKERS)},
+                "Action": "sns:Publish",
+                "Resource": topic_arn,
+                "Condition": {"StringEquals": {"aws:SourceAccount": account}},
+            },
+            {
+                "Sid": "TlsOnly",
+                "Effect": "Deny",
+                "Principal": "*",
+                "Action": "sns:Publish",
+                "Resource": topic_arn,
+                "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+            },
+        ],
+    }
+
+
+def key_policy(account: str, partition: str) -> dict[str, Any]:
+    """The account administers the key; the speakers use it for what they publish."""
+    return {
+        "Version": "2012-10-17",
+        "Statement": [
+            {
+                "Sid": "Account",
+                "Effect": "Allow",
+                "Principal": {"AWS": f"arn:{partition}:iam::{account}:root"},
+                "Action": "kms:*",
+                "Resource": "*",
+            },
+            {
+                "Sid": "Speakers",
+                "Effect": "Allow",
+                "Principal": {"Service": list(SPEAKERS)},
+                "Action": ["kms:Decrypt", "kms:GenerateDataKey*"],
+                "Resource": "*",
+                "Condition": {"StringEquals": {"aws:SourceAccount": account}},
+            },
+        ],
+    }
