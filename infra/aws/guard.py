@@ -95,7 +95,7 @@ def guard(guard: Guard) -> None:
     """
     for permit in guard.expired:
         pulumi.log.warn(
-            f"The permit to {permit.action} {permit.resource} ran out on {permit.until}: remove it from slipway:permits."
+            f"The permit to {permit.action} {permit.resource} ran out on {permit.until}. Remove it from permits."
         )
     pulumi.runtime.register_stack_transformation(_Watch(guard).transformation)
 
@@ -126,9 +126,7 @@ class _Watch:
             before_delete=[ResourceHook(_GOING, self._refuse, on_preview)],
         )
 
-    def transformation(
-        self, args: pulumi.ResourceTransformationArgs
-    ) -> pulumi.ResourceTransformationResult | None:
+    def transformation(self, args: pulumi.ResourceTransformationArgs) -> pulumi.ResourceTransformationResult | None:
         """Protect a stateful resource and bind the hooks to it."""
         if args.type_ not in STATEFUL:
             return None

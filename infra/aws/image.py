@@ -87,7 +87,10 @@ class Image(Component):
         self.inner(
             "lifecycle",
             aws.ecr.LifecyclePolicy,
-            {"repository": repository.name, "policy": pulumi.Output.json_dumps(lifecycle(built=args.build is not None))},
+            {
+                "repository": repository.name,
+                "policy": pulumi.Output.json_dumps(lifecycle(built=args.build is not None)),
+            },
         )
         self.repository_url = repository.repository_url
         self.repository_arn = repository.arn

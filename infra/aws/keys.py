@@ -60,7 +60,8 @@ class Keys(Component):
             },
         )
         self.inner("alias", aws.kms.Alias, {"name": f"alias/{stack}", "target_key_id": key.key_id})
-        return key.arn
+        arn: pulumi.Output[str] = key.arn
+        return arn
 
 
 def key_policy(account: str, region: str) -> dict[str, Any]:
@@ -90,9 +91,7 @@ def key_policy(account: str, region: str) -> dict[str, Any]:
                 # Alarms and events reach an encrypted topic only when their services may use its key.
                 "Sid": "Alerts",
                 "Effect": "Allow",
-                "Principal": {
-                    "Service": ["cloudwatch.amazonaws.com", "events.amazonaws.com", "budgets.amazonaws.com"]
-                },
+                "Principal": {"Service": ["cloudwatch.amazonaws.com", "events.amazonaws.com", "budgets.amazonaws.com"]},
                 "Action": ["kms:Decrypt", "kms:GenerateDataKey*"],
                 "Resource": "*",
                 "Condition": {"StringEquals": {"aws:SourceAccount": account}},

@@ -174,9 +174,7 @@ class Network(Component):
             return dict.fromkeys(public, self._zonal_nat(letter, subnet, gateway))
         return {letter: self._zonal_nat(letter, subnet, gateway) for letter, subnet in public.items()}
 
-    def _zonal_nat(
-        self, letter: str, subnet: aws.ec2.Subnet, gateway: aws.ec2.InternetGateway
-    ) -> aws.ec2.NatGateway:
+    def _zonal_nat(self, letter: str, subnet: aws.ec2.Subnet, gateway: aws.ec2.InternetGateway) -> aws.ec2.NatGateway:
         address = self.inner(
             f"nat-{letter}-address",
             aws.ec2.Eip,
@@ -197,9 +195,7 @@ class Network(Component):
 
     def _tier(self, tier: Tier) -> dict[str, aws.ec2.Subnet]:
         """Its subnets by the letter of their zone."""
-        return {
-            subnet.letter: self._subnet(subnet) for subnet in subnets(self._args.cidr, self._args.zones, tier)
-        }
+        return {subnet.letter: self._subnet(subnet) for subnet in subnets(self._args.cidr, self._args.zones, tier)}
 
     def _subnet(self, subnet: Subnet) -> aws.ec2.Subnet:
         role = f"{subnet.tier}-{subnet.letter}"
@@ -216,13 +212,9 @@ class Network(Component):
         )
 
     def _table(self, role: str) -> aws.ec2.RouteTable:
-        return self.inner(
-            f"{role}-routes", aws.ec2.RouteTable, {"vpc_id": self.vpc_id, "tags": self._label(role)}
-        )
+        return self.inner(f"{role}-routes", aws.ec2.RouteTable, {"vpc_id": self.vpc_id, "tags": self._label(role)})
 
-    def _associate(
-        self, tier: Tier, members: dict[str, aws.ec2.Subnet], tables: dict[str, aws.ec2.RouteTable]
-    ) -> None:
+    def _associate(self, tier: Tier, members: dict[str, aws.ec2.Subnet], tables: dict[str, aws.ec2.RouteTable]) -> None:
         for letter, subnet in members.items():
             self.inner(
                 f"{tier}-{letter}-association",

@@ -74,7 +74,7 @@ class StoredSecret(SecretRef):
 
 
 def pinned(arn: pulumi.Input[str], version: pulumi.Input[str]) -> pulumi.Output[str]:
-    """``valueFrom`` for the whole value of one version: ``arn:json-key:version-stage:version-id`` without the middle."""
+    """``valueFrom`` for the whole value of one version: ``arn:json-key:stage:version-id`` with the middle left empty."""
     return pulumi.Output.concat(arn, ":::", version)
 
 

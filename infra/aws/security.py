@@ -92,7 +92,7 @@ def roles(access: Access) -> tuple[Role, ...]:
 def _rules(access: Access) -> Iterator[Rule]:
     for family in ("v4", "v6"):
         for port in (HTTP, HTTPS):
-            yield _single("balancer", "in", family, port)  # type: ignore[arg-type]
+            yield _single("balancer", "in", family, port)
     yield from _link("balancer", "api", access.api_port)
     for server, port in _servers(access).items():
         for user in _USERS[server]:

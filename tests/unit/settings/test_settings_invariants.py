@@ -23,6 +23,14 @@ Find = Callable[[Mapping[str, Any]], tuple[Problem, ...]]
 GOOD_KEY = "q7Wm2Zx9Lk4Vb8Nc3Rt6Yp1Sd5Fg0HjQ7wM2zX9lK4vB8nC3rT6yP1sD5fG0hJaaaa"
 POOLER = "postgresql://app:0c9f1b7ae2@ep-cool-1-pooler.eu.neon.tech/app?sslmode=require"
 
+EXISTING = {
+    "vpc": "vpc-0123456789abcdef0",
+    "public_subnets": ["subnet-0000000a", "subnet-0000000b"],
+    "task_subnets": ["subnet-0000000c", "subnet-0000000d"],
+    "data_subnets": ["subnet-0000000e", "subnet-0000000f"],
+}
+KEY_ARN = "arn:aws:kms:eu-central-1:123456789012:key/0123abcd-0000-4000-8000-0123456789ab"
+
 BROKEN: tuple[tuple[str, Mapping[str, Any], str, str], ...] = (
     # target, changes, the key that is named, a part of the message
     ("aws", {"postgres.provider": "digitalocean"}, "postgres.provider", "its own network"),
@@ -38,6 +46,18 @@ BROKEN: tuple[tuple[str, Mapping[str, Any], str, str], ...] = (
     ("aws", {"network.zones": ["eu-central-1a"]}, "network.zones", "2 to 4 different zones"),
     ("aws", {"network.cidr": "10.0.0.1/16"}, "network.cidr", "last bits must be zero"),
     ("aws", {"network.cidr": "8.0.0.0/16"}, "network.cidr", "no usable range"),
+    ("aws", {"network.cidr": "10.0.0.0/23"}, "network.cidr", "no usable range"),
+    ("aws", {"network.existing": {**EXISTING, "vpc": None}}, "network.existing.vpc", "mean nothing without it"),
+    ("aws", {"network.existing": {**EXISTING, "data_subnets": []}}, "network.existing.data_subnets", "2 or more"),
+    ("aws", {"network.existing": EXISTING, "network.nat": "none"}, "network.nat", "brings its own"),
+    ("digitalocean", {"network.existing": EXISTING}, "network.existing", "means nothing with target digitalocean"),
+    ("aws", {"encryption.customer_key": True}, "account", "the key's policy names it"),
+    (
+        "aws",
+        {"encryption.customer_key": True, "encryption.key_arn": KEY_ARN, "account": "123456789012"},
+        "encryption.customer_key",
+        "is a key already",
+    ),
     ("digitalocean", {"image.architecture": "arm64"}, "image.architecture", "does not run on App Platform"),
     ("local", {"image.reference": "r/a@sha256:" + "0" * 64}, "image.reference", "runs the source"),
     ("digitalocean", {"postgres.version": 18}, "postgres.version", "not offered by provider digitalocean"),
