@@ -23,9 +23,7 @@ _WINDOW = Text(
     r"(mon|tue|wed|thu|fri|sat|sun):([01]\d|2[0-3]):[0-5]\d-(mon|tue|wed|thu|fri|sat|sun):([01]\d|2[0-3]):[0-5]\d",
     "a weekly window in UTC such as sun:04:30-sun:05:30",
 )
-_DAILY = Text(
-    r"([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d", "a daily window in UTC such as 01:00-02:00"
-)
+_DAILY = Text(r"([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d", "a daily window in UTC such as 01:00-02:00")
 _IDENTIFIER = Text(r"[a-z_][a-z0-9_]{0,62}", "1 to 63 lower-case letters, digits or '_', no digit first")
 
 
@@ -101,7 +99,8 @@ class Postgres(Group):
     backup_window: Annotated[str, _DAILY] = "01:00-02:00"
     """When RDS takes its daily snapshot; 30 minutes or more. AWS only."""
     maintenance_window: Annotated[str, _WINDOW] = "sun:04:30-sun:05:30"
-    """When RDS may restart the server for changes and updates; 30 minutes or more, outside `backup_window`. AWS only."""
+    """When RDS may restart the server for changes and updates; 30 minutes or more, outside `backup_window`. AWS
+    only."""
     restore: Restore = Field(default_factory=Restore)
     """Start from a snapshot, or from another instance's state at some time. AWS only."""
 

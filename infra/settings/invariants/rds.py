@@ -1,0 +1,117 @@
+"""What RDS and ElastiCache want: windows that are long enough and apart, and one origin for restored data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from infra.settings.invariants.broken import Broken, Context, Found
+
+_DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+_DAY: Final = 24 * 60
+_WEEK: Final = 7 * _DAY
+_SHORTEST: Final[Mapping[tuple[str, str], int]] = {
+    ("postgres", "backup_window"): 30,
+    ("postgres", "maintenance_window"): 30,
+    ("redis", "snapshot_window"): 60,
+    ("redis", "maintenance_window"): 60,
+}
+"""Minutes (API references: ModifyDBInstance, ModifyReplicationGroup)."""
+_LONGEST: Final = _DAY
+"""Minutes of a weekly maintenance window."""
+
+
+def windows(context: Context) -> Found:
+    """Too short a window is refused by the API, and so is maintenance during a backup."""
+    for (group, key), least in _SHORTEST.items():
+        if _provider(context, group) != "aws":
+            continue
+        _, length = _read(getattr(getattr(context.settings, group), key))
+        if not least <= length <= _LONGEST:
+            yield Broken(
+                path=(group, key),
+                message=f"lasts {length} minutes",
+                allowed=f"{least} minutes to 24 hours",
+                also=((group, "provider"),),
+            )
+    for group, daily in (("postgres", "backup_window"), ("redis", "snapshot_window")):
+        chosen = getattr(context.settings, group)
+        if _provider(context, group) == "aws" and _overlap(getattr(chosen, daily), chosen.maintenance_window):
+            yield Broken(
+                path=(group, "maintenance_window"),
+                message=f"overlaps {group}.{daily} ({getattr(chosen, daily)}), which AWS refuses",
+                allowed="another time",
+                also=((group, daily), (group, "provider")),
+            )
+
+
+def restore(context: Context) -> Found:
+    """Data comes from one place."""
+    origin = context.settings.postgres.restore
+    if origin.snapshot is not None and origin.instance is not None:
+        yield Broken(
+            path=("postgres", "restore"),
+            message="names both a snapshot and an instance",
+            allowed="one of them",
+        )
+    if (origin.instance is None) != (origin.time is None) and origin.snapshot is None:
+        missing = "time" if origin.time is None else "instance"
+        yield Broken(
+            path=("postgres", "restore", missing),
+            message="is missing: a moment is a time of an instance",
+            allowed="latest, or a time in UTC" if missing == "time" else "the identifier of an RDS instance",
+            suggestion="latest" if missing == "time" else None,
+        )
+    if origin.snapshot is not None and origin.time is not None:
+        yield Broken(
+            path=("postgres", "restore", "time"),
+            message="means nothing with a snapshot, which is of one moment",
+            remove=True,
+            also=(("postgres", "restore", "snapshot"),),
+        )
+
+
+def external(context: Context) -> Found:
+    """What only a server of the stack's own has."""
+    chosen = context.settings
+    for group, keys in (
+        ("postgres", ("restore", "read_replicas", "backup_window", "maintenance_window", "monitoring_interval")),
+        ("redis", ("snapshot_days", "snapshot_window", "maintenance_window")),
+    ):
+        if chosen.target != "aws" or _provider(context, group) != "external":
+            continue
+        for key in keys:
+            if context.given(group, key):
+                yield Broken(
+                    path=(group, key),
+                    message="means nothing with provider external: whoever runs that server decides it",
+                    remove=True,
+                    also=(("target",), (group, "provider")),
+                )
+
+
+def _provider(context: Context, group: str) -> str:
+    return str(getattr(context.settings, group).provider)
+
+
+def _minutes(text: str) -> int:
+    hours, minutes = text.split(":")
+    return int(hours) * 60 + int(minutes)
+
+
+def _read(window: str) -> tuple[int, int]:
+    """Start and length in minutes, the start counted from Monday or, in a daily window, from midnight."""
+    start, end = window.split("-")
+    if start[0].isdigit():
+        return _minutes(start), (_minutes(end) - _minutes(start)) % _DAY
+    first, last = (_DAYS.index(text[:3]) * _DAY + _minutes(text[4:]) for text in (start, end))
+    return first, (last - first) % _WEEK
+
+
+def _overlap(daily: str, weekly: str) -> bool:
+    (start, length), (first, lasts) = _read(daily), _read(weekly)
+    begins = [day * _DAY + start for day in range(-1, 9)]
+    return any(begin < at + lasts and at < begin + length for begin in begins for at in (first, first - _WEEK))
+
+
+RULES: Final = (windows, restore, external)
