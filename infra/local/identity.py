@@ -103,16 +103,29 @@ def _candidates(owner: tuple[int, int]) -> Iterator[Identity]:
         return
     uid, gid = owner
     switch = (setpriv, f"--reuid={uid}", f"--regid={gid}", "--clear-groups")
-    # Passing folders is all that can be missing, but Docker's default set holds only the wider capability.
-    for capability in (None, "dac_read_search", "dac_override"):
-        grant = (f"--inh-caps=+{capability}", f"--ambient-caps=+{capability}") if capability else ()
+    for grant in ((), *_grants()):
         for death in (("--pdeathsig", "INT"), ()):  # util-linux before 2.37 has no --pdeathsig
             yield Identity(owner=owner, prefix=(*switch, *grant, *death, "--"))
 
 
+def _grants() -> Iterator[tuple[str, ...]]:
+    """Options of setpriv that let a user pass folders, which is all that can be missing.
+
+    access(2) leaves out the capabilities of anybody but root, and Postgres looks for its own programs with it: below
+    ``/root`` initdb called itself an invalid binary. The secure bit stops that; a container may lack what it takes.
+    Docker's default set holds only the wider capability.
+    """
+    for capability in ("dac_read_search", "dac_override"):
+        grant = (f"--inh-caps=+{capability}", f"--ambient-caps=+{capability}")
+        yield (*grant, "--securebits=+no_setuid_fixup")
+        yield grant
+
+
 def _works(identity: Identity, binary: Path, directory: Path) -> bool:
+    """Whether the server's programs find each other and its data. `--show` makes nothing, and looks as initdb does."""
+    show = [str(binary.with_name("initdb")), "--show", "--pgdata", str(directory)]
     try:
-        runs = identity.run([str(binary), "--version"]).returncode == 0
+        runs = identity.run(show).returncode == 0
         return runs and identity.run(["ls", "-d", f"{directory}/."]).returncode == 0
     except OSError:
         return False

@@ -173,6 +173,17 @@ def test_root_runs_postgres_below_a_closed_folder(tmp_path: Path) -> None:
     assert found.run(["ls", str(closed)]).returncode == 0
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can lay out a folder of root's that others cannot pass")
+def test_root_runs_postgres_from_below_a_closed_folder(tmp_path: Path) -> None:
+    """`make up` in a clone below /root failed: initdb asks access(2), which leaves the granted capability out."""
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    (closed / "pg").symlink_to(binaries.postgres("postgres").parents[1])
+    found = identity.for_server(closed / "pg" / "bin" / "postgres", closed)
+    shown = found.run([str(closed / "pg" / "bin" / "initdb"), "--show", "--pgdata", str(closed / "data")])
+    assert shown.returncode == 0, shown.stdout
+
+
 def test_each_secret_has_a_private_file_under_a_name_that_tells_nothing(tmp_path: Path) -> None:
     folder = tmp_path / "secrets"
     first = secretfiles.store(folder, {"KEY": "one", "URL": "two"})
