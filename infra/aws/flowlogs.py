@@ -7,7 +7,7 @@ from typing import Any
 import pulumi
 import pulumi_aws as aws
 
-from infra.aws.naming import partition
+from infra.aws.iam import Statement, place, policy
 from infra.component import Component
 
 _AGGREGATION_S = 600
@@ -20,8 +20,6 @@ def flow_logs(
     *,
     retention_days: int,
     key: pulumi.Input[str] | None,
-    region: str,
-    account: str | None,
 ) -> None:
     """Make the log group, the role that writes to it, and the flow log, as inner resources of `parent`."""
     group = parent.inner(
@@ -34,13 +32,13 @@ def flow_logs(
         aws.iam.Role,
         {
             "description": "Lets VPC flow logs write to their log group",
-            "assume_role_policy": pulumi.Output.json_dumps(_trust(region, account)),
+            "assume_role_policy": _trust(group.arn),
         },
     )
-    policy = parent.inner(
+    allowed = parent.inner(
         "flow-log-policy",
         aws.iam.RolePolicy,
-        {"role": role.name, "policy": pulumi.Output.json_dumps(_policy(group.arn))},
+        {"role": role.name, "policy": policy(_writing(group.arn))},
     )
     parent.inner(
         "flow-log",
@@ -53,34 +51,32 @@ def flow_logs(
             "iam_role_arn": role.arn,
             "max_aggregation_interval": _AGGREGATION_S,
         },
-        depends_on=[policy],
+        depends_on=[allowed],
     )
 
 
-def _trust(region: str, account: str | None) -> dict[str, Any]:
+def _trust(group_arn: pulumi.Output[str]) -> pulumi.Output[str]:
     """The service may act for this account's flow logs alone; another account could otherwise make it write here."""
-    condition = {
-        "StringEquals": {"aws:SourceAccount": account},
-        "ArnLike": {"aws:SourceArn": f"arn:{partition(region)}:ec2:{region}:{account}:vpc-flow-log/*"},
-    }
-    statement: dict[str, Any] = {
-        "Effect": "Allow",
-        "Principal": {"Service": "vpc-flow-logs.amazonaws.com"},
-        "Action": "sts:AssumeRole",
-        **({"Condition": condition} if account else {}),
-    }
-    return {"Version": "2012-10-17", "Statement": [statement]}
+
+    def document(arn: str) -> dict[str, Any]:
+        where = place(arn)
+        flow_logs = f"arn:{where.partition}:ec2:{where.region}:{where.account}:vpc-flow-log/*"
+        statement = Statement(
+            sid="FlowLogsOfThisAccount",
+            principal={"Service": "vpc-flow-logs.amazonaws.com"},
+            actions=("sts:AssumeRole",),
+            resources=(),
+            conditions={"StringEquals": {"aws:SourceAccount": where.account}, "ArnLike": {"aws:SourceArn": flow_logs}},
+        ).to_policy()
+        del statement["Resource"]  # a trust policy names none
+        return {"Version": "2012-10-17", "Statement": [statement]}
+
+    return pulumi.Output.json_dumps(group_arn.apply(document))
 
 
-def _policy(group_arn: pulumi.Output[str]) -> dict[str, Any]:
-    statement = {
-        "Effect": "Allow",
-        "Action": [
-            "logs:CreateLogStream",
-            "logs:DescribeLogGroups",
-            "logs:DescribeLogStreams",
-            "logs:PutLogEvents",
-        ],
-        "Resource": [group_arn, pulumi.Output.concat(group_arn, ":*")],
-    }
-    return {"Version": "2012-10-17", "Statement": [statement]}
+def _writing(group_arn: pulumi.Output[str]) -> Statement:
+    return Statement(
+        sid="Write",
+        actions=("logs:CreateLogStream", "logs:DescribeLogGroups", "logs:DescribeLogStreams", "logs:PutLogEvents"),
+        resources=(group_arn, pulumi.Output.concat(group_arn, ":*")),
+    )

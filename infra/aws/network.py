@@ -44,7 +44,6 @@ class NetworkArgs:
     """Of flow logs."""
     key: pulumi.Input[str] | None = None
     """KMS key of flow logs."""
-    account: str | None = None
     existing: ExistingNetwork | None = None
     transforms: Transforms | None = None
 
@@ -131,14 +130,7 @@ class Network(Component):
 
         self._s3_endpoint(tables)
         if args.flow_logs:
-            flow_logs(
-                self,
-                vpc.id,
-                retention_days=args.retention_days,
-                key=args.key,
-                region=args.region,
-                account=args.account,
-            )
+            flow_logs(self, vpc.id, retention_days=args.retention_days, key=args.key)
 
     def _private_tasks(
         self, public: dict[str, aws.ec2.Subnet], gateway: aws.ec2.InternetGateway

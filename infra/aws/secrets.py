@@ -74,7 +74,7 @@ class StoredSecret(SecretRef):
 
 
 def pinned(arn: pulumi.Input[str], version: pulumi.Input[str]) -> pulumi.Output[str]:
-    """``valueFrom`` for the whole value of one version: ``arn:json-key:stage:version-id`` with the middle left empty."""
+    """``valueFrom`` for the whole value of one version: ``arn:json-key:stage:version-id`` with an empty middle."""
     return pulumi.Output.concat(arn, ":::", version)
 
 

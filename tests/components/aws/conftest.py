@@ -1,0 +1,77 @@
+"""Plans of single components of the AWS target, and outputs as AWS would give them."""
+
+from __future__ import annotations
+
+import dataclasses
+import textwrap
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra.engine.fakes import DeclaredFakes
+from infra.engine.monitor import InvokeRequest
+from infra.engine.plan import Plan, plan
+from infra.engine.project import ProgramConfig, Project
+from infra.engine.registration import Registration
+
+ACCOUNT = "123456789012"
+REGION = "eu-central-1"
+
+
+class AwsFakes:
+    """Outputs of the declared types, with ARNs that can be taken apart."""
+
+    def __init__(self, overrides: Mapping[str, Mapping[str, Any]] | None = None) -> None:
+        secrets = {
+            "random:index/randomPassword:RandomPassword": {"result": "planted-password"},
+            "random:index/randomBytes:RandomBytes": {"base64": "planted-key"},
+        }
+        login = {"userName": "AWS", "password": "planted-login", "proxyEndpoint": "https://registry"}
+        self._declared = DeclaredFakes(
+            overrides={**secrets, **(overrides or {})},
+            invokes={"aws:ecr/getAuthorizationToken:getAuthorizationToken": login},
+        )
+        self._overrides = overrides or {}
+
+    def outputs(self, wanted: Registration) -> Mapping[str, Any]:
+        given = dict(self._declared.outputs(wanted))
+        # Other outputs that hold ARNs are those of other resources.
+        if wanted.type.startswith("aws:") and "arn" in given and "arn" not in self._overrides.get(wanted.type, {}):
+            service, kind = wanted.type.split(":")[1].split("/")
+            given["arn"] = f"arn:aws:{service}:{REGION}:{ACCOUNT}:{kind}/{wanted.name}"
+        return given
+
+    def invoke(self, request: InvokeRequest) -> Mapping[str, Any]:
+        return self._declared.invoke(request)
+
+
+@pytest.fixture
+def aws_fakes() -> Callable[..., AwsFakes]:
+    """Makes known outputs; `overrides` are outputs by type token, or by ``type::name``."""
+    return AwsFakes
+
+
+@pytest.fixture
+def planned_program(project: Project, tmp_path: Path) -> Callable[..., Plan]:
+    """The plan of a program given as text, named `stack`; with ``known=True`` as if all outputs were known."""
+
+    def make(
+        source: str,
+        *,
+        known: bool = False,
+        stack: str = "prod",
+        overrides: Mapping[str, Mapping[str, Any]] | None = None,
+        config: Mapping[str, str] | None = None,
+    ) -> Plan:
+        (tmp_path / "__main__.py").write_text(textwrap.dedent(source))
+        lone = dataclasses.replace(project, root=tmp_path, main=tmp_path)
+        return plan(
+            project=lone,
+            stack=stack,
+            config=ProgramConfig(values=dict(config or {}), secret_keys=frozenset()),
+            fakes=AwsFakes(overrides) if known else None,
+        )
+
+    return make
