@@ -37,7 +37,18 @@ def dimensions(*, stack: str, queue: str) -> dict[str, str]:
     return {"Stack": stack, "Queue": queue}
 
 
-def query(metric: str, *, id: str, stack: str, queue: str) -> dict[str, Any]:  # noqa: A002 - CloudWatch's own word
+def figure(metric: str, *, stack: str, queue: str) -> dict[str, Any]:
+    """One figure as the measure of a `cloudwatch.MetricAlarm`."""
+    return {
+        "namespace": NAMESPACE,
+        "metric_name": metric,
+        "dimensions": dimensions(stack=stack, queue=queue),
+        "statistic": STATISTIC,
+        "period": PERIOD,
+    }
+
+
+def query(metric: str, *, id: str, stack: str, queue: str) -> dict[str, Any]:
     """One figure as a query of a `cloudwatch.MetricAlarm`, for use in an expression."""
     return {
         "id": id,

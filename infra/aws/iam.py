@@ -1,0 +1,99 @@
+"""IAM documents as data, and what an ARN says."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import pulumi
+
+_ARN: Final = re.compile(r"arn:(?P<partition>[^:]+):(?P<service>[^:]+):(?P<region>[^:]*):(?P<account>[^:]*):.+")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where a resource is, as its ARN says."""
+
+    partition: str
+    region: str
+    account: str
+
+
+def place(arn: str) -> Place:
+    """Partition, region and account of an ARN; ValueError for anything else."""
+    if (match := _ARN.fullmatch(arn)) is None:
+        raise ValueError(f"{arn!r} is no ARN")
+    return Place(partition=match["partition"], region=match["region"], account=match["account"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Statement:
+    """One permission. `reason` is for the reader of a plan and becomes nothing."""
+
+    sid: str
+    actions: tuple[str, ...]
+    resources: Sequence[pulumi.Input[str]]
+    conditions: Mapping[str, Mapping[str, pulumi.Input[Any]]] | None = None
+    effect: str = "Allow"
+    principal: Mapping[str, pulumi.Input[Any]] | str | None = None
+    """For policies of resources."""
+
+    def to_policy(self) -> dict[str, Any]:
+        """In IAM's own words."""
+        return {
+            "Sid": self.sid,
+            "Effect": self.effect,
+            **({"Principal": self.principal} if self.principal else {}),
+            "Action": list(self.actions),
+            "Resource": list(self.resources),
+            **(
+                {"Condition": {test: dict(values) for test, values in self.conditions.items()}}
+                if self.conditions
+                else {}
+            ),
+        }
+
+
+def policy(*statements: Statement) -> pulumi.Output[str]:
+    """A policy document of these statements."""
+    document = {"Version": "2012-10-17", "Statement": [statement.to_policy() for statement in statements]}
+    return pulumi.Output.json_dumps(document)
+
+
+def task_trust(cluster_arn: pulumi.Input[str]) -> pulumi.Output[str]:
+    """Who may take a task's role: ECS, and only for tasks of this account and region. Without the conditions another
+    account's tasks could make ECS take it for them (the confused deputy)."""
+
+    def document(arn: str) -> dict[str, Any]:
+        where = place(arn)
+        return {
+            "Version": "2012-10-17",
+            "Statement": [
+                {
+                    "Sid": "TasksOfThisAccount",
+                    "Effect": "Allow",
+                    "Principal": {"Service": "ecs-tasks.amazonaws.com"},
+                    "Action": "sts:AssumeRole",
+                    "Condition": {
+                        "StringEquals": {"aws:SourceAccount": where.account},
+                        "ArnLike": {"aws:SourceArn": f"arn:{where.partition}:ecs:{where.region}:{where.account}:*"},
+                    },
+                }
+            ],
+        }
+
+    return pulumi.Output.json_dumps(pulumi.Output.from_input(cluster_arn).apply(document))
+
+
+def tls_only(bucket_arn: pulumi.Input[str]) -> Statement:
+    """Refuses every request to a bucket that comes without TLS."""
+    return Statement(
+        sid="TlsOnly",
+        effect="Deny",
+        principal="*",
+        actions=("s3:*",),
+        resources=(bucket_arn, pulumi.Output.concat(bucket_arn, "/*")),
+        conditions={"Bool": {"aws:SecureTransport": "false"}},
+    )

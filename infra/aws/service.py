@@ -1,0 +1,240 @@
+"""The application's long-running processes on ECS."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import pulumi
+import pulumi_aws as aws
+
+from infra.aws.balancer import Balancer
+from infra.aws.cluster import Cluster
+from infra.aws.containers import of_service
+from infra.aws.roles import scale_in_protection
+from infra.aws.rollback import RollbackAlarm, error_share, failing_jobs
+from infra.aws.scaling import ScalingArgs, ServiceScaling
+from infra.aws.task import TaskDefinition, TaskDefinitionArgs
+from infra.component import Component, Transforms
+from infra.contracts import Image, SecretRef, ServiceSpec
+
+ON_DEMAND: Final = "FARGATE"
+SPOT: Final = "FARGATE_SPOT"
+_MARGIN: Final = 120
+"""Seconds for the provider to see the end of a rollout that used all of its time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerServiceArgs:
+    """`secrets` must hold every variable that `spec` asks for; `after` is what must be done before a task starts."""
+
+    cluster: Cluster
+    image: Image
+    spec: ServiceSpec
+    secrets: Mapping[str, SecretRef]
+    failed_jobs: int
+    """Jobs that fail for good within five minutes of a rollout and undo it."""
+    repository_arns: Sequence[pulumi.Input[str]] = ()
+    after: Sequence[pulumi.Resource] = ()
+    transforms: Transforms | None = None
+    scaling_transforms: Transforms | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApiServiceArgs:
+    """As `WorkerServiceArgs`, and the balancer before it."""
+
+    cluster: Cluster
+    image: Image
+    spec: ServiceSpec
+    secrets: Mapping[str, SecretRef]
+    balancer: Balancer
+    error_percent: int
+    """Share of answers with a 5xx status that undoes a rollout."""
+    repository_arns: Sequence[pulumi.Input[str]] = ()
+    after: Sequence[pulumi.Resource] = ()
+    transforms: Transforms | None = None
+    scaling_transforms: Transforms | None = None
+
+
+class _Service(Component):
+    """What services have in common: task definition, service, rollback alarm, scaling."""
+
+    name: pulumi.Output[str]
+    arn: pulumi.Output[str]
+    task: TaskDefinition
+    task_definition_arn: pulumi.Output[str]
+    log_group: pulumi.Output[str]
+    spec: ServiceSpec
+    resource: aws.ecs.Service
+    """To depend on: it is there once the rollout has settled."""
+
+    def _build(
+        self,
+        args: ApiServiceArgs | WorkerServiceArgs,
+        *,
+        group: pulumi.Input[str],
+        alarm: RollbackAlarm,
+        traffic: Mapping[str, Any],
+        after: Sequence[pulumi.Resource],
+    ) -> None:
+        spec, cluster = args.spec, args.cluster
+        self.spec = spec
+        self.task = TaskDefinition(
+            self,
+            TaskDefinitionArgs(
+                name=spec.name,
+                platform=cluster.platform,
+                containers=(of_service(spec, image=args.image.reference, secrets=args.secrets),),
+                cpu=spec.cpu,
+                memory=spec.memory,
+                repository_arns=args.repository_arns,
+                statements=(scale_in_protection(cluster.arn),) if spec.queue else (),
+                interactive=True,
+            ),
+        )
+        undo = self.inner("rollback-alarm", aws.cloudwatch.MetricAlarm, alarm.properties())
+        self.resource = self.inner(
+            "service",
+            aws.ecs.Service,
+            {
+                "cluster": cluster.arn,
+                "task_definition": self.task.arn,
+                "desired_count": spec.replicas,
+                "capacity_provider_strategies": capacity(spec),
+                "platform_version": "LATEST",
+                "network_configuration": {
+                    "subnets": cluster.network.task_subnets,
+                    "security_groups": [group],
+                    "assign_public_ip": cluster.network.assign_public_ip,
+                },
+                "deployment_minimum_healthy_percent": spec.rollout.minimum_healthy_percent,
+                "deployment_maximum_percent": spec.rollout.maximum_percent,
+                "deployment_circuit_breaker": {"enable": True, "rollback": True},
+                "alarms": {"alarm_names": [undo.name], "enable": True, "rollback": True},
+                # It moves tasks by starting new ones first, which needs room above the wanted number.
+                "availability_zone_rebalancing": "ENABLED" if spec.rollout.maximum_percent > 100 else "DISABLED",
+                "enable_ecs_managed_tags": True,
+                "propagate_tags": "SERVICE",
+                "enable_execute_command": cluster.platform.exec_enabled,
+                # Otherwise `up` would end well while ECS takes the new version back.
+                "wait_for_steady_state": True,
+                **traffic,
+            },
+            depends_on=[cluster.capacity, *after],
+            # Scaling sets the number from then on: `up` must not take replicas away under load.
+            ignore_changes=["desired_count"] if spec.scaling else None,
+            timeouts=_timeouts(spec.rollout.timeout + _MARGIN),
+        )
+        self.name, self.arn = self.resource.name, self.resource.arn
+        self.task_definition_arn, self.log_group = self.task.arn, self.task.log_group
+
+
+class ApiService(_Service):
+    """The API on Fargate, behind the load balancer.
+
+    Creates: a log group, one or two roles, a task definition, an alarm that undoes a bad rollout, the service, and its
+    scaling where the settings ask for it. Costs: at 0.5 vCPU and 1 GiB on ARM about 14 USD a month and replica.
+    Exports: `name`, `arn`, `task_definition_arn`, `log_group`, `url`. Replaces: nothing; every change of code, setting
+    or secret is a new task definition, which takes over replica by replica, and is taken back when its tasks do not get
+    healthy or its answers fail.
+    """
+
+    url: pulumi.Output[str]
+
+    def __init__(self, name: str, args: ApiServiceArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("slipway:aws:ApiService", name, opts, args.transforms)
+        spec, balancer = args.spec, args.balancer
+        self._build(
+            args,
+            group=args.cluster.network.groups.api,
+            alarm=error_share(
+                service=spec.name,
+                percent=args.error_percent,
+                balancer_suffix=balancer.arn_suffix,
+                target_suffix=balancer.target_suffix,
+            ),
+            traffic={
+                "load_balancers": [
+                    {
+                        "target_group_arn": balancer.target_group_arn,
+                        "container_name": spec.name,
+                        "container_port": spec.port,
+                    }
+                ],
+                "health_check_grace_period_seconds": spec.health.start_period,
+            },
+            # A target group that no listener uses cannot be given to a service.
+            after=[balancer.listener, *args.after],
+        )
+        self.url = balancer.url
+        if spec.scaling:
+            ServiceScaling(
+                f"{name}-scaling",
+                ScalingArgs(
+                    service=spec.name,
+                    service_name=self.name,
+                    cluster_name=args.cluster.name,
+                    minimum=spec.replicas,
+                    scaling=spec.scaling,
+                    balancer_suffix=balancer.arn_suffix,
+                    target_suffix=balancer.target_suffix,
+                    transforms=args.scaling_transforms,
+                ),
+                pulumi.ResourceOptions(parent=self),
+            )
+        self.finish({"name": self.name, "arn": self.arn, "url": self.url})
+
+
+class WorkerService(_Service):
+    """The workers of one queue on Fargate; with `spec.spot` those above the floor on Fargate Spot.
+
+    Creates: a log group, two roles, a task definition, an alarm that undoes a bad rollout, the service, and its scaling
+    where the settings ask for it. Costs: at 0.5 vCPU and 1 GiB on ARM about 14 USD a month and replica, on Spot about
+    30 % of that. Exports: `name`, `arn`, `task_definition_arn`, `log_group`. Replaces: nothing. A worker that is told
+    to stop finishes its jobs within its stop timeout; a busy one asks ECS to stop an idle one instead.
+    """
+
+    def __init__(self, name: str, args: WorkerServiceArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("slipway:aws:WorkerService", name, opts, args.transforms)
+        spec = args.spec
+        if spec.queue is None:
+            raise ValueError(f"{spec.name} serves no queue and is no worker")
+        self._build(
+            args,
+            group=args.cluster.network.groups.worker,
+            alarm=failing_jobs(service=spec.name, queue=spec.queue, jobs=args.failed_jobs),
+            traffic={},
+            after=args.after,
+        )
+        if spec.scaling:
+            ServiceScaling(
+                f"{name}-scaling",
+                ScalingArgs(
+                    service=spec.name,
+                    service_name=self.name,
+                    cluster_name=args.cluster.name,
+                    minimum=spec.replicas,
+                    scaling=spec.scaling,
+                    queue=spec.queue,
+                    transforms=args.scaling_transforms,
+                ),
+                pulumi.ResourceOptions(parent=self),
+            )
+        self.finish({"name": self.name, "arn": self.arn})
+
+
+def capacity(spec: ServiceSpec) -> list[dict[str, Any]]:
+    """Strategies from the first day on: a service that began with a launch type would be replaced to get them."""
+    if not spec.spot:
+        return [{"capacity_provider": ON_DEMAND, "base": 0, "weight": 1}]
+    return [
+        # The floor cannot be taken away; only what comes on top of it can.
+        {"capacity_provider": ON_DEMAND, "base": spec.replicas, "weight": 0},
+        {"capacity_provider": SPOT, "base": 0, "weight": 1},
+    ]
+
+
+def _timeouts(seconds: int) -> pulumi.CustomTimeouts:
+    return pulumi.CustomTimeouts(create=f"{seconds}s", update=f"{seconds}s", delete=f"{seconds}s")
