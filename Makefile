@@ -16,13 +16,20 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 p
 help: ## List the commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
+# A virtual environment holds its own path: one that was moved with its folder is made anew. So is one that has no pip:
+# its making was interrupted, or the Python it was made from is gone.
+ifneq ($(shell cat $(STAMP) 2>/dev/null),$(CURDIR))
+.PHONY: $(STAMP)
+endif
+
 $(STAMP): requirements/dev.txt pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Slipway needs Python 3.11 or newer, and none was found on PATH. Install one, or name it: make up PYTHON=/path/to/python3.12" >&2; exit 1; }
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "Could not create $(VENV) with $(PYTHON). On Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+	@test ! -s $(STAMP) || test "$$(cat $(STAMP))" = "$$(pwd -P)" || rm -rf $(VENV)
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { rm -rf $(VENV) && $(PYTHON) -m venv $(VENV); } || { rm -rf $(VENV); echo "Could not create $(VENV) with $(PYTHON). On Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
 	@echo "Installing into $(VENV) (once; about half a minute with packages cached) ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input --no-deps --require-hashes --no-compile -r requirements/dev.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input --no-deps --no-build-isolation --editable .
-	@touch $@
+	@pwd -P > $@
 
 install: $(STAMP) ## Create .venv and install from the lock
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -104,6 +106,45 @@ def test_what_the_readme_links_to_exists() -> None:
     for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]:
         for target in re.findall(r"\]\((?!https?://|#|mailto:)([^)#]+)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.relative_to(ROOT)} links to {target}"
+
+
+@pytest.fixture
+def install(tmp_path: Path) -> Callable[[], str]:
+    """`make install` in a folder of its own, with a Python that makes virtual environments of two lines of shell."""
+    folder = tmp_path / "a clone"
+    (folder / "requirements").mkdir(parents=True)
+    shutil.copy(ROOT / "Makefile", folder)
+    for file in ("requirements/dev.txt", "pyproject.toml"):
+        (folder / file).touch()
+    python = tmp_path / "python"
+    python.write_text('#!/bin/sh\n[ "$2" != venv ] || { mkdir -p "$3/bin" && cp "$0" "$3/bin/python"; }\n')
+    python.chmod(0o755)
+
+    def run() -> str:
+        command = ["make", "-C", str(folder), "--no-print-directory", "install", f"PYTHON={python}"]
+        return subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout
+
+    return run
+
+
+def test_an_environment_that_cannot_work_any_more_is_made_anew(install: Callable[[], str], tmp_path: Path) -> None:
+    """After `mv` of the checkout, `make up` said that .venv/bin/slipway does not exist, though it did."""
+    clone = tmp_path / "a clone"
+    assert "Installing" in install()
+    mark = clone / ".venv" / "mark"
+    mark.touch()
+    assert "Installing" not in install()
+    assert mark.exists()
+    (clone / ".venv" / ".installed").write_text(f"{tmp_path / 'where it was'}\n")
+    assert "Installing" in install()
+    assert not mark.exists()
+    assert "Installing" not in install()
+    mark.touch()
+    # As Ctrl-C leaves it, or an upgrade of the system's Python.
+    (clone / ".venv" / ".installed").unlink()
+    (clone / ".venv" / "bin" / "python").unlink()
+    assert "Installing" in install()
+    assert not mark.exists()
 
 
 def test_the_make_targets_of_the_documents_exist() -> None:
