@@ -1,0 +1,210 @@
+"""`python -m app.bootstrap`: prepare a new database server for the application, once before migrations.
+
+Reads two secrets, as variables or from the files that ``BOOTSTRAP_PLAN_FILE`` and ``BOOTSTRAP_MASTER_FILE`` name:
+
+* ``BOOTSTRAP_MASTER``: the master user, ``{"username": ..., "password": ...}`` (the form in which RDS keeps it;
+  further members are ignored). No other process of the application ever gets it.
+* ``BOOTSTRAP_PLAN``: what there shall be::
+
+      {"host": ..., "port": 5432, "database": ..., "sslmode": "verify-full", "sslrootcert": ..., "owner": ...,
+       "migrate": {"user": ..., "password": ...}, "backup": {...}, "app": [{...}, {...}]}
+
+It may run any number of times. Exit codes: 0 done, 1 refused or failed with nothing changed, 2 wrong variables.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Final, Literal, TypeVar
+
+import psycopg
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, ValidationError, model_validator
+
+from app.db import roles
+from app.environment import MAX_SECRET_FILE_BYTES, SettingsError
+
+EXIT_SETTINGS: Final = 2
+_CONNECT_TIMEOUT: Final = 15
+"""Seconds for one connection: a server that has just come up answers slowly."""
+
+_Name = Annotated[str, StringConstraints(pattern=r"^(?!pg_)[a-z_][a-z0-9_]{0,62}$")]
+
+
+class Login(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    user: _Name
+    password: SecretStr = Field(min_length=16)
+
+
+class Plan(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    host: str = Field(min_length=1)
+    port: int = Field(default=5432, ge=1, le=65535)
+    database: _Name
+    sslmode: Literal["disable", "require", "verify-ca", "verify-full"] = "verify-full"
+    sslrootcert: str | None = None
+    owner: _Name
+    migrate: Login
+    backup: Login
+    app: tuple[Login, Login]
+    """Two slots: one in use, the other idle."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Plan:
+        named = [self.owner, *(login.user for login in self.logins)]
+        if len({*named, f"{self.database}_app", f"{self.database}_read"}) < len(named) + 2:
+            raise ValueError("two roles have the same name")
+        if len({login.password.get_secret_value() for login in self.logins}) < len(self.logins):
+            raise ValueError("two logins have the same password")
+        return self
+
+    @property
+    def logins(self) -> tuple[Login, ...]:
+        return (self.migrate, self.backup, *self.app)
+
+    @property
+    def roles(self) -> roles.Wanted:
+        return roles.Wanted(
+            database=self.database,
+            owner=self.owner,
+            application=f"{self.database}_app",
+            reader=f"{self.database}_read",
+            migrators=_passwords(self.migrate),
+            applications=_passwords(*self.app),
+            readers=_passwords(self.backup),
+        )
+
+
+class Master(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    username: str = Field(min_length=1)
+    password: SecretStr = Field(min_length=1)
+
+
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+def load(environ: Mapping[str, str]) -> tuple[Plan, Master]:
+    """Both secrets; SettingsError with every problem, and never a value."""
+    problems: list[str] = []
+    plan = _read(environ, "BOOTSTRAP_PLAN", Plan, problems)
+    master = _read(environ, "BOOTSTRAP_MASTER", Master, problems)
+    if plan is None or master is None:
+        raise SettingsError(problems)
+    return plan, master
+
+
+def bootstrap(plan: Plan, master: Master) -> roles.Done:
+    """Bring owner, logins and grants about; raises RolesError or psycopg.Error with nothing changed."""
+    wanted = plan.roles
+    with _connect(plan, master.username, master.password.get_secret_value()) as server:
+        roles.lock(server)
+        roles.refuse(server, wanted)
+        known = [login for login, can_log_in in roles.existing(server, wanted).items() if can_log_in]
+        right = frozenset(login for login in known if _opens(plan, login, wanted.passwords[login]))
+        done = roles.apply(server, wanted, right=right)
+    for login in (*done.created, *done.renewed):
+        _connect(plan, login, wanted.passwords[login]).close()
+    return done
+
+
+def main(environ: Mapping[str, str] | None = None) -> int:
+    try:
+        plan, master = load(os.environ if environ is None else environ)
+    except SettingsError as error:
+        _tell("error", "the variables cannot be used", problems=error.problems)
+        return EXIT_SETTINGS
+    try:
+        done = bootstrap(plan, master)
+    except (roles.RolesError, psycopg.Error) as error:
+        _tell("error", "bootstrap failed, nothing was changed", reason=str(error).strip().replace("\n", " "))
+        return 1
+    unchanged = [login.user for login in plan.logins if login.user not in {*done.created, *done.renewed}]
+    _tell("info", "database ready", created=done.created, renewed=done.renewed, unchanged=unchanged)
+    if done.in_use:
+        _tell("warning", "renewed logins with open sessions, which cannot be opened again", sessions=done.in_use)
+    return 0
+
+
+def _passwords(*logins: Login) -> dict[str, str]:
+    return {login.user: login.password.get_secret_value() for login in logins}
+
+
+def _connect(plan: Plan, user: str, password: str) -> psycopg.Connection[Any]:
+    return psycopg.connect(
+        host=plan.host,
+        port=plan.port,
+        dbname=plan.database,
+        user=user,
+        password=password,
+        sslmode=plan.sslmode,
+        sslrootcert=plan.sslrootcert or "",
+        connect_timeout=_CONNECT_TIMEOUT,
+        application_name="slipway-bootstrap",
+        passfile="",  # a file in the home of whoever runs this must not stand in for a wrong password
+    )
+
+
+def _opens(plan: Plan, login: str, password: str) -> bool:
+    """Whether the password is right. Being refused for another reason comes after that: it needs no new password."""
+    try:
+        _connect(plan, login, password).close()
+    except psycopg.OperationalError as error:
+        if "authentication failed" in str(error):
+            return False
+        if "permission denied for database" in str(error):
+            return True
+        raise roles.RolesError(f"the password of {login} could not be tried: {str(error).strip()}") from error
+    return True
+
+
+def _read(environ: Mapping[str, str], name: str, model: type[_Model], problems: list[str]) -> _Model | None:
+    text, file = environ.get(name), environ.get(f"{name}_FILE")
+    if text and file:
+        problems.append(f"{name} and {name}_FILE are both set: set one of them")
+        return None
+    if file:
+        text = _attempt(lambda: _file(file), name, problems)
+    if not text:
+        problems.append(f"{name} is not set") if not file else None
+        return None
+    try:
+        return model.model_validate_json(text)
+    except ValidationError as error:
+        # Without pydantic's own text, which repeats the input.
+        for problem in error.errors(include_input=False, include_url=False, include_context=False):
+            where = ".".join(map(str, problem["loc"]))
+            problems.append(f"{name}{'.' if where else ''}{where}: {_reason(problem['type'], problem['msg'])}")
+        return None
+
+
+def _reason(kind: str, message: str) -> str:
+    return "is not JSON" if kind == "json_invalid" else message
+
+
+def _file(path: str) -> str:
+    with open(path, encoding="utf-8") as file:  # noqa: PTH123 - read with a limit
+        return file.read(MAX_SECRET_FILE_BYTES)
+
+
+def _attempt(read: Callable[[], str], name: str, problems: list[str]) -> str | None:
+    try:
+        return read()
+    except (OSError, UnicodeDecodeError) as error:
+        problems.append(f"{name}_FILE cannot be read: {getattr(error, 'strerror', None) or 'it is not UTF-8 text'}")
+        return None
+
+
+def _tell(level: str, event: str, **fields: Any) -> None:
+    """One JSON line, in the form of the application's own log."""
+    print(json.dumps({"level": level, "event": event, "mode": "bootstrap", **fields}), flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
