@@ -43,7 +43,7 @@ status: $(STAMP) ## Show what runs
 	@$(BIN)/slipway status --stack $(STACK)
 
 test: $(STAMP) ## Run the tests
-	@$(BIN)/pytest $(PYTEST_ARGS)
+	@$(BIN)/pytest --numprocesses 2 --dist loadfile $(PYTEST_ARGS)
 
 lint: $(STAMP) ## Check style, types and dependency rules
 	@$(BIN)/ruff check .
