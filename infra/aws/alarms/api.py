@@ -28,7 +28,7 @@ def api_alarms(balancer: WatchedBalancer, alerts: Alerts) -> tuple[Alarm, ...]:
             role=_DOWN,
             means="No replica of the API is healthy: nobody is served.",
             trouble="api-fails",
-            measure=_metric("HealthyHostCount", target, "Minimum"),
+            measure=_metric("HealthyHostCount", target, "Maximum"),  # the best view of all the balancer's nodes
             below=1,
             periods=3,
             missing="breaching",
