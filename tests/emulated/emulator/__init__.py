@@ -1,0 +1,1 @@
+"""AWS in this process: moto behind the engine's provider interface, as strict as botocore's service models."""

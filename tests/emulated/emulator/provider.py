@@ -1,0 +1,183 @@
+"""The AWS provider that the engine gets in these tests: every resource type by its table in `kinds`."""
+
+from __future__ import annotations
+
+import copy
+import json
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+import jmespath
+from botocore.exceptions import ClientError
+
+from emulator.cloud import ACCOUNT, Cloud
+from emulator.kinds import KINDS
+from emulator.mapping import Kind, MappingError, Step, find, member_name
+from emulator.model import operation
+from infra.engine.errors import EngineError
+from infra.engine.providers.base import Call, Checked, CheckFailure, Diff, Made, Provider
+from infra.engine.providers.registry import ProviderContext, ProviderFactory
+from infra.engine.secrecy import same_value
+
+_PROVIDER_WIDE = frozenset({"region", "__defaults", "tagsAll"})
+
+
+class AwsProvider(Provider):
+    """Serves one explicit or default provider; `tags` are those of its `default_tags`."""
+
+    def __init__(self, cloud: Cloud, tags: Mapping[str, str]) -> None:
+        self.cloud = cloud
+        self._tags = dict(tags)
+
+    def supports(self, type_: str) -> bool:
+        return type_ in KINDS
+
+    def check(self, call: Call) -> Checked:
+        kind = KINDS[call.type]
+        inputs = dict(call.inputs)
+        failures = [
+            CheckFailure(property=name, reason=f"has no place in the emulation of {call.type}: add it to its table")
+            for name in inputs
+            if name not in _PROVIDER_WIDE and not kind.covers(name)
+        ]
+        if kind.named and inputs.get(kind.named) is None and inputs.get(f"{kind.prefix or kind.named}Prefix") is None:
+            name = call.old_inputs.get(kind.named) or f"{call.name}-{secrets.token_hex(4)[:7]}"
+            if len(name) > kind.name_limit:
+                reason = f"{name!r} plus 7 random characters is longer than {kind.name_limit}"
+                failures.append(CheckFailure(property=kind.named, reason=reason))
+            inputs[kind.named] = name
+        for name, value in kind.defaults.items():
+            inputs.setdefault(name, value)
+        if self._taggable(kind):
+            inputs["tagsAll"] = {**self._tags, **(inputs.get("tags") or {})}
+        return Checked(inputs=inputs, failures=tuple(failures))
+
+    def diff(self, call: Call) -> Diff:
+        kind = KINDS[call.type]
+        changed = _changed(call)
+        replaces = tuple(sorted(name for name in changed if name in kind.replaces))
+        return Diff(changes=bool(changed), replaces=replaces, delete_before_replace=kind.delete_first)
+
+    def create(self, call: Call) -> Made:
+        kind = KINDS[call.type]
+        inputs = self._named(kind, call)
+        known = self._known(call, inputs)
+        if not isinstance(kind.create, Step):
+            id_, outputs = kind.create(self.cloud, inputs, known)
+            return Made(id=id_, outputs={**inputs, **outputs})
+        answer = self._call(kind, kind.create, self._tagged(kind, inputs), known)
+        id_, record = self._record(kind, answer, known)
+        if not isinstance(id_, str) or not id_:
+            raise EngineError(f"{call.type}: no id at {kind.id} in {record}")
+        known["id"] = id_
+        known.update(self._outputs(kind, record, known))
+        for step in kind.steps:
+            names = [name for name in inputs if step.takes(kind.service, name) and inputs[name] is not None]
+            if step.always or (step.when in inputs if step.when else names):
+                self._call(kind, step, inputs, known)
+        return Made(id=id_, outputs=self._seen(kind, call, inputs, known))
+
+    def update(self, call: Call) -> Mapping[str, Any]:
+        kind = KINDS[call.type]
+        inputs = dict(call.inputs)
+        known = {**self._known(call, {**call.old_outputs, **inputs}), "id": call.id, "old": dict(call.old_inputs)}
+        if callable(kind.update):
+            return {**call.old_outputs, **inputs, **kind.update(self.cloud, inputs, known, _changed(call))}
+        left = _changed(call) - set(kind.local) - {"tags", "tagsAll"}
+        if isinstance(kind.update, Step):
+            taken = {name for name in left if kind.update.takes(kind.service, name)}
+            if taken:
+                self._call(kind, kind.update, inputs, known)
+            left -= taken
+        for step in kind.steps:
+            taken = {name for name in left if step.takes(kind.service, name)}
+            if taken:
+                self._call(kind, step, inputs, known)
+            left -= taken
+        if left:
+            raise EngineError(f"{call.type}: no call changes {', '.join(sorted(left))}, and it does not replace either")
+        return self._seen(kind, call, inputs, known)
+
+    def delete(self, call: Call) -> None:
+        kind = KINDS[call.type]
+        known = {**self._known(call, dict(call.old_outputs)), "id": call.id}
+        if callable(kind.delete):
+            kind.delete(self.cloud, dict(call.old_outputs), known)
+            return
+        for step in kind.delete:
+            self._call(kind, step, {}, known)
+
+    def _call(self, kind: Kind, step: Step, inputs: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
+        try:
+            given = {name: value for name, value in inputs.items() if name != "tagsAll"}
+            return self.cloud.call(kind.service, step.operation, step.arguments(kind.service, given, known))
+        except (ClientError, MappingError) as error:
+            raise EngineError(f"{kind.type}: {error}") from error
+
+    def _named(self, kind: Kind, call: Call) -> dict[str, Any]:
+        inputs = copy.deepcopy(dict(call.inputs))
+        prefix = inputs.pop(f"{kind.prefix or kind.named}Prefix", None) if kind.named else None
+        if prefix is not None and kind.named:
+            inputs[kind.named] = f"{prefix}{secrets.token_hex(4)}"
+        return inputs
+
+    def _known(self, call: Call, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        return {**inputs, "region": self.cloud.region, "account": ACCOUNT, "urn": call.urn}
+
+    def _record(self, kind: Kind, answer: Mapping[str, Any], known: Mapping[str, Any]) -> tuple[Any, Any]:
+        """The id, and what describes the resource: from the creation's answer, or from a call that asks for it."""
+        if kind.read is None:
+            record = jmespath.search(kind.record, answer)
+            return find(kind.id, record, known), record
+        id_ = find(kind.id, answer, known)
+        arguments = kind.read.arguments(kind.service, {}, {**known, "id": id_})
+        return id_, jmespath.search(kind.record, self.cloud.call(kind.service, kind.read.operation, arguments))
+
+    def _outputs(self, kind: Kind, record: Any, known: Mapping[str, Any]) -> dict[str, Any]:
+        found = {name: find(where, record, known) for name, where in kind.outputs.items()}
+        missing = sorted(name for name, value in found.items() if value is None)
+        if missing:
+            raise EngineError(f"{kind.type}: the answer has no {', '.join(missing)}: {record}")
+        found |= {name: find(where, record, {**known, **found}) for name, where in kind.optional.items()}
+        return {name: value for name, value in found.items() if value is not None}
+
+    def _seen(self, kind: Kind, call: Call, inputs: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
+        named = {name: known[name] for name in (*kind.outputs, *kind.optional) if name in known}
+        # An input that was changed in place is the output too, whatever the record said before.
+        return {**named, **{name: value for name, value in inputs.items() if value is not None}}
+
+    def _taggable(self, kind: Kind) -> bool:
+        if kind.tags:
+            return True
+        return isinstance(kind.create, Step) and "tags" not in kind.local and (
+            "tags" in kind.create.names
+            or member_name(operation(kind.service, kind.create.operation).input_shape, "tags") is not None
+        )
+
+    def _tagged(self, kind: Kind, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        tags = inputs.get("tagsAll")
+        given = {name: value for name, value in inputs.items() if name not in ("tags", "tagsAll")}
+        if not tags:
+            return given
+        if kind.tags:
+            pairs = [{"Key": key, "Value": value} for key, value in sorted(tags.items())]
+            return {**given, "tagSpecifications": [{"ResourceType": kind.tags, "Tags": pairs}]}
+        return {**given, "tags": tags}
+
+
+def _changed(call: Call) -> set[str]:
+    names = {*call.inputs, *call.old_inputs}
+    return {name for name in names if not same_value(call.inputs.get(name), call.old_inputs.get(name))}
+
+
+def serving(cloud: Cloud) -> ProviderFactory:
+    """A factory for the engine's registry."""
+
+    def make(context: ProviderContext) -> Provider:
+        default = context.inputs.get("defaultTags") or {}
+        if isinstance(default, str):  # the SDK hands a provider's blocks over as JSON text
+            default = json.loads(default)
+        return AwsProvider(cloud, default.get("tags", {}))
+
+    return make
