@@ -17,8 +17,10 @@ from infra.contracts import CommandHealth, HttpHealth, SecretRef, ServiceSpec, T
 from infra.settings.tables import ECS_HEALTH, FARGATE_MEMORY_MIB, FARGATE_STOP_TIMEOUT_S, MIB
 
 PINNED_SECRET: Final = re.compile(
-    r"arn:[a-z-]+:secretsmanager:[a-z0-9-]+:\d{12}:secret:[A-Za-z0-9/_+=.@-]+"  # the secret
+    r"arn:[a-z-]+:secretsmanager:[a-z0-9-]+:\d{12}:secret:"
+    r"(?:[A-Za-z0-9/_+=.@-]+"  # the secret
     r":[A-Za-z0-9_.-]*::[A-Za-z0-9-]{1,64}"  # key of its JSON, no stage, and the version's id
+    r"|rds![A-Za-z0-9/_+=.@-]+:[A-Za-z0-9_.-]*::)"  # a master password, which RDS itself renews: the current one
 )
 """The one form of `valueFrom` that these definitions take: a value that changes under a running service would show at
 its next restart, one task after the other, with no deployment to roll back."""

@@ -24,7 +24,8 @@ NOBODY: Final = "off -@all"
 PASSWORD_LENGTH: Final = 64
 """Letters and digits; ElastiCache takes 16 to 128."""
 LOGS: Final = ("slow-log", "engine-log")
-_LONGEST_ID: Final = 40
+_LONGEST_ID: Final = 38
+"""Characters: ElastiCache allows 40 for the group, and the users' ids are two longer."""
 _TIMEOUTS: Final = pulumi.CustomTimeouts(create="60m", update="90m", delete="60m")
 
 
