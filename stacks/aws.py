@@ -12,6 +12,7 @@ from infra import rotation
 from infra.aws.guard import Guard, guard, unguarded
 from infra.aws.image import Build, Image, ImageArgs
 from infra.aws.keys import Keys, KeysArgs
+from infra.aws.lean import load_lean
 from infra.aws.network import ExistingNetwork, Network, NetworkArgs
 from infra.aws.provider import aws_provider
 from infra.aws.secrets import Secrets, SecretsArgs
@@ -30,6 +31,7 @@ RECOVERY_WINDOW: Final = 30
 
 def aws(settings: Settings) -> Mapping[str, pulumi.Input[object]]:
     """The stack's resources; returns its outputs."""
+    load_lean()
     app = Workload.of(settings)
     watch_over_data(settings)
     region = pulumi.ResourceOptions(providers=[aws_provider(settings)])
