@@ -127,6 +127,7 @@ class Kind:
     def covers(self, name: str) -> bool:
         return (
             name in self.local
+            or (self.named is not None and name == f"{self.prefix or self.named}Prefix")
             or name in self.replaces
             and not isinstance(self.create, Step)
             or name in ("tags", "tagsAll")

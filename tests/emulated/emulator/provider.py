@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import copy
 import json
 import secrets
@@ -107,6 +108,13 @@ class AwsProvider(Provider):
             return
         for step in kind.delete:
             self._call(kind, step, {}, known)
+
+    def invoke(self, token: str, args: Mapping[str, Any]) -> Mapping[str, Any]:
+        if token != "aws:ecr/getAuthorizationToken:getAuthorizationToken":
+            return super().invoke(token, args)
+        data = self.cloud.call("ecr", "GetAuthorizationToken", {})["authorizationData"][0]
+        user, _, password = base64.b64decode(data["authorizationToken"]).decode().partition(":")
+        return {"userName": user, "password": password, "proxyEndpoint": data["proxyEndpoint"]}
 
     def _call(self, kind: Kind, step: Step, inputs: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
         try:

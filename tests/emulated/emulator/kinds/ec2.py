@@ -211,7 +211,7 @@ KINDS = (
         service="ec2",
         create=Step(operation="CreateRoute"),
         update=Step(operation="ReplaceRoute", fixed={"RouteTableId": "{routeTableId}"}),
-        id="=r-{routeTableId}-{destination}",
+        id=lambda record, known: f"r-{known['routeTableId']}{_destination(known)}",
         delete=lambda cloud, outputs, known: _delete_route(cloud, outputs),
         replaces=frozenset({"routeTableId", "destinationCidrBlock", "destinationIpv6CidrBlock"}),
     ),
@@ -299,6 +299,10 @@ KINDS = (
         tags="vpc-flow-log",
     ),
 )
+
+
+def _destination(known: Mapping[str, Any]) -> str:
+    return str(known.get("destinationCidrBlock") or known["destinationIpv6CidrBlock"])
 
 
 def _delete_route(cloud: Cloud, outputs: Mapping[str, Any]) -> None:

@@ -1,0 +1,244 @@
+"""The emulation is as strict as the service models: wrong arguments are refused, in each service, for each reason."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from emulator.cloud import Cloud
+from emulator.kinds import KINDS
+from emulator.mapping import MappingError, Step
+from emulator.model import ModelError, compiled, operation, service
+from emulator.provider import AwsProvider
+from emulator.standins import TABLE
+
+from infra.engine.errors import EngineError
+from infra.engine.providers.base import Call
+
+SERVICES = sorted({kind.service for kind in KINDS.values()})
+
+ARN = "arn:aws:iam::123456789012:role/some"
+WRONG: dict[str, tuple[str, dict[str, Any], str]] = {
+    # service: type, inputs, what the message must say
+    "ec2": ("aws:ec2/vpc:Vpc", {"cidrBlock": "10.0.0.0/16", "instanceTenancy": "shared"}, "none of default, dedicated"),
+    "rds": (
+        "aws:rds/instance:Instance",
+        {"identifier": "db", "engine": "postgres", "instanceClass": "db.t4g.small", "databaseInsightsMode": "best"},
+        "none of standard, advanced",
+    ),
+    "elasticache": (
+        "aws:elasticache/user:User",
+        {"userId": "9 starts", "userName": "u", "engine": "valkey", "accessString": "on"},
+        "does not match",
+    ),
+    "backup": (
+        "aws:backup/vault:Vault",
+        {"name": "a vault with blanks"},
+        "does not match",
+    ),
+    "ecs": (
+        "aws:ecs/taskDefinition:TaskDefinition",
+        {"family": "f", "containerDefinitions": '[{"name": "c", "image": "i", "essental": true}]'},
+        "essental",
+    ),
+    "ecr": (
+        "aws:ecr/repository:Repository",
+        {"name": "Upper", "imageTagMutability": "IMMUTABLE"},
+        "does not match",
+    ),
+    "elbv2": (
+        "aws:lb/targetGroup:TargetGroup",
+        {"name": "t", "port": 70000, "protocol": "HTTP", "targetType": "ip"},
+        "above the maximum 65535",
+    ),
+    "acm": (
+        "aws:acm/certificate:Certificate",
+        {"domainName": "api.example.com", "validationMethod": "POST"},
+        "none of EMAIL, DNS",
+    ),
+    "route53": (
+        "aws:route53/record:Record",
+        {"zoneId": "Z1", "name": "a.example.com", "type": "ANAME", "ttl": 60, "records": ["x"]},
+        "none of",
+    ),
+    "wafv2": (
+        "aws:wafv2/webAcl:WebAcl",
+        {
+            "name": "acl",
+            "scope": "REGIONAL",
+            "defaultAction": {"allow": {}},
+            "visibilityConfig": {"cloudwatchMetricsEnabled": True, "metricName": "m", "sampledRequestsEnabled": True},
+            "rules": [
+                {
+                    "name": "rate",
+                    "priority": 1,
+                    "action": {"block": {}},
+                    "statement": {"rateBasedStatement": {"limit": 1, "aggregateKeyType": "IP"}},
+                    "visibilityConfig": {
+                        "cloudwatchMetricsEnabled": True,
+                        "metricName": "m",
+                        "sampledRequestsEnabled": True,
+                    },
+                }
+            ],
+        },
+        "minimum 10",
+    ),
+    "application-autoscaling": (
+        "aws:appautoscaling/target:Target",
+        {"serviceNamespace": "ecs", "resourceId": "service/a/b", "scalableDimension": "ecs:DesiredCount"},
+        "none of",
+    ),
+    "iam": (
+        "aws:iam/role:Role",
+        {"name": "r" * 65, "assumeRolePolicy": "{}"},
+        "above the maximum 64",
+    ),
+    "kms": ("aws:kms/key:Key", {"keyUsage": "EVERYTHING"}, "none of"),
+    "secretsmanager": (
+        "aws:secretsmanager/secretVersion:SecretVersion",
+        {"secretId": "s", "secretString": "x" * 65_537},
+        "above the maximum 65536",
+    ),
+    "s3": (
+        "aws:s3/bucketVersioning:BucketVersioning",
+        {"bucket": "b", "versioningConfiguration": {"status": "On"}},
+        "none of Enabled, Suspended",
+    ),
+    "logs": ("aws:cloudwatch/logGroup:LogGroup", {"name": "with blanks in it"}, "does not match"),
+    "cloudwatch": (
+        "aws:cloudwatch/metricAlarm:MetricAlarm",
+        {"name": "a", "comparisonOperator": "MoreThan", "evaluationPeriods": 1},
+        "none of",
+    ),
+    "sns": (
+        "aws:sns/topicSubscription:TopicSubscription",
+        {"topic": 7, "protocol": "email", "endpoint": "ops@example.com"},
+        "Invalid type for parameter TopicArn",
+    ),
+    "events": ("aws:cloudwatch/eventRule:EventRule", {"name": "r", "state": "ON"}, "none of"),
+    "scheduler": (
+        "aws:scheduler/schedule:Schedule",
+        {
+            "name": "s",
+            "scheduleExpression": "cron(0 3 * * ? *)",
+            "flexibleTimeWindow": {"mode": "NEVER"},
+            "target": {"arn": ARN, "roleArn": ARN},
+        },
+        "none of OFF, FLEXIBLE",
+    ),
+    "budgets": (
+        "aws:budgets/budget:Budget",
+        {"name": "b", "budgetType": "SUM", "timeUnit": "MONTHLY", "limitAmount": "5", "limitUnit": "USD"},
+        "none of",
+    ),
+}
+
+
+def create(account: Cloud, type_: str, inputs: Mapping[str, Any]) -> None:
+    provider = AwsProvider(account, {})
+    call = Call(urn=f"urn:pulumi:s::p::{type_}::n", type=type_, name="n", inputs=copy.deepcopy(dict(inputs)))
+    checked = provider.check(call)
+    if checked.failures:
+        raise EngineError("; ".join(failure.reason for failure in checked.failures))
+    provider.create(Call(urn=call.urn, type=type_, name="n", inputs=checked.inputs))
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_wrong_arguments_are_refused_in_each_service(account: Cloud, name: str) -> None:
+    type_, inputs, said = WRONG[name]
+    assert KINDS[type_].service == name
+    with pytest.raises((EngineError, ModelError), match=said):
+        create(account, type_, inputs)
+
+
+@pytest.mark.parametrize("type_", sorted(KINDS))
+def test_a_property_without_a_place_is_refused(account: Cloud, type_: str) -> None:
+    with pytest.raises(EngineError, match="has no place in the emulation"):
+        create(account, type_, {"surelyNoSuchProperty": 1})
+
+
+@pytest.mark.parametrize(
+    ("type_", "inputs", "said"),
+    [
+        (
+            "aws:ecs/service:Service",
+            {"name": "s", "networkConfiguration": {"subnets": [], "publicIp": True}},
+            "publicIp",
+        ),
+        (
+            "aws:ecs/service:Service",
+            {"name": "s", "deploymentCircuitBreaker": {"enabled": True}},
+            "deploymentCircuitBreaker.enabled is no member",
+        ),
+        (
+            "aws:cloudwatch/metricAlarm:MetricAlarm",
+            {"name": "a", "metricQueries": [{"id": "m", "metric": {"metric": "x"}}]},
+            "Missing required parameter in Metrics",
+        ),
+        (
+            "aws:lb/targetGroup:TargetGroup",
+            {"name": "t", "healthCheck": {"intervall": 10}},
+            "healthCheck.intervall has no place",
+        ),
+        (
+            "aws:lb/loadBalancer:LoadBalancer",
+            {"name": "l", "accessLogs": {"bucket": "b", "folder": "x"}},
+            "accessLogs.folder is not known",
+        ),
+    ],
+)
+def test_a_wrong_word_inside_a_block_is_refused(
+    account: Cloud, type_: str, inputs: dict[str, Any], said: str
+) -> None:
+    with pytest.raises((EngineError, ModelError, MappingError, ValueError), match=said):
+        create(account, type_, inputs)
+
+
+def test_every_client_is_checked(account: Cloud) -> None:
+    """Not the provider's calls alone: the stack's own control resources open clients too."""
+    import boto3
+
+    with pytest.raises(ModelError, match="none of"):
+        boto3.client("ecs", region_name="eu-central-1").run_task(taskDefinition="t", launchType="MOON")
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_the_patterns_of_the_models_are_all_understood(name: str) -> None:
+    model = service(name)
+    for shape in map(model.shape_for, model.shape_names):
+        if pattern := shape.metadata.get("pattern"):
+            compiled(pattern)
+
+
+@pytest.mark.parametrize("type_", sorted(KINDS))
+def test_the_tables_name_operations_and_members_that_exist(type_: str) -> None:
+    kind = KINDS[type_]
+    deletes = kind.delete if isinstance(kind.delete, tuple) else ()
+    for step in (*kind.all_steps(), *filter(None, [kind.read]), *deletes):
+        shape = operation(kind.service, step.operation).input_shape
+        top = [path.split(".")[0] for name, path in step.names.items() if path and "." not in name]
+        for member in [*top, *(path.split(".")[0] for path in step.fixed)]:
+            assert member in shape.members, f"{type_}: {step.operation} has no {member}"
+
+
+@pytest.mark.parametrize(("name", "call"), sorted(TABLE))
+def test_a_stand_in_stands_for_an_operation_that_exists(name: str, call: str) -> None:
+    assert call in service(name).operation_names
+    assert TABLE[(name, call)].what
+
+
+def test_a_stand_ins_answer_is_held_to_the_model(account: Cloud) -> None:
+    from emulator.model import check_response
+
+    with pytest.raises(ModelError, match="Nothing"):
+        check_response("elasticache", "DescribeUserGroups", {"Nothing": 1})
+
+
+def test_a_step_that_takes_nothing_is_a_mistake_in_the_tables() -> None:
+    for type_, kind in KINDS.items():
+        for step in kind.steps:
+            assert step.always or step.only != frozenset(), f"{type_}: {step.operation}"
+            assert isinstance(step, Step)
