@@ -102,6 +102,15 @@ class Settings(BaseSettings):
         60_000
     )
 
+    enable_emf: Annotated[
+        bool, _doc("Write the queues' figures into the log, in CloudWatch's embedded metric format.")
+    ] = False
+    emf_interval: Annotated[Annotated[int, Field(ge=1000, le=3_600_000)], _doc("How often.")] = 30_000
+    emf_queues: Annotated[
+        tuple[str, ...], BeforeValidator(checks.comma_list), _doc("Queues besides `QUEUE_NAME`, comma list.")
+    ] = ()
+    stack_name: Annotated[str, Field(min_length=1), _doc("`Stack` of these figures.")] = "local"
+
     request_timeout: Annotated[Milliseconds, _doc("Longest time for one request, then 503.")] = 30_000
     keep_alive_timeout: Annotated[
         Annotated[int, Field(ge=1000, le=3_600_000)],

@@ -85,6 +85,7 @@ def _api(settings: Settings) -> ServiceSpec:
         "SHUTDOWN_DRAIN": str(milliseconds(api.drain_timeout)),
         "SHUTDOWN_TIMEOUT": str(milliseconds(api.shutdown_timeout)),
         **_accepting(settings),
+        **_figures(settings),
         **({**_doing(settings, settings.worker), **_worker_health_file(settings)} if combined else {}),
     }
     live = HttpHealth(path="/health/live", port=api.port, **_check(api.health))
@@ -231,6 +232,16 @@ def _doing(settings: Settings, group: WorkerGroup) -> dict[str, str]:
         "DELIVERY_BACKOFF": str(milliseconds(deliveries.backoff)),
         "DELIVERY_BACKOFF_MAX": str(milliseconds(deliveries.backoff_max)),
         "DELIVERY_MAX_RESPONSE_BYTES": str(deliveries.max_response_size),
+    }
+
+
+def _figures(settings: Settings) -> dict[str, str]:
+    """The queues' figures come from the API: workers that are scaled to nothing could not ask for their first one."""
+    return {
+        "ENABLE_EMF": _flag(settings.features.emf),
+        "EMF_INTERVAL": str(milliseconds(settings.features.emf_interval)),
+        "EMF_QUEUES": ",".join(group.queue for group in settings.worker.groups.values()),
+        "STACK_NAME": settings.stack,
     }
 
 

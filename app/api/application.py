@@ -37,6 +37,8 @@ from app.security.tokens import Tokens
 from app.settings import Settings
 
 if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
     from app.api.middleware.rate_limit import Limiter
     from app.observability.metrics import Metrics
 
@@ -81,6 +83,7 @@ class Api:
             is_draining=lambda: self.drain.active,
             started=self.started,
         )
+        figures = asyncio.create_task(self._write_figures(engine, redis), name="queue-figures")
         try:
             yield State(
                 settings=settings,
@@ -94,12 +97,22 @@ class Api:
                 metrics=self._metrics,
             )
         finally:
+            figures.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await figures
             # It waits for its thread, which must not keep other requests' answers back.
             await asyncio.to_thread(nudge.close)
             passwords.close()
             await engine.dispose()
             await probe_engine.dispose()
             await self._redis_pool.aclose()
+
+    async def _write_figures(self, engine: AsyncEngine, redis: Redis) -> None:
+        if not self.settings.enable_emf:
+            return
+        from app.observability.emf import Emitter
+
+        await Emitter.of(self.settings, engine=engine, redis=redis).run()
 
     def _routes(self) -> list[BaseRoute]:
         routes: list[BaseRoute] = [

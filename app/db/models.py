@@ -150,6 +150,8 @@ class Job(Base):
         # What the relay and the sweeper look for; finished jobs stay out of the index.
         Index("ix_jobs_open", "run_at", postgresql_where=text("state IN ('pending', 'running')")),
         Index("ix_jobs_subject_id", "subject_id"),
+        # How many failed lately, without reading all that ever did.
+        Index("ix_jobs_dead", "finished_at", postgresql_where=text("state = 'dead'")),
     )
 
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True)

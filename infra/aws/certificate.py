@@ -41,7 +41,8 @@ def certificate(owner: Component, *, domain: str, zone_id: str | None) -> pulumi
         validation["validation_record_fqdns"] = [record.fqdn]
     else:
         option.apply(_tell)
-    return owner.inner("validation", aws.acm.CertificateValidation, validation).certificate_arn
+    issued: aws.acm.CertificateValidation = owner.inner("validation", aws.acm.CertificateValidation, validation)
+    return issued.certificate_arn
 
 
 def point_to(

@@ -22,7 +22,7 @@ BY_TARGET: Final[Mapping[str, Tree]] = {
         "deliveries": {"allow_http": True, "allow_private_networks": True},
     },
     "docker": {},
-    "aws": {},
+    "aws": {"features": {"emf": True}},
     "digitalocean": {
         "image": {"architecture": "x86_64"},
         "api": {"size": "apps-s-1vcpu-1gb"},

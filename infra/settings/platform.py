@@ -25,6 +25,7 @@ _HOST_NAME = Text(
 )
 _EMAIL = Text(r"[^@\s]{1,64}@[^@\s]+\.[^@\s]+", "an e-mail address")
 _CERTIFICATE = Text(r"arn:aws[a-z-]*:acm:[a-z0-9-]+:\d{12}:certificate/[0-9a-f-]{36}", "the ARN of an ACM certificate")
+_ZONE_ID = Text(r"Z[A-Z0-9]{1,31}", "the id of a Route 53 hosted zone, such as Z0123456789ABCDEFGHIJ")
 _CIDR = Text(r"\d{1,3}(\.\d{1,3}){3}/\d{1,2}", "an IPv4 network such as 10.0.0.0/16")
 _ZONE = Text(r"[a-z]{2}(-[a-z]+)+-\d[a-h]", "an availability zone such as eu-central-1a")
 _VPC = Text(r"vpc-[0-9a-f]{8,17}", "the id of a VPC such as vpc-0123456789abcdef0")
@@ -83,6 +84,9 @@ class Network(Group):
     waf: bool = True
     """Put AWS WAF with the managed rule groups before the load balancer: about 10 USD a month and 0.60 USD a million
     requests. AWS only."""
+    waf_rate_limit: Annotated[int, Between(10, 2_000_000, "requests")] = 2000
+    """Requests of one address within five minutes above which WAF refuses more. Many people behind one gateway share an
+    address. AWS only."""
 
 
 class Encryption(Group):
@@ -104,7 +108,11 @@ class Domain(Group):
     name: Annotated[str, _HOST_NAME] | None = None
     """Host name of the API. Required on AWS, where the certificate is made for it."""
     zone: Annotated[str, _HOST_NAME] | None = None
-    """DNS zone in the same account that gets the records. Without it, set them yourself from the stack's outputs."""
+    """DNS zone in the same account that gets the records. Without it, set them yourself from the stack's outputs. On
+    AWS `zone_id` names it."""
+    zone_id: Annotated[str, _ZONE_ID] | None = None
+    """Id of that zone in Route 53, since a plan may not look it up. Without it the records are told while `up` waits
+    for the certificate. AWS only."""
     certificate_arn: Annotated[str, _CERTIFICATE] | None = None
     """An ACM certificate for `name` that exists already, in the region of the stack. AWS only."""
     plain_http: bool = False

@@ -233,7 +233,7 @@ class Deliveries(Group):
 
 
 class Features(Group):
-    """What the API serves besides its purpose."""
+    """What the application offers besides its purpose."""
 
     swagger: bool = False
     """Serve `/docs` and `/openapi.json` (`ENABLE_SWAGGER`)."""
@@ -244,3 +244,11 @@ class Features(Group):
     the database and Redis."""
     rate_limit: bool = True
     """Limit requests by `api.rate_limit` (`ENABLE_RATE_LIMIT`)."""
+    emf: bool = False
+    """Write the queues' figures into the log, in CloudWatch's embedded metric format (`ENABLE_EMF`): workers scale on
+    them and alarms watch them. Seven figures of each queue, 0.30 USD a month each. Default on AWS: true."""
+    emf_interval: Annotated[timedelta, Span("5s", "1m")] = timedelta(seconds=30)
+    """How often (`EMF_INTERVAL`). Twice in each minute that CloudWatch counts, so that no minute is left without."""
+    exec: bool = False
+    """Let people with the permission open a shell in a running replica (`aws ecs execute-command`); what they type is
+    recorded. AWS only."""

@@ -74,6 +74,7 @@ def test_defaults_are_the_applications_own() -> None:
         "shutdown_timeout": "a worker finishes its jobs, an API its requests",
         "database_owner_role": "the stack makes an owner role",
         "health_file": "containers ask the worker by a file",
+        "stack_name": "each stack has its own",
     }
     specs = Workload.of(parse({"target": "docker"}, stack="test"))
     for spec in application_specs(specs):
@@ -124,7 +125,7 @@ READ = [
 
 def test_every_variable_has_a_key() -> None:
     described = {variable for _, variable in READ}
-    derived = {"MODE", "ENVIRONMENT", "SERVICE_NAME", "HEALTH_FILE"}
+    derived = {"MODE", "ENVIRONMENT", "SERVICE_NAME", "HEALTH_FILE", "STACK_NAME", "EMF_QUEUES"}
     secret = set(SECRETS)
     assert described | derived | secret == {name.upper() for name in AppSettings.model_fields}
 

@@ -154,6 +154,22 @@ def can_roll(context: Context) -> Found:
             )
 
 
+def figures(context: Context) -> Found:
+    """Workers scale on what the API reports of the queues."""
+    settings = context.settings
+    if settings.target != "aws" or settings.features.emf:
+        return
+    scaled = [path for path, group in context.workers() if group.scaling.max_replicas is not None]
+    if scaled:
+        yield Broken(
+            path=("features", "emf"),
+            message=f"leaves {'.'.join(map(str, scaled[0]))}.scaling without the figures that it scales on",
+            allowed="true",
+            suggestion="true",
+            also=tuple((*path, "scaling") for path in scaled),
+        )
+
+
 def _surge(settings: Settings, maximum_percent: int) -> int | None:
     """The percentage of replicas during a rollout; None where one after the other is replaced."""
     if settings.target == "aws":
@@ -183,4 +199,4 @@ def _enough(settings: Settings, budget: ConnectionBudget) -> str | None:
     return min(fitting, key=candidates.__getitem__) if fitting else None
 
 
-RULES: Final = (connections, unused_connection_limit, storage, can_roll)
+RULES: Final = (connections, unused_connection_limit, storage, can_roll, figures)

@@ -172,7 +172,16 @@ def domain(context: Context) -> Found:
             suggestion=chosen.name.split(".", 1)[1],
             also=(("domain", "name"),),
         )
-    if chosen.name is None and (chosen.zone or chosen.certificate_arn):
+    if settings.target == "aws" and chosen.zone and not chosen.zone_id:
+        yield Broken(
+            path=("domain", "zone_id"),
+            message=f"is required with domain.zone on AWS: finding {chosen.zone} would need credentials for every plan",
+            allowed=f"the id that `aws route53 list-hosted-zones-by-name --dns-name {chosen.zone}` shows, or leave "
+            f"domain.zone out and make the records yourself",
+            suggestion="VALUE",
+            also=(("domain", "zone"), ("target",)),
+        )
+    if chosen.name is None and (chosen.zone or chosen.zone_id or chosen.certificate_arn):
         yield Broken(
             path=("domain", "name"),
             message="is missing, and domain.zone or domain.certificate_arn mean nothing without it",

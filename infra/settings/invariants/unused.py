@@ -15,7 +15,7 @@ _RDS_ONLY: Final = (
     *("backup.vault", "backup.vault_retention_days", "backup.restore_test"),
     *("backup.dump_image", "backup.upload_image"),
 )
-_ECS_ONLY: Final = ("api.rollout", "worker.rollout", "worker.spot")
+_ECS_ONLY: Final = ("api.rollout", "worker.rollout", "worker.spot", "features.exec", "domain.zone_id")
 _CLOUDWATCH_ONLY: Final = (
     *("log.retention_days", "alerts.monthly_budget", "alerts.latency_p95", "alerts.replica_lag", "alerts.redis_cpu"),
     *("alerts.redis_connections", "alerts.database_memory_free", "alerts.queue_depth", "alerts.queue_wait"),
@@ -40,7 +40,7 @@ UNUSED: Final[Mapping[Target, tuple[str, ...]]] = {
         *("account", "domain.certificate_arn", "redis.memory"),
         *_CLOUDWATCH_ONLY,
         *("encryption", "network.endpoints", "network.existing"),
-        *("network.zones", "network.nat", "network.flow_logs", "network.waf"),
+        *("network.zones", "network.nat", "network.flow_logs", "network.waf", "network.waf_rate_limit"),
         *("api.scaling.memory", "api.scaling.latency_p95", "api.scaling.requests_per_second"),
         *_RDS_ONLY,
         *_ECS_ONLY,

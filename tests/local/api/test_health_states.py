@@ -10,6 +10,8 @@ from importlib.util import find_spec
 import psycopg
 import pytest
 
+from app.migrations import revisions
+
 pytestmark = pytest.mark.anyio
 
 NO_DATABASE = "postgresql://nobody@127.0.0.1:1/none"
@@ -55,12 +57,15 @@ async def test_without_tables(start, migrated_url):
 
 
 async def test_with_an_older_schema(start, migrated_url, monkeypatch):
-    monkeypatch.setattr("app.migrations.revisions.KNOWN", ("0001", "0002"))
-    monkeypatch.setattr("app.migrations.revisions.HEAD", "0002")
+    here = revisions.HEAD
+    monkeypatch.setattr("app.migrations.revisions.KNOWN", (here, "9999"))
+    monkeypatch.setattr("app.migrations.revisions.HEAD", "9999")
     async with start() as caller:
         answer = await caller.http.get("/health")
     assert answer.status_code == 503
-    assert answer.json()["problems"] == ["database: the schema is at 0001, this version needs 0002: run MODE=migrate"]
+    assert answer.json()["problems"] == [
+        f"database: the schema is at {here}, this version needs 9999: run MODE=migrate"
+    ]
 
 
 async def test_with_a_newer_schema_it_serves(start, migrated_url):
