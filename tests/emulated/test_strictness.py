@@ -184,9 +184,9 @@ def test_a_property_without_a_place_is_refused(account: Cloud, type_: str) -> No
             "healthCheck.intervall has no place",
         ),
         (
-            "aws:lb/loadBalancer:LoadBalancer",
-            {"name": "l", "accessLogs": {"bucket": "b", "folder": "x"}},
-            "accessLogs.folder is not known",
+            "aws:s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration",
+            {"bucket": "b", "rules": [{"id": "r", "status": "Enabled", "expire": {"days": 1}}]},
+            "rules.expire has no place",
         ),
     ],
 )

@@ -16,6 +16,7 @@ from emulator.cloud import ACCOUNT, Cloud
 from emulator.kinds import KINDS
 from emulator.mapping import Kind, MappingError, Step, find, member_name
 from emulator.model import operation
+from emulator.tags import retag
 from infra.engine.errors import EngineError
 from infra.engine.providers.base import Call, Checked, CheckFailure, Diff, Made, Provider
 from infra.engine.providers.registry import ProviderContext, ProviderFactory
@@ -84,6 +85,7 @@ class AwsProvider(Provider):
         inputs = dict(call.inputs)
         known = {**self._known(call, {**call.old_outputs, **inputs}), "id": call.id, "old": dict(call.old_inputs)}
         if callable(kind.update):
+            self._retag(kind, call)
             return {**call.old_outputs, **inputs, **kind.update(self.cloud, inputs, known, _changed(call))}
         left = _changed(call) - set(kind.local) - {"tags", "tagsAll"}
         if isinstance(kind.update, Step):
@@ -96,9 +98,15 @@ class AwsProvider(Provider):
             if taken:
                 self._call(kind, step, inputs, known)
             left -= taken
+        self._retag(kind, call)
         if left:
             raise EngineError(f"{call.type}: no call changes {', '.join(sorted(left))}, and it does not replace either")
         return self._seen(kind, call, inputs, known)
+
+    def _retag(self, kind: Kind, call: Call) -> None:
+        old, new = call.old_inputs.get("tagsAll") or {}, call.inputs.get("tagsAll") or {}
+        if old != new:
+            retag(self.cloud, kind.service, call.id, call.old_outputs, old, new)
 
     def delete(self, call: Call) -> None:
         kind = KINDS[call.type]

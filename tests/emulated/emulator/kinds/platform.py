@@ -173,7 +173,7 @@ _ACTION_NAMES = {
 }
 _ACTIONS = {"certificateArn": lambda arn: [{"CertificateArn": arn}]}
 _RULE_NAMES = {
-    **{name.replace("defaultActions", "actions"): member for name, member in _ACTION_NAMES.items()},
+    **{name.replace("defaultActions", "actions"): member for name, member in _ACTION_NAMES.items() if "." in name},
     "conditions.pathPattern": "PathPatternConfig",
     "conditions.hostHeader": "HostHeaderConfig",
 }
