@@ -208,7 +208,7 @@ class Backup(Group):
     """Days that dumps are kept; object storage costs 0.023 USD a GB and month."""
     vault: bool = True
     """Keep snapshots in AWS Backup besides, where deleting the database does not delete them: 0.095 USD a GB and
-    month. AWS only."""
+    month. AWS only. Taken four hours after `hour`, at least an hour from the database's own windows."""
     vault_retention_days: Annotated[int, Between(1, 3650, "days")] = 35
     """Days that AWS Backup keeps a daily snapshot. AWS only."""
     restore_test: Literal["weekly", "monthly", "never"] = "weekly"
@@ -219,6 +219,11 @@ class Backup(Group):
     database's major version, from ECR Public. AWS only."""
     upload_image: Annotated[str, _IMAGE] = "public.ecr.aws/aws-cli/aws-cli:2.31.23"
     """Image with the AWS CLI, which brings the dump to S3. AWS only."""
+
+    @property
+    def vault_hour(self) -> int:
+        """Hour at which AWS Backup starts its snapshot, in UTC: some hours after the dump."""
+        return (self.hour + 4) % 24
 
     @property
     def dump_retention(self) -> timedelta:

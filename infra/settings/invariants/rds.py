@@ -45,6 +45,31 @@ def windows(context: Context) -> Found:
             )
 
 
+def vault(context: Context) -> Found:
+    """Jobs of AWS Backup that start in a window of RDS, or within an hour before, fail."""
+    settings = context.settings
+    start = settings.backup.vault_hour
+    if _provider(context, "postgres") != "aws" or not settings.backup.vault:
+        return
+    snapshot = f"{(start - 1) % 24:02}:00-{(start + 1) % 24:02}:00"
+    for key in ("backup_window", "maintenance_window"):
+        window = getattr(settings.postgres, key)
+        weekly = (
+            window
+            if not window[0].isdigit()
+            else "mon:{}-{}:{}".format(
+                (parts := window.split("-"))[0], "mon" if parts[0] < parts[1] else "tue", parts[1]
+            )
+        )
+        if _overlap(snapshot, weekly):
+            yield Broken(
+                path=("backup", "hour"),
+                message=f"lets AWS Backup start at {start:02}:00, which is within an hour of postgres.{key} ({window})",
+                allowed="another hour, or another window",
+                also=(("postgres", key), ("postgres", "provider"), ("backup", "vault")),
+            )
+
+
 def restore(context: Context) -> Found:
     """Data comes from one place."""
     origin = context.settings.postgres.restore
@@ -114,4 +139,4 @@ def _overlap(daily: str, weekly: str) -> bool:
     return any(begin < at + lasts and at < begin + length for begin in begins for at in (first, first - _WEEK))
 
 
-RULES: Final = (windows, restore, external)
+RULES: Final = (windows, vault, restore, external)

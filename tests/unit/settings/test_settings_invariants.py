@@ -158,6 +158,8 @@ BROKEN: tuple[tuple[str, Mapping[str, Any], str, str], ...] = (
     ("aws", {"redis.snapshot_window": "02:00-02:30"}, "redis.snapshot_window", "lasts 30 minutes"),
     ("aws", {"postgres.maintenance_window": "sun:23:30-mon:01:30"}, "postgres.maintenance_window", "overlaps"),
     ("aws", {"postgres.restore": {"snapshot": "a", "instance": "b"}}, "postgres.restore", "both a snapshot"),
+    ("aws", {"backup.hour": 22}, "backup.hour", "within an hour of postgres.backup_window"),
+    ("aws", {"postgres.backup_window": "23:30-00:30", "backup.hour": 21}, "backup.hour", "backup_window"),
     ("aws", {"postgres.restore": {"instance": "b"}}, "postgres.restore.time", "is missing"),
     ("aws", {"postgres.restore": {"time": "latest"}}, "postgres.restore.instance", "is missing"),
     ("aws", {"postgres.restore": {"snapshot": "a", "time": "latest"}}, "postgres.restore.time", "of one moment"),

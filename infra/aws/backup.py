@@ -1,0 +1,89 @@
+"""Copies of the data, in places that do not go with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import pulumi
+
+from infra.aws import dump_scripts
+from infra.aws.alarms.model import Metric
+from infra.aws.alarms.watched import WatchedDumps
+from infra.aws.dump import EPHEMERAL_GIB, DumpArgs, schedule, task
+from infra.aws.dump_bucket import bucket
+from infra.aws.task import TaskDefinition
+from infra.aws.vault import VaultArgs, vault
+from infra.component import Component, Transforms
+
+NEWEST: Final = 18
+"""Major version of Postgres whose pg_dump reads every server that the settings allow."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackupArgs:
+    """Either may be None: an external database is not in any vault, and dumps can be switched off."""
+
+    dump: DumpArgs | None
+    vault: VaultArgs | None
+    transforms: Transforms | None = None
+
+
+class Backup(Component):
+    """What there is to restore from, besides the database's own backups.
+
+    Creates: with `dump` a bucket (encrypted, versioned, closed, TLS only, emptied by age), a task that writes a dump of
+    the whole database to it, and a schedule; with `vault` an AWS Backup vault, the plan that fills it every day, and a
+    plan that restores the newest snapshot now and then to show that it can be done. Redis needs none of it: its
+    snapshots are its own, and Postgres restores the queue.
+
+    Costs: dumps 0.023 USD a GB and month and a few cents for the task; snapshots in the vault 0.095 USD a GB and month;
+    a weekly test some hours of an instance like the database's.
+
+    Exports: `bucket_name`, `dump` (the task, to start it by hand), `vault_name`, and `absence_metric` and `watched` for
+    the alarm of a missing dump. That alarm stands until the first dump has come, a day at most: start it by hand.
+
+    Replaces: nothing; another encryption key another vault and nothing of the bucket.
+    """
+
+    bucket_name: pulumi.Output[str] | None = None
+    dump: TaskDefinition | None = None
+    vault_name: pulumi.Output[str] | None = None
+    absence_metric: Metric | None = None
+    """Count of stored dumps: of which none for more than a day is an alarm."""
+    watched: WatchedDumps | None = None
+
+    def __init__(self, name: str, args: BackupArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("slipway:aws:Backup", name, opts, args.transforms)
+        if args.dump is not None:
+            kept = bucket(
+                self,
+                retention_days=args.dump.retention_days,
+                key=args.dump.platform.key_arn,
+                protect=args.dump.protect,
+            )
+            self.bucket_name = kept.bucket
+            self.dump = task(self, args.dump, kept)
+            schedule(self, args.dump, self.dump)
+            self.absence_metric = Metric(
+                namespace=dump_scripts.NAMESPACE,
+                name=dump_scripts.STORED,
+                dimensions={"Stack": pulumi.get_stack()},
+                statistic="Sum",
+            )
+            self.watched = WatchedDumps(metric=self.absence_metric)
+        if args.vault is not None:
+            self.vault_name = vault(self, args.vault).name
+        self.finish({"bucket": self.bucket_name, "vault": self.vault_name})
+
+
+def dump_image(version: int, *, own: bool) -> str:
+    """The official Postgres image with the tools of that major version; of the newest for a server that somebody else
+    runs, whose version nobody has checked. pg_dump refuses servers newer than itself."""
+    return f"public.ecr.aws/docker/library/postgres:{version if own else NEWEST}-alpine"
+
+
+def disk_gib(max_storage_gib: int | None) -> int:
+    """Disk for the archive: half of what the database may grow to, since archives are compressed."""
+    least, most = EPHEMERAL_GIB
+    return least if max_storage_gib is None else min(max(max_storage_gib // 2, least), most)

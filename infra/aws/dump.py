@@ -1,0 +1,234 @@
+"""The daily dump: a task of three containers, and the schedule that starts it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import pulumi
+import pulumi_aws as aws
+
+from infra.aws import dump_scripts as scripts
+from infra.aws.containers import Container
+from infra.aws.iam import Statement, place, policy
+from infra.aws.identifiers import description
+from infra.aws.task import TaskDefinition, TaskDefinitionArgs, TaskPlatform
+from infra.component import Component
+from infra.contracts import SecretRef, TaskSpec
+
+VOLUME: Final = "dump"
+ROOT: Final = "0:0"
+"""The containers run as root without any capability: a volume of Fargate belongs to root, and three images with three
+users share this one. Their own file systems are read-only."""
+EPHEMERAL_GIB: Final = (21, 200)
+"""Disk of a Fargate task (API reference, EphemeralStorage)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShellContainer(Container):
+    """A container of an image that is not the application's: it needs its entry point set, and variables that only a
+    resource can tell."""
+
+    entry_point: tuple[str, ...]
+    places: Mapping[str, pulumi.Input[str]] = field(default_factory=dict)
+    """Names of resources, by variable. Never a secret."""
+
+    def to_definition(self, *, log: Mapping[str, pulumi.Input[str]], exec_enabled: bool) -> dict[str, Any]:
+        definition = super().to_definition(log=log, exec_enabled=exec_enabled)
+        told = [{"name": name, "value": self.places[name]} for name in sorted(self.places)]
+        return {**definition, "entryPoint": list(self.entry_point), "environment": [*definition["environment"], *told]}
+
+
+@dataclass(frozen=True, kw_only=True)
+class DumpArgs:
+    """`spec` is the dump as the workload describes it; `libpq` binds its secret variables."""
+
+    platform: TaskPlatform
+    spec: TaskSpec
+    schedule: str
+    """Cron expression in UTC."""
+    libpq: Mapping[str, SecretRef]
+    application_image: pulumi.Input[str]
+    dump_image: str
+    upload_image: str
+    repository_arns: Sequence[pulumi.Input[str]] = ()
+    subnet_ids: Sequence[pulumi.Input[str]]
+    security_group_id: pulumi.Input[str]
+    assign_public_ip: bool = False
+    retention_days: int = 30
+    disk_gib: int = EPHEMERAL_GIB[0]
+    protect: bool = True
+
+
+def task(owner: Component, args: DumpArgs, to: aws.s3.Bucket) -> TaskDefinition:
+    """The task definition, whose code may add objects to the bucket and can neither read nor delete any."""
+    statements = [
+        Statement(
+            sid="AddDumps",
+            actions=("s3:AbortMultipartUpload", "s3:PutObject"),
+            resources=(pulumi.Output.concat(to.arn, f"/{_prefix()}/*"),),
+        )
+    ]
+    if args.platform.key_arn is not None:
+        # Parts of an upload are put together by S3 with the same key, which counts as reading.
+        actions = ("kms:Decrypt", "kms:GenerateDataKey")
+        statements.append(Statement(sid="DumpsKey", actions=actions, resources=(args.platform.key_arn,)))
+    return TaskDefinition(
+        owner,
+        TaskDefinitionArgs(
+            name="backup",
+            platform=args.platform,
+            containers=containers(args, bucket_name=to.bucket),
+            cpu=args.spec.cpu,
+            memory=args.spec.memory,
+            repository_arns=args.repository_arns,
+            statements=tuple(statements),
+            ephemeral_gib=args.disk_gib,
+            prefix="dump",
+        ),
+    )
+
+
+def containers(args: DumpArgs, *, bucket_name: pulumi.Input[str]) -> tuple[Container, ...]:
+    """In the order in which they run, each only after the one before has ended with 0. The last is the task's own: when
+    one before it fails, it never starts, and the task has failed."""
+    common = {"DUMP_FOLDER": scripts.FOLDER, "DUMP_TIMEOUT": str(args.spec.timeout)}
+    shared: dict[str, Any] = {"user": ROOT, "mounts": {VOLUME: scripts.FOLDER}}
+    libpq = {name: secret.value for name, secret in args.libpq.items()}
+    return (
+        Container(
+            name="certificates",
+            image=args.application_image,
+            command=("python", "-c", scripts.CERTIFICATES),
+            environment=common,
+            secrets={"PGSSLROOTCERT": libpq["PGSSLROOTCERT"]},
+            essential=False,
+            **shared,
+        ),
+        ShellContainer(
+            name="dump",
+            image=args.dump_image,
+            entry_point=("sh", "-c"),
+            command=(scripts.DUMP, "dump", *args.spec.command),
+            environment=common,
+            secrets=libpq,
+            after={"certificates": "SUCCESS"},
+            essential=False,
+            **shared,
+        ),
+        ShellContainer(
+            name="upload",
+            image=args.upload_image,
+            entry_point=("sh", "-c"),
+            command=(scripts.UPLOAD,),
+            environment={
+                **common,
+                "DUMP_PREFIX": _prefix(),
+                "DUMP_STACK": pulumi.get_stack(),
+            },
+            places={"AWS_REGION": args.platform.region, "DUMP_BUCKET": bucket_name},
+            after={"dump": "SUCCESS"},
+            **shared,
+        ),
+    )
+
+
+def schedule(owner: Component, args: DumpArgs, definition: TaskDefinition) -> aws.scheduler.Schedule:
+    """Start the task every day. A start that fails is repeated for an hour; after that, the missing dump is an alarm."""
+    role = owner.inner(
+        "schedule-role",
+        aws.iam.Role,
+        {
+            "assume_role_policy": _scheduler_trust(args.platform.cluster_arn),
+            "description": description("starts the dump"),
+        },
+    )
+    allowed = owner.inner(
+        "schedule-role-policy",
+        aws.iam.RolePolicy,
+        {"role": role.id, "policy": policy(*_starting(args, definition))},
+    )
+    return owner.inner(
+        "schedule",
+        aws.scheduler.Schedule,
+        {
+            "description": description("daily dump"),
+            "schedule_expression": aws_cron(args.schedule),
+            "schedule_expression_timezone": "UTC",
+            "flexible_time_window": {"mode": "OFF"},
+            "target": {
+                "arn": args.platform.cluster_arn,
+                "role_arn": role.arn,
+                "ecs_parameters": {
+                    "task_definition_arn": definition.arn,
+                    "task_count": 1,
+                    "launch_type": "FARGATE",
+                    "enable_ecs_managed_tags": True,
+                    "propagate_tags": "TASK_DEFINITION",
+                    "network_configuration": {
+                        "subnets": list(args.subnet_ids),
+                        "security_groups": [args.security_group_id],
+                        "assign_public_ip": args.assign_public_ip,
+                    },
+                },
+                "retry_policy": {"maximum_retry_attempts": 5, "maximum_event_age_in_seconds": 3600},
+            },
+        },
+        depends_on=[allowed],
+    )
+
+
+def aws_cron(expression: str) -> str:
+    """Five fields in AWS's form, which has a year and lets only one of the two kinds of day be given."""
+    minute, hour, day, month, weekday = expression.split()
+    if weekday != "*":
+        raise ValueError(f"{expression}: AWS counts the days of the week from another one; give the day of the month")
+    return f"cron({minute} {hour} {day} {month} ? *)"
+
+
+def _prefix() -> str:
+    return f"{pulumi.get_project()}/{pulumi.get_stack()}"
+
+
+def _starting(args: DumpArgs, definition: TaskDefinition) -> tuple[Statement, ...]:
+    """Any revision of this one family, in this one cluster, with this task's roles."""
+    roles = [definition.execution_role_arn, definition.task_role_arn]
+    family = definition.arn.apply(lambda arn: f"{arn.rpartition(':')[0]}:*")
+    return (
+        Statement(
+            sid="Start",
+            actions=("ecs:RunTask",),
+            resources=(family,),
+            conditions={"ArnEquals": {"ecs:cluster": args.platform.cluster_arn}},
+        ),
+        Statement(sid="TagTask", actions=("ecs:TagResource",), resources=(_tasks(args.platform.cluster_arn),)),
+        Statement(
+            sid="PassRoles",
+            actions=("iam:PassRole",),
+            resources=[role for role in roles if role is not None],
+            conditions={"StringEquals": {"iam:PassedToService": "ecs-tasks.amazonaws.com"}},
+        ),
+    )
+
+
+def _tasks(cluster_arn: pulumi.Input[str]) -> pulumi.Output[str]:
+    return pulumi.Output.from_input(cluster_arn).apply(lambda arn: arn.replace(":cluster/", ":task/", 1) + "/*")
+
+
+def _scheduler_trust(cluster_arn: pulumi.Input[str]) -> pulumi.Output[str]:
+    def document(arn: str) -> dict[str, Any]:
+        return {
+            "Version": "2012-10-17",
+            "Statement": [
+                {
+                    "Sid": "SchedulesOfThisAccount",
+                    "Effect": "Allow",
+                    "Principal": {"Service": "scheduler.amazonaws.com"},
+                    "Action": "sts:AssumeRole",
+                    "Condition": {"StringEquals": {"aws:SourceAccount": place(arn).account}},
+                }
+            ],
+        }
+
+    return pulumi.Output.json_dumps(pulumi.Output.from_input(cluster_arn).apply(document))

@@ -1,0 +1,94 @@
+"""Where dumps are kept."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+import pulumi
+import pulumi_aws as aws
+
+from infra.aws.iam import Statement, policy, tls_only
+from infra.aws.naming import prefix
+from infra.component import Component
+
+_LONGEST: Final = 37
+"""Characters of a prefix: a bucket's name has 63, of which the provider takes 26."""
+_OLD_VERSION_DAYS: Final = 7
+"""Days for which an overwritten or deleted dump can be had back."""
+_TLS_1_2: Final = "1.2"
+
+
+def bucket(owner: Component, *, retention_days: int, key: pulumi.Input[str] | None, protect: bool) -> aws.s3.Bucket:
+    """The bucket: encrypted, versioned, closed to the public, over TLS only, emptied by age."""
+    start = re.sub(
+        r"[^a-z0-9]+", "-", prefix(pulumi.get_project(), pulumi.get_stack(), "dumps", limit=_LONGEST).lower()
+    )
+    made = owner.inner("bucket", aws.s3.Bucket, {"bucket_prefix": start, "force_destroy": not protect})
+    default = {"sse_algorithm": "aws:kms", "kms_master_key_id": key} if key else {"sse_algorithm": "AES256"}
+    owner.inner(
+        "bucket-ownership",
+        aws.s3.BucketOwnershipControls,
+        {"bucket": made.id, "rule": {"object_ownership": "BucketOwnerEnforced"}},
+    )
+    closed = owner.inner(
+        "bucket-access",
+        aws.s3.BucketPublicAccessBlock,
+        {
+            "bucket": made.id,
+            "block_public_acls": True,
+            "block_public_policy": True,
+            "ignore_public_acls": True,
+            "restrict_public_buckets": True,
+        },
+    )
+    owner.inner(
+        "bucket-encryption",
+        aws.s3.BucketServerSideEncryptionConfiguration,
+        {
+            "bucket": made.id,
+            "rules": [{"apply_server_side_encryption_by_default": default, "bucket_key_enabled": True}],
+        },
+    )
+    versions = owner.inner(
+        "bucket-versions",
+        aws.s3.BucketVersioning,
+        {"bucket": made.id, "versioning_configuration": {"status": "Enabled"}},
+    )
+    owner.inner(
+        "bucket-lifecycle",
+        aws.s3.BucketLifecycleConfiguration,
+        {"bucket": made.id, "rules": [_lifecycle(retention_days)]},
+        # S3 refuses rules about old versions before there can be any.
+        depends_on=[versions],
+    )
+    owner.inner(
+        "bucket-policy",
+        aws.s3.BucketPolicy,
+        {"bucket": made.id, "policy": policy(tls_only(made.arn), _recent_tls(made.arn))},
+        # Both change the bucket's policy state; at the same time one of them fails.
+        depends_on=[closed],
+    )
+    return made
+
+
+def _lifecycle(days: int) -> dict[str, Any]:
+    return {
+        "id": "age",
+        "status": "Enabled",
+        "filter": {"prefix": ""},
+        "expiration": {"days": days},
+        "noncurrent_version_expiration": {"noncurrent_days": _OLD_VERSION_DAYS},
+        "abort_incomplete_multipart_upload": {"days_after_initiation": 1},
+    }
+
+
+def _recent_tls(bucket_arn: pulumi.Input[str]) -> Statement:
+    return Statement(
+        sid="RecentTlsOnly",
+        effect="Deny",
+        principal="*",
+        actions=("s3:*",),
+        resources=(bucket_arn, pulumi.Output.concat(bucket_arn, "/*")),
+        conditions={"NumericLessThan": {"s3:TlsVersion": _TLS_1_2}},
+    )
