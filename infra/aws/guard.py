@@ -127,8 +127,9 @@ class _Watch:
         )
 
     def transformation(self, args: pulumi.ResourceTransformationArgs) -> pulumi.ResourceTransformationResult | None:
-        """Protect a stateful resource and bind the hooks to it."""
-        if args.type_ not in STATEFUL:
+        """Protect a stateful resource and bind the hooks to it. A component that says ``protect=False`` vouches that
+        nothing is lost with the resource: a read replica holds no data of its own."""
+        if args.type_ not in STATEFUL or args.opts.protect is False:
             return None
         options = pulumi.ResourceOptions(
             protect=not self._guard.lifts(args.name),
