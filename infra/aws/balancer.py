@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import pulumi
 import pulumi_aws as aws
 
 from infra.aws.accesslogs import PREFIX, access_log_bucket
 from infra.aws.certificate import certificate, point_to
+from infra.aws.network import Network
 from infra.aws.waf import firewall
 from infra.component import Component, Transforms
 from infra.contracts import HttpHealth
-
-if TYPE_CHECKING:
-    from infra.aws.network import Network
 
 TLS_POLICY: Final = "ELBSecurityPolicy-TLS13-1-2-Res-PQ-2025-09"
 """TLS 1.3, and 1.2 with forward secrecy only; the policy that the console proposes. The API's own default is from 2016

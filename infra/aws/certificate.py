@@ -42,7 +42,8 @@ def certificate(owner: Component, *, domain: str, zone_id: str | None) -> pulumi
     else:
         option.apply(_tell)
     issued: aws.acm.CertificateValidation = owner.inner("validation", aws.acm.CertificateValidation, validation)
-    return issued.certificate_arn
+    arn: pulumi.Output[str] = issued.certificate_arn
+    return arn
 
 
 def point_to(

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import pulumi
 import pulumi_aws as aws
 
+from infra.aws.network import Network
 from infra.aws.task import Architecture, TaskPlatform
 from infra.component import Component, Transforms
-
-if TYPE_CHECKING:
-    from infra.aws.network import Network
 
 Insights = Literal["disabled", "enabled", "enhanced"]
 PROVIDERS = ("FARGATE", "FARGATE_SPOT")

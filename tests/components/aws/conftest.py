@@ -18,6 +18,17 @@ from infra.engine.registration import Registration
 
 ACCOUNT = "123456789012"
 REGION = "eu-central-1"
+VALIDATION = {
+    "domainValidationOptions": [
+        {
+            "domainName": "api.example.com",
+            "resourceRecordName": "_1234.api.example.com.",
+            "resourceRecordType": "CNAME",
+            "resourceRecordValue": "_5678.acm-validations.aws.",
+        }
+    ]
+}
+"""ACM asks for one record for each name of a certificate."""
 
 
 class AwsFakes:
@@ -30,7 +41,7 @@ class AwsFakes:
         }
         login = {"userName": "AWS", "password": "planted-login", "proxyEndpoint": "https://registry"}
         self._declared = DeclaredFakes(
-            overrides={**secrets, **(overrides or {})},
+            overrides={**secrets, "aws:acm/certificate:Certificate": VALIDATION, **(overrides or {})},
             invokes={"aws:ecr/getAuthorizationToken:getAuthorizationToken": login},
         )
         self._overrides = overrides or {}
@@ -40,7 +51,9 @@ class AwsFakes:
         # Other outputs that hold ARNs are those of other resources.
         if wanted.type.startswith("aws:") and "arn" in given and "arn" not in self._overrides.get(wanted.type, {}):
             service, kind = wanted.type.split(":")[1].split("/")
-            given["arn"] = f"arn:aws:{service}:{REGION}:{ACCOUNT}:{kind}/{wanted.name}"
+            # As Secrets Manager writes them: a task definition's `valueFrom` is taken apart at its colons.
+            name = f"{kind}:{wanted.name}-AbCdEf" if kind == "secret" else f"{kind}/{wanted.name}"
+            given["arn"] = f"arn:aws:{service}:{REGION}:{ACCOUNT}:{name}"
         return given
 
     def invoke(self, request: InvokeRequest) -> Mapping[str, Any]:
