@@ -135,7 +135,7 @@ def containers(args: DumpArgs, *, bucket_name: pulumi.Input[str]) -> tuple[Conta
 
 
 def schedule(owner: Component, args: DumpArgs, definition: TaskDefinition) -> aws.scheduler.Schedule:
-    """Start the task every day. A start that fails is repeated for an hour; after that, the missing dump is an alarm."""
+    """Start the task every day. A start that fails is repeated for an hour; then the missing dump is an alarm."""
     role = owner.inner(
         "schedule-role",
         aws.iam.Role,

@@ -54,14 +54,7 @@ def vault(context: Context) -> Found:
     snapshot = f"{(start - 1) % 24:02}:00-{(start + 1) % 24:02}:00"
     for key in ("backup_window", "maintenance_window"):
         window = getattr(settings.postgres, key)
-        weekly = (
-            window
-            if not window[0].isdigit()
-            else "mon:{}-{}:{}".format(
-                (parts := window.split("-"))[0], "mon" if parts[0] < parts[1] else "tue", parts[1]
-            )
-        )
-        if _overlap(snapshot, weekly):
+        if _overlap(snapshot, window):
             yield Broken(
                 path=("backup", "hour"),
                 message=f"lets AWS Backup start at {start:02}:00, which is within an hour of postgres.{key} ({window})",
@@ -133,8 +126,9 @@ def _read(window: str) -> tuple[int, int]:
     return first, (last - first) % _WEEK
 
 
-def _overlap(daily: str, weekly: str) -> bool:
-    (start, length), (first, lasts) = _read(daily), _read(weekly)
+def _overlap(daily: str, other: str) -> bool:
+    """Whether a daily window meets another one, daily or weekly."""
+    (start, length), (first, lasts) = _read(daily), _read(other)
     begins = [day * _DAY + start for day in range(-1, 9)]
     return any(begin < at + lasts and at < begin + length for begin in begins for at in (first, first - _WEEK))
 
