@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import tempfile
@@ -18,6 +19,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code. Only a fault of the program itself leaves a traceback."""
     # Before anything loads gRPC: it writes what its connections do to standard error, as when a hook's server closes.
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal of another encoding shows a question mark for a tree's branch. It does not end an update half-way.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     args = build_parser().parse_args(argv)
     console = Console(verbose=args.verbose)
     context = Context(stack=args.stack or os.environ.get("SLIPWAY_STACK") or "local", console=console)

@@ -44,6 +44,12 @@ def test_help_and_parser_load_nothing_heavy() -> None:
     assert answer.stdout.strip() == "[]"
 
 
+def test_what_a_terminal_cannot_show_does_not_end_the_command(root: Path) -> None:
+    (root / "Pulumi.local.yaml").write_text("config:\n  slipway:target: local\n  slipway:tags: {owner: Zoë}\n")
+    answer = run("config", "get", "tags.owner", cwd=root, env={**os.environ, "PYTHONIOENCODING": "ascii"})
+    assert (answer.returncode, answer.stdout) == (0, "Zo?\n"), answer.stderr
+
+
 def test_grpc_does_not_write_into_the_report(slipway: Slipway, monkeypatch: pytest.MonkeyPatch) -> None:
     """A line such as "chttp2_transport.cc: Got goaway" came now and then between a rotation's lines."""
     monkeypatch.delenv("GRPC_VERBOSITY", raising=False)
