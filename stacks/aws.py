@@ -2,59 +2,160 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 import pulumi
 
-from infra import rotation
+from infra.aws import arguments
+from infra.aws.backup import Backup
+from infra.aws.balancer import Balancer
+from infra.aws.cluster import Cluster
+from infra.aws.control.migration import Migration, MigrationArgs
+from infra.aws.control.rollout import RolloutCheck
 from infra.aws.guard import Guard, guard, unguarded
-from infra.aws.image import Build, Image, ImageArgs
-from infra.aws.keys import Keys, KeysArgs
+from infra.aws.iam import place
+from infra.aws.image import Image
+from infra.aws.keys import Keys
 from infra.aws.lean import load_lean
-from infra.aws.network import ExistingNetwork, Network, NetworkArgs
+from infra.aws.monitoring import Monitoring, MonitoringArgs
+from infra.aws.network import Network
+from infra.aws.oneoff import OneOffTask, OneOffTasks, OneOffTasksArgs
+from infra.aws.postgres import Postgres
+from infra.aws.postgres_external import ExternalPostgresSecrets
+from infra.aws.postgres_logins import bootstrap_task
 from infra.aws.provider import aws_provider
-from infra.aws.secrets import Secrets, SecretsArgs
-from infra.aws.security import POSTGRES_PORT, REDIS_PORT, TASKS, Access, Role
-from infra.fingerprint import fingerprint
+from infra.aws.redis import ExternalRedisSecret, Redis
+from infra.aws.secrets import Secrets
+from infra.aws.service import ApiService, ApiServiceArgs, WorkerService, WorkerServiceArgs
+from infra.aws.watching import watched
+from infra.contracts import SecretRef
 from infra.markers import RotationMarker, RotationMarkerArgs, generations
 from infra.settings import Settings
 from infra.workload import Workload
 
 ROOT: Final = Path(__file__).resolve().parents[1]
-SOURCES: Final = ("app", "requirements/app.txt", "pyproject.toml", ".dockerignore")
-"""What the image is made of. Docker is sent no more: `.dockerignore` names the same."""
-RECOVERY_WINDOW: Final = 30
-"""Days for which a deleted secret can be had back."""
 
 
 def aws(settings: Settings) -> Mapping[str, pulumi.Input[object]]:
     """The stack's resources; returns its outputs."""
     load_lean()
+    _watch_over_data(settings)
     app = Workload.of(settings)
-    watch_over_data(settings)
-    region = pulumi.ResourceOptions(providers=[aws_provider(settings)])
+    region = arguments.region(settings)
+    here = pulumi.ResourceOptions(providers=[aws_provider(settings)])
 
     RotationMarker("rotation-requested", RotationMarkerArgs(generations=generations(settings)))
-    keys = Keys("keys", keys_args(settings), region)
-    network = Network("network", network_args(settings, app, keys), region)
-    secrets = Secrets(
-        "secrets",
-        SecretsArgs(
-            ring=rotation.ring(settings.rotation.jwt, floor=settings.rotation.jwt_min),
-            given=given(settings),
-            key=keys.arn,
-            recovery_window=RECOVERY_WINDOW if settings.protect else 0,
+    key = Keys("keys", arguments.keys(settings), here).arn
+    network = Network("network", arguments.network(settings, app, key), here)
+    secrets = Secrets("secrets", arguments.secrets(settings, key), here)
+    image = Image("image", arguments.image(settings, key, root=ROOT), here)
+    postgres = _postgres(settings, network, key, here)
+    redis = _redis(settings, network, key, here)
+
+    def bound(login: str) -> dict[str, SecretRef]:
+        return {**secrets.refs, "DATABASE_URL": postgres.secret(login), "REDIS_URL": redis.secret}
+
+    cluster = Cluster("cluster", arguments.cluster(settings, network, key), here)
+    preparation = OneOffTasks(
+        "preparation",
+        OneOffTasksArgs(
+            cluster=cluster,
+            image=image.contract,
+            tasks=_preparing(app, network, postgres, bound(app.migrate.database_login)),
+            repository_arns=[image.repository_arn],
         ),
-        region,
+        here,
     )
-    image = Image("image", image_args(settings, keys), region)
+    migrated = Migration(
+        "migrate",
+        MigrationArgs(
+            region=region,
+            cluster=cluster.arn,
+            image=image.contract,
+            runs=preparation.runs,
+            subnets=network.task_subnets,
+            assign_public_ip=network.assign_public_ip,
+            # Another database, restored or made anew, has neither the logins nor the schema.
+            triggers={"database": postgres.resource_id} if isinstance(postgres, Postgres) else {},
+            after=[network, preparation],
+        ),
+        here,
+    )
 
-    return {"image": image.contract.reference, "repository": image.repository_url}
+    balancer = Balancer("balancer", arguments.balancer(settings, app, network, key), here)
+    api = ApiService(
+        "api",
+        ApiServiceArgs(
+            cluster=cluster,
+            image=image.contract,
+            spec=app.api,
+            secrets=bound(app.api.database_login),
+            balancer=balancer,
+            error_percent=settings.alerts.error_percent,
+            repository_arns=[image.repository_arn],
+            after=[migrated],
+        ),
+        here,
+    )
+    workers = [
+        WorkerService(
+            spec.name,
+            WorkerServiceArgs(
+                cluster=cluster,
+                image=image.contract,
+                spec=spec,
+                secrets=bound(spec.database_login),
+                failed_jobs=settings.alerts.failed_jobs,
+                repository_arns=[image.repository_arn],
+                after=[migrated],
+            ),
+            here,
+        )
+        for spec in app.workers
+    ]
+    arrived = [_rollout(service, cluster, region) for service in (api, *workers)]
+    RotationMarker(
+        "rotation-applied", RotationMarkerArgs(generations=generations(settings), after=[api, *workers, *arrived])
+    )
+
+    backup = Backup("backup", arguments.backup(settings, app, cluster, image, postgres, key), here)
+    monitoring = Monitoring(
+        "monitoring",
+        MonitoringArgs(
+            watched=watched(
+                settings,
+                cluster=cluster,
+                balancer=balancer,
+                services=(api, *workers),
+                postgres=postgres,
+                redis=redis,
+                backup=backup,
+            ),
+            alerts=settings.alerts,
+            region=region,
+            account=settings.account or cluster.arn.apply(lambda arn: place(arn).account),
+            webhook=settings.secrets.output("alert_webhook") if settings.secrets.alert_webhook else None,
+            key=key,
+        ),
+        here,
+    )
+    return {
+        "url": api.url,
+        **_pages(settings, api.url),
+        "balancer": balancer.dns_name,
+        "cluster": cluster.name,
+        "image": image.contract.reference,
+        "repository": image.repository_url,
+        "dashboard": monitoring.dashboard_url,
+        "logs": {service.spec.name: service.log_group for service in (api, *workers)} | preparation.log_groups,
+        **({"dumps": backup.bucket_name} if backup.bucket_name is not None else {}),
+        **({"notices": list(app.notices)} if app.notices else {}),
+    }
 
 
-def watch_over_data(settings: Settings) -> None:
+def _watch_over_data(settings: Settings) -> None:
     """With `protect`, what holds data goes with a permit only."""
     if settings.protect:
         guard(Guard(permits=settings.permits, stack=settings.stack))
@@ -62,81 +163,51 @@ def watch_over_data(settings: Settings) -> None:
         unguarded()
 
 
-def keys_args(settings: Settings) -> KeysArgs:
-    chosen = settings.encryption
-    return KeysArgs(
-        customer_key=chosen.customer_key, key_arn=chosen.key_arn, account=settings.account, region=settings.region
+def _postgres(
+    settings: Settings, network: Network, key: arguments.Key, here: pulumi.ResourceOptions
+) -> Postgres | ExternalPostgresSecrets:
+    if settings.postgres.provider == "external":
+        return ExternalPostgresSecrets("postgres", arguments.external_postgres(settings, key), here)
+    return Postgres("postgres", arguments.postgres(settings, network, key), here)
+
+
+def _redis(
+    settings: Settings, network: Network, key: arguments.Key, here: pulumi.ResourceOptions
+) -> Redis | ExternalRedisSecret:
+    if settings.redis.provider == "external":
+        return ExternalRedisSecret("redis", arguments.external_redis(settings, key), here)
+    return Redis("redis", arguments.redis(settings, network, key), here)
+
+
+def _preparing(
+    app: Workload,
+    network: Network,
+    postgres: Postgres | ExternalPostgresSecrets,
+    migration_secrets: Mapping[str, SecretRef],
+) -> Sequence[OneOffTask]:
+    """First the logins, by the only task that gets the master password, then the schema."""
+    groups = [network.groups.migrate]
+    bootstrap = OneOffTask(spec=bootstrap_task(app.migrate), secrets=postgres.bootstrap, security_groups=groups)
+    migrate = OneOffTask(spec=app.migrate, secrets=migration_secrets, security_groups=groups)
+    return [bootstrap, migrate] if postgres.bootstrap else [migrate]
+
+
+def _rollout(service: ApiService | WorkerService, cluster: Cluster, region: str) -> RolloutCheck:
+    return RolloutCheck(
+        f"{service.spec.name}-rollout",
+        region=region,
+        cluster=cluster.arn,
+        service=service.arn,
+        task_definition=service.task_definition_arn,
+        timeout=service.spec.rollout.timeout,
+        opts=pulumi.ResourceOptions(parent=service, depends_on=[service.resource]),
     )
 
 
-def network_args(settings: Settings, app: Workload, keys: Keys) -> NetworkArgs:
-    chosen, existing = settings.network, settings.network.existing
-    assert settings.region is not None
-    return NetworkArgs(
-        region=settings.region,
-        cidr=chosen.cidr,
-        zones=chosen.zones,
-        nat=chosen.nat,
-        endpoints=chosen.endpoints,
-        flow_logs=chosen.flow_logs,
-        retention_days=settings.log.retention_days,
-        key=keys.arn,
-        access=access(settings, app),
-        existing=ExistingNetwork(
-            vpc_id=existing.vpc,
-            public_subnets=existing.public_subnets,
-            task_subnets=existing.task_subnets,
-            data_subnets=existing.data_subnets,
-        )
-        if existing.vpc
-        else None,
-    )
-
-
-def access(settings: Settings, app: Workload) -> Access:
-    """Who talks to whom. An external server is reached through the way out, on its port."""
-    postgres, redis = settings.postgres.port or POSTGRES_PORT, settings.redis.port or REDIS_PORT
-    own_postgres, own_redis = settings.postgres.provider == "aws", settings.redis.provider == "aws"
-    outside: dict[Role, list[int]] = {role: [] for role in TASKS}
-    for role in TASKS:
-        if not own_postgres:
-            outside[role].append(postgres)
-        if not own_redis and role in ("api", "worker"):
-            outside[role].append(redis)
-    delivering: list[Role] = []
-    if app.api.queue:
-        delivering.append("api")
-    if app.workers:
-        delivering.append("worker")
-    return Access(
-        api_port=settings.api.port,
-        postgres_port=postgres if own_postgres else None,
-        redis_port=redis if own_redis else None,
-        outside_ports=outside,
-        deliver_http=settings.deliveries.allow_http,
-        delivering=tuple(delivering),
-        endpoints=bool(settings.network.endpoints),
-    )
-
-
-def image_args(settings: Settings, keys: Keys) -> ImageArgs:
-    """The image that CI gives by digest, or one built here."""
-    chosen = settings.image
-    if chosen.reference:
-        return ImageArgs(reference=chosen.reference, key=keys.arn)
-    content = fingerprint([ROOT / source for source in SOURCES], root=ROOT)
-    build = Build(
-        context="..",
-        dockerfile="../app/Dockerfile",
-        tag=f"{chosen.version}-{content}",
-        architecture=chosen.architecture,
-    )
-    return ImageArgs(build=build, key=keys.arn)
-
-
-def given(settings: Settings) -> dict[str, pulumi.Output[str]]:
-    """The secrets of stack config that processes get as they are, by variable."""
-    variables = {"jwt": "JWT_SECRET", "replicate_api_key": "REPLICATE_API_KEY", "openai_api_key": "OPENAI_API_KEY"}
-    return {
-        variable: settings.secrets.output(key) for key, variable in variables.items() if key in settings.secrets.given
+def _pages(settings: Settings, url: pulumi.Output[str]) -> dict[str, pulumi.Output[str]]:
+    pages = {
+        "docs_url": ("/docs", settings.features.swagger),
+        "metrics_url": ("/metrics", settings.features.metrics),
+        "health_url": ("/health", settings.features.health_check),
     }
+    return {name: pulumi.Output.concat(url, path) for name, (path, served) in pages.items() if served}
