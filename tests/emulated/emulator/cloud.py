@@ -17,6 +17,7 @@ import boto3
 import botocore.config
 import botocore.handlers
 from moto import mock_aws
+from moto.backends import get_backend
 
 from emulator import standins
 from emulator.fargate import Fargate
@@ -77,6 +78,13 @@ class Cloud:
             answer: dict[str, Any] = getattr(client, method)(**params)
         return answer
 
+    def add_zone(self, id_: str, name: str) -> None:
+        """A hosted zone under an id of our choice, which moto does not let a call choose."""
+        made = self.call("route53", "CreateHostedZone", {"Name": name, "CallerReference": id_})
+        zones = get_backend("route53")[ACCOUNT]["aws"].zones
+        zone = zones.pop(made["HostedZone"]["Id"].rsplit("/", 1)[-1])
+        zone.resource_id, zones[id_] = id_, zone
+
     def made(self, operation: str) -> list[Mapping[str, Any]]:
         return [call.params for call in self.calls if call.operation == operation]
 
@@ -107,7 +115,8 @@ class Cloud:
 @contextmanager
 def cloud(region: str) -> Iterator[Cloud]:
     """A fresh, empty account for as long as the context is open."""
-    with mock_aws():
+    # moto has the policies that AWS maintains: attaching one that does not exist is refused.
+    with mock_aws(config={"iam": {"load_aws_managed_policies": True}}):
         made = Cloud(region)
         handlers = [
             ("before-parameter-build", made.before_build),

@@ -53,6 +53,7 @@ class Stack:
         self._registry = ProviderRegistry.standard()
         self._registry.add("aws", serving(cloud))
         self._registry.add("docker", lambda _: DockerProvider())
+        self._find_zone()
 
     def set(self, **groups: Any) -> Stack:
         """Lay values over the stack file: mappings by key, others whole; `secrets` stay secret."""
@@ -77,6 +78,12 @@ class Stack:
         if self._secrets:
             hidden.add(f"{self._project.name}:secrets")
         return ProgramConfig(values=values, secret_keys=frozenset(hidden))
+
+    def _find_zone(self) -> None:
+        """The zone of the stack file's domain, which is there before the stack."""
+        domain = json.loads(self.config().values.get(f"{self._project.name}:domain") or "{}")
+        if "zone_id" in domain:
+            self.cloud.add_zone(domain["zone_id"], domain["zone"])
 
     def plan(self) -> Plan:
         return plan(project=self._project, stack=self.name, config=self.config())

@@ -113,7 +113,16 @@ _ALARM_NAMES = {
     "metricQueries.metric.dimensions": "Metric.Dimensions",
 }
 _ALARM = Step(operation="PutMetricAlarm", names=_ALARM_NAMES)
-_COMPOSITE = Step(operation="PutCompositeAlarm")
+_COMPOSITE = Step(
+    operation="PutCompositeAlarm",
+    spread={
+        "actionsSuppressor": {
+            "alarm": "ActionsSuppressor",
+            "extensionPeriod": "ActionsSuppressorExtensionPeriod",
+            "waitPeriod": "ActionsSuppressorWaitPeriod",
+        }
+    },
+)
 _RULE = Step(operation="PutRule")
 
 _TOPIC_ATTRIBUTES = {

@@ -182,6 +182,27 @@ _GROUP_NAMES = {
 }
 
 
+def _log_delivery(values: Any) -> list[dict[str, Any]]:
+    made = []
+    for item in values:
+        extra = set(item) - {"destination", "destinationType", "logFormat", "logType"}
+        if extra or item["destinationType"] != "cloudwatch-logs":
+            raise ValueError(f"logDeliveryConfigurations: not known here: {item}")
+        made.append(
+            {
+                "LogType": item["logType"],
+                "LogFormat": item["logFormat"],
+                "DestinationType": item["destinationType"],
+                "DestinationDetails": {"CloudWatchLogsDetails": {"LogGroup": item["destination"]}},
+                "Enabled": True,
+            }
+        )
+    return made
+
+
+_GROUP_CONVERT = {"logDeliveryConfigurations": _log_delivery}
+
+
 def _group_update(
     cloud: Cloud, inputs: Mapping[str, Any], known: Mapping[str, Any], changed: set[str]
 ) -> Mapping[str, Any]:
@@ -199,7 +220,8 @@ def _group_update(
             },
         )
         left.remove("numCacheClusters")
-    step = Step(operation="ModifyReplicationGroup", names={k: v for k, v in _GROUP_NAMES.items() if k in _MODIFIED})
+    names = {name: member for name, member in _GROUP_NAMES.items() if name in _MODIFIED}
+    step = Step(operation="ModifyReplicationGroup", names=names, convert=_GROUP_CONVERT)
     wanted: dict[str, Any] = {}
     if "userGroupIds" in left:
         old, new = set(known["old"].get("userGroupIds") or []), set(inputs.get("userGroupIds") or [])
@@ -372,7 +394,7 @@ KINDS = (
     Kind(
         type="aws:elasticache/replicationGroup:ReplicationGroup",
         service="elasticache",
-        create=Step(operation="CreateReplicationGroup", names=_GROUP_NAMES),
+        create=Step(operation="CreateReplicationGroup", names=_GROUP_NAMES, convert=_GROUP_CONVERT),
         record="ReplicationGroup",
         id="ReplicationGroupId",
         outputs={
