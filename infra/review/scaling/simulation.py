@@ -125,8 +125,8 @@ class _Simulation:
         while self._events and self._events[0][0] <= self._duration:
             now, _, happening = heapq.heappop(self._events)
             happening(now)
-        self._fleet.pay(self._duration)
-        self._sample(self._duration)
+        if self._samples[-1].at < self._duration:
+            self._sample(self._duration)
         return Outcome(
             service=self._service,
             load=self._load,
