@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 import pulumi
 
 from infra.settings import SettingsError, from_pulumi
-from stacks.local import local
 
-TARGETS = {"local": local}
+TARGETS = ("aws", "local")
+"""Each has a module of its name here, with a function of its name. Only the one that is used is loaded."""
 
 
 def main() -> None:
@@ -19,10 +21,11 @@ def main() -> None:
         raise pulumi.RunError(str(error)) from None
     if settings.target not in TARGETS:
         raise pulumi.RunError(
-            f"Target {settings.target} is not available in this version, which has {', '.join(sorted(TARGETS))}. "
+            f"Target {settings.target} is not available in this version, which has {', '.join(TARGETS)}. "
             "Choose one: slipway config set target local"
         )
-    for name, value in TARGETS[settings.target](settings).items():
+    make = getattr(import_module(f"stacks.{settings.target}"), settings.target)
+    for name, value in make(settings).items():
         pulumi.export(name, value)
 
 

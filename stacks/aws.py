@@ -115,9 +115,10 @@ def aws(settings: Settings) -> Mapping[str, pulumi.Input[object]]:
         )
         for spec in app.workers
     ]
-    arrived = [_rollout(service, cluster, region) for service in (api, *workers)]
+    services: Sequence[ApiService | WorkerService] = [api, *workers]
+    arrived = [_rollout(service, cluster, region) for service in services]
     RotationMarker(
-        "rotation-applied", RotationMarkerArgs(generations=generations(settings), after=[api, *workers, *arrived])
+        "rotation-applied", RotationMarkerArgs(generations=generations(settings), after=[*services, *arrived])
     )
 
     backup = Backup("backup", arguments.backup(settings, app, cluster, image, postgres, key), here)
@@ -128,7 +129,7 @@ def aws(settings: Settings) -> Mapping[str, pulumi.Input[object]]:
                 settings,
                 cluster=cluster,
                 balancer=balancer,
-                services=(api, *workers),
+                services=services,
                 postgres=postgres,
                 redis=redis,
                 backup=backup,
@@ -149,7 +150,7 @@ def aws(settings: Settings) -> Mapping[str, pulumi.Input[object]]:
         "image": image.contract.reference,
         "repository": image.repository_url,
         "dashboard": monitoring.dashboard_url,
-        "logs": {service.spec.name: service.log_group for service in (api, *workers)} | preparation.log_groups,
+        "logs": {**preparation.log_groups, **{service.spec.name: service.log_group for service in services}},
         **({"dumps": backup.bucket_name} if backup.bucket_name is not None else {}),
         **({"notices": list(app.notices)} if app.notices else {}),
     }
