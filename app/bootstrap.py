@@ -21,7 +21,16 @@ from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Final, Literal, TypeVar
 
 import psycopg
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 
 from app.db import roles
 from app.environment import MAX_SECRET_FILE_BYTES, SettingsError
@@ -30,7 +39,14 @@ EXIT_SETTINGS: Final = 2
 _CONNECT_TIMEOUT: Final = 15
 """Seconds for one connection: a server that has just come up answers slowly."""
 
-_Name = Annotated[str, StringConstraints(pattern=r"^(?!pg_)[a-z_][a-z0-9_]{0,62}$")]
+
+def _unreserved(name: str) -> str:
+    if name.startswith("pg_"):
+        raise ValueError("names that start with pg_ are Postgres's own")
+    return name
+
+
+_Name = Annotated[str, StringConstraints(pattern=r"^[a-z_][a-z0-9_]{0,62}$"), AfterValidator(_unreserved)]
 
 
 class Login(BaseModel):
@@ -147,6 +163,7 @@ def _connect(plan: Plan, user: str, password: str) -> psycopg.Connection[Any]:
         sslrootcert=plan.sslrootcert or "",
         connect_timeout=_CONNECT_TIMEOUT,
         application_name="slipway-bootstrap",
+        client_encoding="utf8",
         passfile="",  # a file in the home of whoever runs this must not stand in for a wrong password
     )
 
