@@ -94,13 +94,18 @@ class Container:
             "essential": self.essential,
             "command": list(self.command),
             **({"user": self.user} if self.user else {}),
-            "environment": [{"name": name, "value": self.environment[name]} for name in sorted(self.environment)],
+            # An empty variable is one that is not set; ECS gives it back as none, which would show as a change.
+            "environment": [
+                {"name": name, "value": value} for name, value in sorted(self.environment.items()) if value
+            ],
             "secrets": [{"name": name, "valueFrom": pinned(name, self.secrets[name])} for name in sorted(self.secrets)],
-            "portMappings": [{"containerPort": self.port, "protocol": "tcp"}] if self.port else [],
+            "portMappings": [{"containerPort": self.port, "hostPort": self.port, "protocol": "tcp"}]
+            if self.port
+            else [],
             **({"healthCheck": dict(self.health)} if self.health else {}),
             "stopTimeout": self.stop_timeout,
             "readonlyRootFilesystem": True,
-            "linuxParameters": {"initProcessEnabled": True, "capabilities": {"add": [], "drop": ["ALL"]}},
+            "linuxParameters": {"initProcessEnabled": True, "capabilities": {"drop": ["ALL"]}},
             "mountPoints": [
                 {"sourceVolume": volume, "containerPath": path, "readOnly": False}
                 for volume, path in sorted(mounts.items())

@@ -59,4 +59,5 @@ def query(metric: str, *, id: str, stack: str, queue: str) -> dict[str, Any]:
             "period": PERIOD,
             "stat": STATISTIC,
         },
+        "return_data": False,
     }

@@ -58,6 +58,7 @@ def error_share(
                 "period": _MINUTE,
                 "stat": "Sum",
             },
+            "return_data": False,
         }
 
     share = f"IF(requests >= {LEAST_REQUESTS}, 100 * FILL(errors, 0) / requests, 0)"

@@ -76,7 +76,7 @@ class _Service(Component):
         *,
         group: pulumi.Input[str],
         alarm: RollbackAlarm,
-        traffic: Mapping[str, Any],
+        more: Mapping[str, Any],
         after: Sequence[pulumi.Resource],
     ) -> None:
         spec, cluster = args.spec, args.cluster
@@ -120,7 +120,9 @@ class _Service(Component):
                 "enable_execute_command": cluster.platform.exec_enabled,
                 # Otherwise `up` would end well while ECS takes the new version back.
                 "wait_for_steady_state": True,
-                **traffic,
+                # Ctrl-C takes the new version back instead of leaving it half way.
+                "sigint_rollback": True,
+                **more,
             },
             depends_on=[cluster.capacity, *after],
             # Scaling sets the number from then on: `up` must not take replicas away under load.
@@ -155,7 +157,7 @@ class ApiService(_Service):
                 balancer_suffix=balancer.arn_suffix,
                 target_suffix=balancer.target_suffix,
             ),
-            traffic={
+            more={
                 "load_balancers": [
                     {
                         "target_group_arn": balancer.target_group_arn,
@@ -205,7 +207,8 @@ class WorkerService(_Service):
             args,
             group=args.cluster.network.groups.worker,
             alarm=failing_jobs(service=spec.name, queue=spec.queue, jobs=args.failed_jobs),
-            traffic={},
+            # Without it the provider replaces the service when its strategies change, as they do with the floor.
+            more={"force_new_deployment": True},
             after=args.after,
         )
         if spec.scaling:
@@ -229,11 +232,11 @@ def capacity(spec: ServiceSpec) -> list[dict[str, Any]]:
     """Strategies from the first day on: a service that began with a launch type would be replaced to get them."""
     if not spec.spot:
         return [{"capacity_provider": ON_DEMAND, "base": 0, "weight": 1}]
-    return [
-        # The floor cannot be taken away; only what comes on top of it can.
-        {"capacity_provider": ON_DEMAND, "base": spec.replicas, "weight": 0},
-        {"capacity_provider": SPOT, "base": 0, "weight": 1},
-    ]
+    above = {"capacity_provider": SPOT, "base": 0, "weight": 1}
+    if spec.replicas == 0:
+        return [above]
+    # The floor cannot be taken away; only what comes on top of it can.
+    return [{"capacity_provider": ON_DEMAND, "base": spec.replicas, "weight": 0}, above]
 
 
 def _timeouts(seconds: int) -> pulumi.CustomTimeouts:
