@@ -67,15 +67,15 @@ def postgres_alarms(postgres: WatchedPostgres, alerts: Alerts) -> Iterator[Alarm
             metric=("CPUSurplusCreditsCharged", "Maximum"),
             above=0,
         )
-    if postgres.replica_identifier is not None:
+    for number, identifier in enumerate(postgres.replica_identifiers, start=1):
         yield Alarm(
-            role="postgres-replica-lag",
-            means=f"The read replica is more than {alerts.replica_lag.total_seconds():g} s behind.",
+            role=f"postgres-replica-{number}-lag",
+            means=f"Read replica {number} is more than {alerts.replica_lag.total_seconds():g} s behind.",
             trouble="database-busy",
             measure=Metric(
                 namespace="AWS/RDS",
                 name="ReplicaLag",
-                dimensions={"DBInstanceIdentifier": postgres.replica_identifier},
+                dimensions={"DBInstanceIdentifier": identifier},
                 statistic="Maximum",
             ),
             above=alerts.replica_lag.total_seconds(),

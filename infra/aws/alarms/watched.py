@@ -50,8 +50,8 @@ class WatchedPostgres:
     memory_gib: int
     burstable: bool
     """A t-class, which pays with credits for more than its base load."""
-    replica_identifier: pulumi.Input[str] | None = None
-    """A read replica; None without one."""
+    replica_identifiers: tuple[pulumi.Input[str], ...] = ()
+    """Its read replicas."""
 
 
 @dataclass(frozen=True, kw_only=True)

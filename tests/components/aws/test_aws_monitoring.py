@@ -67,7 +67,7 @@ WATCHED = Watched(
         storage_gib=100,
         memory_gib=8,
         burstable=True,
-        replica_identifier="postgres-replica-1",
+        replica_identifiers=("postgres-replica-1",),
     ),
     redis=WatchedRedis(member_ids=("redis-1-001", "redis-1-002")),
     dumps=WatchedDumps(metric=DUMPS),
@@ -195,7 +195,7 @@ def test_silence_is_bad_only_where_it_means_something() -> None:
     silent = {role for role, alarm in alarms().items() if alarm.missing == "breaching"}
     assert silent == {
         *("api-down", "api-below-desired", "worker-below-desired"),
-        *("queue-figures-missing", "postgres-replica-lag", "dump-missing"),
+        *("queue-figures-missing", "postgres-replica-1-lag", "dump-missing"),
     }
     assert alarms()["worker-mail-below-desired"].missing == "notBreaching"  # it may sleep
 
@@ -267,7 +267,7 @@ def test_names_are_unique_and_say_whose_they_are(monitored: Monitored) -> None:
         ("database_connections", 50, "postgres-connections"),
         ("database_storage_free", 30, "postgres-storage"),
         ("database_memory_free", 10, "postgres-memory"),
-        ("replica_lag", "5s", "postgres-replica-lag"),
+        ("replica_lag", "5s", "postgres-replica-1-lag"),
         ("redis_memory", 60, "redis-1-memory"),
         ("redis_cpu", 61, "redis-2-cpu"),
         ("redis_connections", 500, "redis-1-connections"),
