@@ -37,9 +37,9 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser], comm
         "set",
         parents=[common],
         help="change a setting",
-        description="Change one setting. It is checked first, and written only when it adds no problem. VALUE reads as "
-        "in YAML: 2 is a number, true a boolean, [a, b] a list. With --secret it is read from standard input, so that "
-        "it stays out of the shell's history, and written encrypted.",
+        description="Change one setting. It is checked first, and written only when it adds no problem; a secret that "
+        "it needs may follow, and is named. VALUE reads as in YAML: 2 is a number, true a boolean, [a, b] a list. With "
+        "--secret it is read from standard input, so that it stays out of the shell's history, and written encrypted.",
     )
     change.add_argument("key", metavar="KEY", help="as api.replicas, cors_origins[0]")
     change.add_argument("value", nargs="?", metavar="VALUE", help="the value (default: read from standard input)")
@@ -94,13 +94,16 @@ def run_set(context: Context, args: argparse.Namespace) -> int:
 
     path = keypath.parse(args.key, project=context.project.name)
     _check_secrecy(context, path, secret=args.secret)
+    to_do: list[str] = []
     if args.secret:
         _set_secret(context, path, _secret_value(context, args))
     else:
         text = args.value if args.value is not None else context.console.input.read().rstrip("\n")
-        _set_checked(context, path, [yamlfile.parse_scalar(text), text])
+        to_do = _set_checked(context, path, [yamlfile.parse_scalar(text), text])
     context.file.save()
     context.console.note(f"set {args.key} in {context.file.path.name}")
+    if to_do:
+        context.console.note("\n".join(["next, or `slipway up` will refuse it:", *to_do]))
     return OK
 
 
@@ -127,19 +130,20 @@ def _set_secret(context: Context, path: keypath.Path, plaintext: str) -> None:
     keypath.put(_writable(context), path, yamlfile.block_map({"secure": secrets.encrypt(plaintext)}))
 
 
-def _set_checked(context: Context, path: keypath.Path, forms: list[Any]) -> None:
-    """Put the first of `forms` (the value as YAML reads it, then as plain text) that the settings accept."""
+def _set_checked(context: Context, path: keypath.Path, forms: list[Any]) -> list[str]:
+    """Put the first of `forms` (the value as YAML reads it, then as plain text) that the settings accept.
+
+    Returns what it leaves to do with secrets: lines to show, empty when there is nothing.
+    """
     before = context.file.data
     first: CommandError | None = None
     for form in forms:
         context.file.data = copy.deepcopy(before)
         keypath.put(_writable(context), path, form)
         try:
-            _refuse_new_problems(context, before)
+            return _refuse_new_problems(context, before, secrets_later=True)
         except CommandError as error:
             first = first or error
-        else:
-            return
     assert first is not None
     raise first
 
@@ -161,16 +165,23 @@ def _check_secrecy(context: Context, path: keypath.Path, *, secret: bool) -> Non
         raise UsageError(f"{key} is not a secret, and the plan shows it: set it without --secret")
 
 
-def _refuse_new_problems(context: Context, before: Any) -> None:
-    """Raise CommandError when the file as changed has problems that the one `before` has not."""
+def _refuse_new_problems(context: Context, before: Any, *, secrets_later: bool = False) -> list[str]:
+    """Raise CommandError when the file as changed has problems that the one `before` has not.
+
+    With `secrets_later` those with secrets are returned instead, as lines. A command sets a setting or a secret, so of
+    two that need each other one comes first: `postgres.provider: external` and its URL each refused to be the first.
+    """
     from infra.cli.validation import problems
     from infra.engine.project import StackFile
 
     old = {str(problem) for problem in problems(StackFile(context.project, context.stack, before))}
     new = [problem for problem in problems(context.file) if str(problem) not in old]
+    lines = [f"  {line}" for problem in new for line in str(problem).splitlines()]
+    if secrets_later and all(problem.path.startswith("secrets.") for problem in new):
+        return lines
     if new:
-        listed = "\n".join(f"  {line}" for problem in new for line in str(problem).splitlines())
-        raise CommandError(f"{context.file.path.name} was not changed:\n{listed}")
+        raise CommandError("\n".join([f"{context.file.path.name} was not changed:", *lines]))
+    return []
 
 
 def _secret_value(context: Context, args: argparse.Namespace) -> str:

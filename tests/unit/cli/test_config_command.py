@@ -81,6 +81,24 @@ def test_a_value_that_adds_a_problem_is_refused(slipway: Slipway, root: Path, ke
     assert text(root) == before
 
 
+def test_a_server_of_ones_own_can_be_set_and_given_up(slipway: Slipway, root: Path) -> None:
+    """Provider and URL need each other, and each was refused without the other."""
+    key, url = "secrets.database_url", "postgresql://ada:4b1d7c9f2e8a6053@db.example.com/shop?sslmode=require"
+    answer = slipway("config", "set", "postgres.provider", "external")
+    assert answer.code == 0, answer.err
+    assert f"{key}\n    is required with postgres.provider external" in answer.err
+    answer = slipway("config", "set", "--secret", key, stdin=url)
+    assert answer.code == 0, answer.err
+    assert slipway("config", "get", key, "--show-secrets").out == f"{url}\n"
+
+    answer = slipway("config", "set", "postgres.provider", "embedded")
+    assert answer.code == 0, answer.err
+    assert "would not be used" in answer.err
+    answer = slipway("config", "rm", key)
+    assert answer.code == 0, answer.err
+    assert config(root)["slipway:postgres"] == {"provider": "embedded"}
+
+
 def test_a_file_with_a_problem_can_be_mended_in_steps(slipway: Slipway, root: Path) -> None:
     file = root / "Pulumi.local.yaml"
     file.write_text(text(root).replace("replicas: 2", "replicas: none\n    port: none"))
