@@ -35,5 +35,5 @@ def _inside(package: str, folder: str, program: str, what: str, setting: str) ->
         f"{what} does not come as a wheel for {platform.system()} {platform.machine()} "
         f"(package {package.replace('_', '-')} is not installed or has no {program} for it). "
         f"If it is only not installed: pip install 'slipway[local]'. Otherwise use a {what} of your own: "
-        f"slipway config set {setting} external, and slipway config set --secret secrets.{url} URL"
+        f"slipway config set {setting} external, and slipway config set --secret secrets.{url}"
     )
