@@ -84,7 +84,7 @@ class WorkerScaling(Group):
     """Most replicas; the ceiling of the bill. Without it the number of replicas is fixed."""
     backlog_high: Annotated[int, Between(1, 1_000_000, "jobs")] = 100
     """Waiting jobs above which workers are added."""
-    backlog_low: Annotated[int, Between(0, 1_000_000, "jobs")] = 10
+    backlog_low: Annotated[int, Between(1, 1_000_000, "jobs")] = 10
     """Waiting jobs below which workers are removed; below `backlog_high`."""
     wait: Annotated[timedelta, Span("1s", "24h")] = timedelta(seconds=60)
     """Age of the oldest waiting job above which workers are added."""

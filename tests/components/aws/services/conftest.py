@@ -92,6 +92,7 @@ TREE: dict[str, Any] = {
     "region": "eu-central-1",
     "account": "123456789012",
     "domain": {"name": "api.example.com", "zone_id": "Z0123456789"},
+    "postgres": {"size": "db.m7g.large"},  # for the connections of many workers
 }
 
 
