@@ -5,6 +5,7 @@ STACK ?= local
 VENV  := .venv
 BIN   := $(VENV)/bin
 STAMP := $(VENV)/.installed
+COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate
 
 # The newest interpreter at hand that is new enough; `make up PYTHON=/path/to/python` overrides.
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
@@ -56,10 +57,9 @@ format: $(STAMP) ## Rewrite the code in the project's style
 	@$(BIN)/ruff format .
 
 lock: $(STAMP) ## Resolve the dependencies anew into requirements/
-	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate \
-		--upgrade pyproject.toml --output-file requirements/app.txt
-	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate \
-		--all-extras --constraint requirements/app.txt --upgrade pyproject.toml --output-file requirements/dev.txt
+	@rm -f requirements/*.txt
+	@$(COMPILE) --all-extras pyproject.toml --output-file requirements/dev.txt
+	@$(COMPILE) --constraint requirements/dev.txt pyproject.toml --output-file requirements/app.txt
 
 docs: $(STAMP) ## Regenerate the reference pages under docs/reference
 	@$(BIN)/python -m infra.settings.reference
