@@ -28,16 +28,12 @@ class Fargate:
         """Log lines by family that a one-off task writes."""
         self.deployments: dict[str, list[dict[str, Any]]] = {}
         """Service deployments by service ARN, the newest first."""
-        self._tasks: dict[str, dict[str, Any]] = {}
+        self.tasks: dict[str, dict[str, Any]] = {}
+        """Everything that was ever started, by ARN."""
+        self._tokens: dict[str, list[str]] = {}
 
     def observe(self, operation: str, params: Mapping[str, Any], answer: dict[str, Any]) -> None:
-        """Put into moto's answer what runs."""
-        if operation == "RunTask":
-            for task in answer.get("tasks", []):
-                self._run(task, params)
-        if operation in ("RunTask", "DescribeTasks", "StopTask"):
-            for task in [*answer.get("tasks", []), *filter(None, [answer.get("task")])]:
-                task.update(self._tasks.get(task["taskArn"], {}))
+        """Put into moto's answer about services what runs."""
         if operation in ("CreateService", "UpdateService"):
             self._deploy(answer["service"], operation, params)
         if operation in ("CreateService", "UpdateService", "DescribeServices"):
@@ -93,31 +89,67 @@ class Fargate:
         except (ValueError, KeyError):
             raise LookupError(f"{value_from}: the secret has no key {key!r}") from None
 
-    def _run(self, task: dict[str, Any], params: Mapping[str, Any]) -> None:
-        definition = self._definition(task["taskDefinitionArn"])
-        family, reason = definition["family"], self.why_not(task["taskDefinitionArn"])
-        code = self.exit_codes.get(family, 0)
+    def run(self, params: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Start tasks that end at once; a client token that was used before tells of the tasks that it started."""
+        token = params.get("clientToken")
+        if token in self._tokens:
+            return [self.tasks[arn] for arn in self._tokens[token]]
+        definition = self._definition(params["taskDefinition"])
+        family = definition["family"]
+        reason = self.why_not(definition["taskDefinitionArn"])
+        started = []
+        for _ in range(params.get("count", 1)):
+            task = self._task(params["cluster"], definition, group=params.get("group", f"family:{family}"))
+            task["startedBy"] = params.get("startedBy", "")
+            # The answer to a start tells of a task that has not begun: its end shows when it is asked about.
+            waiting = [{**container, "lastStatus": "PENDING"} for container in task["containers"]]
+            started.append({**task, "lastStatus": "PROVISIONING", "containers": waiting})
+            self._end(task, reason, self.exit_codes.get(family, 0))
+            if not reason:
+                self._write(task["taskArn"], definition)
+        if token:
+            self._tokens[token] = [task["taskArn"] for task in started]
+        return started
+
+    def _task(self, cluster: str, definition: Mapping[str, Any], *, group: str) -> dict[str, Any]:
+        cluster_arn = self._client("ecs").describe_clusters(clusters=[cluster])["clusters"][0]["clusterArn"]
+        arn = f"{cluster_arn.replace(':cluster/', ':task/')}/{uuid.uuid4().hex}"
         now = datetime.now(timezone.utc)
-        ended: dict[str, Any] = {
-            "lastStatus": "STOPPED",
-            "desiredStatus": "STOPPED",
-            "stoppedAt": now,
-            "stopCode": "TaskFailedToStart" if reason else "EssentialContainerExited",
-            "stoppedReason": reason or "Essential container in task exited",
+        task: dict[str, Any] = {
+            "taskArn": arn,
+            "clusterArn": cluster_arn,
+            "taskDefinitionArn": definition["taskDefinitionArn"],
+            "group": group,
+            "launchType": "FARGATE",
+            "lastStatus": "RUNNING",
+            "desiredStatus": "RUNNING",
+            "createdAt": now,
+            "startedAt": now,
             "containers": [
                 {
                     "name": container["name"],
-                    "containerArn": f"{task['taskArn'].replace(':task/', ':container/')}/{uuid.uuid4()}",
-                    "taskArn": task["taskArn"],
-                    "lastStatus": "STOPPED",
-                    **({} if reason else {"exitCode": code}),
+                    "containerArn": f"{arn.replace(':task/', ':container/')}/{uuid.uuid4()}",
+                    "taskArn": arn,
+                    "lastStatus": "RUNNING",
                 }
                 for container in definition["containerDefinitions"]
             ],
         }
-        self._tasks[task["taskArn"]] = ended
-        if not reason:
-            self._write(task["taskArn"], definition)
+        self.tasks[arn] = task
+        return task
+
+    def _end(self, task: dict[str, Any], reason: str, code: int) -> None:
+        task.update(
+            lastStatus="STOPPED",
+            desiredStatus="STOPPED",
+            stoppedAt=datetime.now(timezone.utc),
+            stopCode="TaskFailedToStart" if reason else "EssentialContainerExited",
+            stoppedReason=reason or "Essential container in task exited",
+        )
+        for container in task["containers"]:
+            container["lastStatus"] = "STOPPED"
+            if not reason:
+                container["exitCode"] = code
 
     def _write(self, arn: str, definition: Mapping[str, Any]) -> None:
         lines = self.output.get(definition["family"], [f"{definition['family']} done"])
@@ -145,6 +177,10 @@ class Fargate:
         reason = self.why_not(wanted)
         breaker = service.get("deploymentConfiguration", {}).get("deploymentCircuitBreaker", {})
         now = datetime.now(timezone.utc)
+        if reason:
+            definition = self._definition(wanted)
+            task = self._task(service["clusterArn"], definition, group=f"service:{service['serviceName']}")
+            self._end(task, reason, 1)
         known.insert(
             0,
             {

@@ -224,6 +224,36 @@ def _(cloud: Cloud, p: Params) -> dict[str, Any]:
     return {"serviceRevisions": found, "failures": []}
 
 
+_NO_MEMORY = "moto cannot start a task whose containers have no memory of their own, as Fargate can"
+
+
+@stand_in("ecs", "RunTask", f"starts the task on the pretended Fargate: {_NO_MEMORY}")
+def _(cloud: Cloud, p: Params) -> dict[str, Any]:
+    return {"tasks": cloud.fargate.run(p), "failures": []}
+
+
+@stand_in("ecs", "DescribeTasks", "tells of the tasks of the pretended Fargate")
+def _(cloud: Cloud, p: Params) -> dict[str, Any]:
+    known = {arn: cloud.fargate.tasks.get(arn) for arn in p["tasks"]}
+    missing = [{"arn": arn, "reason": "MISSING"} for arn, task in known.items() if task is None]
+    return {"tasks": [task for task in known.values() if task], "failures": missing}
+
+
+@stand_in("ecs", "ListTasks", "tells of the tasks of the pretended Fargate, by service, family, starter and state")
+def _(cloud: Cloud, p: Params) -> dict[str, Any]:
+    def wanted(task: Mapping[str, Any]) -> bool:
+        family = task["taskDefinitionArn"].rsplit("/", 1)[-1].rsplit(":", 1)[0]
+        service = str(p.get("serviceName", "")).rsplit("/", 1)[-1]
+        return (
+            p.get("desiredStatus", "RUNNING") == task["desiredStatus"]
+            and p.get("family", family) == family
+            and p.get("startedBy", task.get("startedBy")) == task.get("startedBy")
+            and (not service or task["group"] == f"service:{service}")
+        )
+
+    return {"taskArns": [arn for arn, task in cloud.fargate.tasks.items() if wanted(task)]}
+
+
 def _deployments(cloud: Cloud, service: str, cluster: str) -> list[tuple[str, dict[str, Any]]]:
     name, group = service.rsplit("/", 1)[-1], cluster.rsplit("/", 1)[-1]
     for arn, items in cloud.fargate.deployments.items():
