@@ -5,7 +5,20 @@ from __future__ import annotations
 import argparse
 from importlib.metadata import PackageNotFoundError, version
 
-from infra.cli.commands import config, destroy, doctor, logs, outputs, plan, preview, simulate, stacks, status, up
+from infra.cli.commands import (
+    config,
+    destroy,
+    doctor,
+    logs,
+    outputs,
+    permissions,
+    plan,
+    preview,
+    simulate,
+    stacks,
+    status,
+    up,
+)
 
 _DESCRIPTION = "An API and queue workers over Postgres and Redis, on this machine or in a cloud."
 EXIT_CODES = [
@@ -32,7 +45,7 @@ def _epilog() -> str:
     return "\n".join(lines)
 
 
-COMMANDS = (up, preview, destroy, plan, simulate, status, logs, outputs, config, stacks, doctor)
+COMMANDS = (up, preview, destroy, plan, permissions, simulate, status, logs, outputs, config, stacks, doctor)
 """In the order in which the help lists them."""
 
 

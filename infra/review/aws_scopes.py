@@ -141,9 +141,17 @@ LINKED_ROLES: Final = "arn:{partition}:iam::{account}:role/aws-service-role/*"
 
 AREAS: Final[dict[str, tuple[str, ...]]] = {
     "network": ("ec2",),
-    "services": (*("acm", "application-autoscaling", "ecr", "ecs", "elasticloadbalancing", "route53", "wafv2"),),
-    "data": ("backup", "backup-storage", "elasticache", "kms", "rds", "s3", "secretsmanager"),
-    "operations": ("budgets", "cloudwatch", "events", "iam", "logs", "scheduler", "sns", "sqs"),
+    "balancer": ("acm", "elasticloadbalancing", "route53", "wafv2"),
+    "services": ("application-autoscaling", "ecr", "ecs"),
+    "data": ("elasticache", "kms", "rds", "secretsmanager"),
+    "backup": ("backup", "backup-storage", "s3", "scheduler", "sqs"),
+    "monitoring": ("budgets", "cloudwatch", "events", "logs", "sns"),
+    "roles": ("iam",),
 }
-"""How the deploy permissions are cut up: a managed policy holds 6144 characters."""
+"""How the deploy permissions are cut up: a managed policy holds 6144 characters, and a role ten policies."""
+PARTS: Final[dict[str, tuple[str, ...]]] = {
+    "services": tuple(service for area in ("network", "balancer", "services", "roles") for service in AREAS[area]),
+    "data": tuple(service for area in ("data", "backup", "monitoring") for service in AREAS[area]),
+}
+"""The same for previews."""
 LONGEST_POLICY: Final = 6144

@@ -27,6 +27,7 @@ from infra.review.aws_scopes import (
     LINKED_ROLES,
     LONGEST_POLICY,
     NAMES,
+    PARTS,
     PASSED_TO,
     RESOURCES,
     TAGGED,
@@ -41,6 +42,8 @@ REFERENCE: Final[Mapping[str, list[str]]] = json.loads(Path(__file__).with_name(
 (November 2026); empty where there are none."""
 NO_RESOURCE: Final = "IAM knows no resource for these actions"
 _VERSION: Final = "2012-10-17"
+_HANDED_OVER: Final = ("iam:AttachRolePolicy", "iam:CreateServiceLinkedRole", "iam:DetachRolePolicy", "iam:PassRole")
+_ATTACHMENT: Final = "aws:iam/rolePolicyAttachment:RolePolicyAttachment"
 _PLACEHOLDER: Final = re.compile(r"\{(\w+)\}")
 
 
@@ -97,12 +100,12 @@ def policies(plan: Plan, place: Place, extras: Iterable[Extra] = ()) -> dict[str
     """Policy documents by file name without its ending: ``deploy-<area>``, ``deploy-state``, ``preview``,
     ``preview-state``. Raises PermissionsError for a resource type whose actions nobody has listed."""
     scope = _Scope(plan, place)
-    deploy = [*scope.statements(("Create", "Change", "Read")), *scope.steps(extras)]
-    look = list(scope.statements(("Read",)))
+    deploy = [*scope.deploying(), *scope.steps(extras)]
+    look = list(scope.looking())
     found = {
         **{f"deploy-{area}": [s for s in deploy if s.service in services] for area, services in AREAS.items()},
         "deploy-state": _state(place, write=True),
-        "preview": look,
+        **{f"preview-{part}": [s for s in look if s.service in services] for part, services in PARTS.items()},
         "preview-state": _state(place, write=False),
     }
     documents = {name: _document(statements) for name, statements in found.items() if statements}
@@ -132,30 +135,42 @@ class _Scope:
             )
         self._names = {kind: self._collect(sources) for kind, sources in NAMES.items()}
 
-    def statements(self, purposes: tuple[Purpose, ...]) -> Iterator[Statement]:
-        for purpose in purposes:
-            plain: dict[str, set[str]] = defaultdict(set)
-            lent: dict[tuple[str, str], set[str]] = defaultdict(set)
-            for type_ in self._types:
-                for action in getattr(TYPES[type_], purpose.lower()):
-                    service = action.partition(":")[0]
-                    if action in ("iam:PassRole", "iam:CreateServiceLinkedRole"):
-                        continue
-                    if any((type_, resource) in BORROWED for resource in REFERENCE[action]):
-                        lent[service, type_].add(action)
-                    else:
-                        plain[service].add(action)
-            for service, actions in sorted(plain.items()):
-                yield from self._cut(service, purpose, actions)
-            for (service, type_), actions in sorted(lent.items()):
-                yield self._lent(service, type_, actions)
-        if "Create" in purposes:
-            yield from self._handed_over()
+    def deploying(self) -> Iterator[Statement]:
+        """What makes, changes, deletes and reads the plan's resources."""
+        yield from self._statements("Read", "Create", only=TAGGED)
+        yield from self._statements("Change", only=TAGGED)
+        yield from self._statements("Read", "Create", "Change", without=TAGGED)
+        yield from self._handed_over()
+
+    def looking(self) -> Iterator[Statement]:
+        """What reads the plan's resources, and no secret's value."""
+        yield from self._statements("Read")
+
+    def _statements(
+        self, *purposes: Purpose, only: tuple[str, ...] = (), without: tuple[str, ...] = ()
+    ) -> Iterator[Statement]:
+        plain: dict[str, set[str]] = defaultdict(set)
+        lent: dict[tuple[str, str], set[str]] = defaultdict(set)
+        for type_, purpose in product(self._types, purposes):
+            for action in getattr(TYPES[type_], purpose.lower()):
+                service = action.partition(":")[0]
+                if action in _HANDED_OVER or (only and service not in only) or service in without:
+                    continue
+                if any((type_, kind) in BORROWED for kind in REFERENCE[action]):
+                    lent[service, type_].add(action)
+                else:
+                    plain[service].add(action)
+        for service, actions in sorted(plain.items()):
+            yield from self._cut(service, purposes, actions)
+        for (service, type_), actions in sorted(lent.items()):
+            yield self._lent(service, type_, actions)
 
     def steps(self, extras: Iterable[Extra]) -> Iterator[Statement]:
         """What the program's own steps call, one statement for each scope."""
         grouped: dict[tuple[str, str, tuple[tuple[str, str, str], ...]], set[str]] = defaultdict(set)
         for each in extras:
+            if each.action in _HANDED_OVER:
+                continue  # the plan's own roles, and no others, are handed over
             grouped[each.action.partition(":")[0], each.resource, each.conditions].add(each.action)
         for number, ((service, resource, given), actions) in enumerate(sorted(grouped.items()), start=1):
             conditions: dict[str, dict[str, Any]] = defaultdict(dict)
@@ -171,9 +186,10 @@ class _Scope:
                 reason="granted by cluster" if given and resource == "*" else NO_RESOURCE if resource == "*" else "",
             )
 
-    def _cut(self, service: str, purpose: Purpose, actions: set[str]) -> Iterator[Statement]:
+    def _cut(self, service: str, purposes: tuple[Purpose, ...], actions: set[str]) -> Iterator[Statement]:
         """One statement for the actions on resources, one for those that know none."""
-        sid = f"{_camel(service)}{purpose}"
+        changes = purposes == ("Change",)
+        sid = f"{_camel(service)}{'Own' if changes else ''}"
         scoped = {action for action in actions if REFERENCE[action]}
         if loose := actions - scoped:
             yield Statement(
@@ -184,13 +200,12 @@ class _Scope:
             arns = {arn for kind in kinds for arn in self._fill(RESOURCES[kind])}
             if not arns:
                 raise PermissionsError(f"the plan names no resource for {', '.join(sorted(scoped))}")
-            tagged = purpose == "Change" and service in TAGGED
             yield Statement(
                 sid=sid,
                 service=service,
                 actions=tuple(scoped),
                 resources=tuple(arns),
-                conditions={"StringEquals": self._own_tags()} if tagged else {},
+                conditions={"StringEquals": self._own_tags()} if changes else {},
             )
 
     def _lent(self, service: str, type_: str, actions: set[str]) -> Statement:
@@ -204,7 +219,17 @@ class _Scope:
         )
 
     def _handed_over(self) -> Iterator[Statement]:
-        """Roles that services get: only the stack's, and only to the services that its resources name."""
+        """Roles that services get: only the stack's, only to the services that its resources name, and with no managed
+        policies but those of the plan."""
+        attached = sorted({str(r.inputs["policyArn"]) for r in self._resources if r.type == _ATTACHMENT})
+        if attached:
+            yield Statement(
+                sid="IamManagedPolicies",
+                service="iam",
+                actions=("iam:AttachRolePolicy", "iam:DetachRolePolicy"),
+                resources=tuple(self._fill(RESOURCES["iam:role"])),
+                conditions={"ArnEquals": {"iam:PolicyARN": attached}},
+            )
         passed = sorted({PASSED_TO[type_] for type_ in self._types if type_ in PASSED_TO})
         if passed and self._names["role"]:
             yield Statement(
@@ -289,5 +314,5 @@ def _document(statements: list[Statement]) -> Document:
 def reasons(plan: Plan, place: Place, extras: Iterable[Extra] = ()) -> dict[str, str]:
     """Why a statement may name ``*``: by its Sid."""
     scope = _Scope(plan, place)
-    found = [*scope.statements(("Create", "Change", "Read")), *scope.steps(extras)]
+    found = [*scope.deploying(), *scope.looking(), *scope.steps(extras)]
     return {statement.sid: statement.reason for statement in found if statement.reason}

@@ -14,6 +14,15 @@ from infra.engine.registration import Registration
 _ANY: Final = "*"
 _OVERRIDES: Final[Mapping[str, Mapping[str, Any]]] = {
     "random:index/randomId:RandomId": dict.fromkeys(("hex", "dec", "b64Std", "b64Url"), _ANY),
+    "aws:rds/instance:Instance": {
+        "masterUserSecrets": [
+            {
+                "kmsKeyId": "key",
+                "secretArn": "arn:aws:secretsmanager:us-east-1:000000000000:secret:rds!db-AbCdEf",
+                "secretStatus": "active",
+            }
+        ]
+    },
     "aws:acm/certificate:Certificate": {
         "domainValidationOptions": [
             dict.fromkeys(("domainName", "resourceRecordName", "resourceRecordType", "resourceRecordValue"), _ANY)
