@@ -175,6 +175,8 @@ class Scaling:
     """Waiting jobs below which to remove."""
     wait: int | None = None
     """Seconds that the oldest job waits, above which to add."""
+    slots: int | None = None
+    """Jobs that one replica does at once; None for a service that takes none from a queue."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -136,7 +136,7 @@ def _worker(settings: Settings, name: str, group: WorkerGroup) -> ServiceSpec:
         port=None,
         stop_timeout=whole_seconds(group.stop_timeout),
         replicas=group.replicas,
-        scaling=_worker_scaling(group.scaling),
+        scaling=_worker_scaling(group.scaling, slots=group.concurrency),
         rollout=_rollout(group.rollout),
         cpu=group.cpu,
         memory=group.memory,
@@ -291,7 +291,7 @@ def _api_scaling(settings: Settings, scaling: ApiScaling) -> Scaling | None:
     )
 
 
-def _worker_scaling(scaling: WorkerScaling) -> Scaling | None:
+def _worker_scaling(scaling: WorkerScaling, *, slots: int) -> Scaling | None:
     if scaling.max_replicas is None:
         return None
     return Scaling(
@@ -302,6 +302,7 @@ def _worker_scaling(scaling: WorkerScaling) -> Scaling | None:
         backlog_high=scaling.backlog_high,
         backlog_low=scaling.backlog_low,
         wait=whole_seconds(scaling.wait),
+        slots=slots,
     )
 
 

@@ -37,8 +37,12 @@ NO_WORKER_WAIT: Final = "IF(workers < 1, wait, 0)"
 WORKERS_WAIT: Final = "IF(workers < 1, 0, wait)"
 """How long it has been due although somebody is. Without the condition the wait of the job that wakes the first worker
 would add a second one."""
-SPARE: Final = "IF(workers > 1, depth, (depth + running) * 1000000)"
-"""What keeps workers: the backlog, and for the last worker every single job, under way or waiting."""
+MOST_BUSY: Final = 0.8
+"""Share of the remaining workers' slots that may be taken when one is removed. A short queue alone says nothing of
+that: busy workers that just keep up have one, too, and without this limit a steady load was served by 6 workers, then
+by 2, and again by 6, with waits of half a minute each time (`slipway simulate --load steady:12`)."""
+KEEP: Final = 1_000_000
+"""More than any threshold: jobs that nobody would be left to do."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,14 +173,14 @@ class ServiceScaling(Component):
 
     def _remove_when_short(self, queue: str, low: int) -> None:
         policy = self._step("in", [_adjust(-1, below=0)], self._scaling.in_cooldown)
-        measured = _figure(figures.QUEUE_DEPTH, queue)
-        if self._args.minimum == 0:
-            measured = _formula(
-                SPARE, queue, depth=figures.QUEUE_DEPTH, running=figures.RUNNING_JOBS, workers=figures.WORKERS
-            )
+        expression = spare(slots=self._scaling.slots or 1, last=self._args.minimum == 0)
+        measured = _formula(
+            expression, queue, depth=figures.QUEUE_DEPTH, running=figures.RUNNING_JOBS, workers=figures.WORKERS
+        )
         self._alarm(
             "short",
-            f"Removes a worker: fewer than {low} jobs have waited in {queue} for {SCALE_IN_MINUTES} minutes.",
+            f"Removes a worker: fewer than {low} jobs have waited in {queue} for {SCALE_IN_MINUTES} minutes, "
+            "and the other workers have room for those under way.",
             policy,
             measured,
             below=low,
@@ -275,6 +279,13 @@ class ServiceScaling(Component):
                 "alarm_actions": [policy.arn],
             },
         )
+
+
+def spare(*, slots: int, last: bool) -> str:
+    """What keeps workers, in jobs: the backlog; those under way that the others would have no room for; and, where the
+    `last` worker may go as well, for that one every single job."""
+    others = f"IF(running > (workers - 1) * {slots * MOST_BUSY:g}, depth + {KEEP}, depth)"
+    return f"IF(workers > 1, {others}, (depth + running) * {KEEP})" if last else others
 
 
 def _adjust(change: int, *, above: float | None = None, below: float | None = None) -> dict[str, Any]:
