@@ -18,11 +18,11 @@ import types
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Final, TextIO
+from typing import Any, Final, TextIO
 
 import pulumi
 from pulumi.runtime import Settings, configure, run_in_stack, set_all_config
-from pulumi.runtime.settings import reset_options
+from pulumi.runtime.settings import SETTINGS, _get_rpc_manager, reset_options
 
 from infra.engine.errors import EngineError
 from infra.engine.monitor import Monitor, Target
@@ -69,7 +69,7 @@ def _run(*, root: Path, file: Path, target: Target, monitor: Monitor) -> None:
     executor = ThreadPoolExecutor(target.parallel * _THREADS_PER_OPERATION, thread_name_prefix="monitor")
     loop.set_default_executor(executor)
     try:
-        loop.run_until_complete(run_in_stack(lambda: _execute(file)))
+        loop.run_until_complete(run_in_stack(lambda: _execute_and_settle(file)))
     except BaseException as error:
         monitor.abandon()
         if monitor.errors or isinstance(error, KeyboardInterrupt):
@@ -82,6 +82,26 @@ def _run(*, root: Path, file: Path, target: Target, monitor: Monitor) -> None:
         _settle(loop)
         executor.shutdown(wait=True)
         loop.close()
+
+
+async def _execute_and_settle(file: Path) -> None:
+    """Run the file, and wait for what it has begun.
+
+    The SDK waits too, but looks at all that is outstanding after each single task: with some hundred resources that
+    takes longer than the work. A failure is left to it to report.
+    """
+    _execute(file)
+    while outstanding := _outstanding():
+        done, _ = await asyncio.wait(outstanding, return_when=asyncio.FIRST_EXCEPTION)
+        if any(task.cancelled() or task.exception() for task in done):
+            return
+
+
+def _outstanding() -> set[asyncio.Task[Any]]:
+    """Registrations and outputs that are not there yet."""
+    with SETTINGS.lock:
+        begun = [*_get_rpc_manager().rpcs, *SETTINGS.outputs]
+    return {task for task in begun if not task.done()}
 
 
 def _execute(file: Path) -> None:
