@@ -22,6 +22,7 @@ GROUP = "aws:cloudwatch/logGroup:LogGroup"
 PASSWORD = "random:index/randomPassword:RandomPassword"
 MASTER_SECRET = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:rds!db-0123-abcdef"
 OUTPUTS = {
+    "random:index/randomId:RandomId": {"hex": "0011aabb"},
     INSTANCE: {
         "address": "db.internal",
         "port": 5432,
@@ -157,9 +158,8 @@ def test_the_final_snapshot_has_a_name_that_no_successor_has(make: Make) -> None
     suffix = graph.find("random:index/randomId:RandomId", "postgres-instance-suffix")
     inputs = instance(graph).inputs
     assert inputs["finalSnapshotIdentifier"] == f"{inputs['identifier']}-final"
-    assert inputs["identifier"].startswith("slipway-prod-postgres-")
+    assert inputs["identifier"] == "slipway-prod-postgres-0011aabb"
     assert set(suffix.inputs["keepers"]) == {"database", "origin"}
-    assert len("slipway-production-eu1-postgres-") + 8 <= 63
 
 
 def test_without_protection_it_goes_without_a_trace(make: Make) -> None:
