@@ -33,6 +33,11 @@ _TAIL = """
 With `LISTEN_FDS=n` (and `LISTEN_PID` absent or this process's id) the API serves on the inherited descriptors 3 to
 3+n-1, as with systemd's socket activation, and ignores `HOST` and `PORT`.
 
+## On ECS
+
+Where `ECS_AGENT_URI` is set, as ECS does, a worker with jobs under way asks to be spared when workers are removed. The
+task's role must allow `ecs:UpdateTaskProtection`.
+
 ## Connections to Postgres
 
 An API process holds at most `DATABASE_POOL_SIZE` + `DATABASE_MAX_OVERFLOW` + 1 connections; the last one is for

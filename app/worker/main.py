@@ -20,6 +20,7 @@ from app.settings import Settings
 from app.worker.concurrent import EXIT_OK, ConcurrentWorker
 from app.worker.database import DatabaseGate
 from app.worker.health import HeartbeatFile
+from app.worker.protection import TaskProtection
 from app.worker.signals import Shutdown
 from app.worker.upkeep import Upkeep
 
@@ -76,6 +77,11 @@ def main(settings: Settings) -> int:
         keep_finished=settings.queue_remove_on_complete,
         keep_failed=settings.queue_remove_on_fail,
     ).start()
+    protection = TaskProtection.of(
+        os.environ, busy=lambda: worker.unfinished > 0, longest_job=job_timeout, stop=worker.stopping
+    )
+    if protection:
+        protection.start()
     code = worker.serve()
     unfinished = worker.unfinished
     if unfinished:
