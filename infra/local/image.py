@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 from infra.contracts import Image
+from infra.fingerprint import fingerprint
 
 
 def source_image(folder: Path, *, lock: Path | None = None) -> Image:
@@ -13,9 +13,5 @@ def source_image(folder: Path, *, lock: Path | None = None) -> Image:
 
     `lock` names the packages that it runs with, and belongs to the fingerprint where there is one.
     """
-    digest = hashlib.sha256()
-    sources = [path for path in sorted(folder.rglob("*")) if path.is_file() and "__pycache__" not in path.parts]
-    for path in [*sources, *([lock] if lock and lock.is_file() else [])]:
-        name = path.relative_to(folder.parent).as_posix().encode()
-        digest.update(len(name).to_bytes(4) + name + hashlib.sha256(path.read_bytes()).digest())
-    return Image(reference=f"source:{digest.hexdigest()[:16]}")
+    sources = [folder, *([lock] if lock else [])]
+    return Image(reference=f"source:{fingerprint(sources, root=folder.parent)}")

@@ -1,53 +1,16 @@
-"""Markers in the state that refuse a rotation by more than one step.
-
-The program cannot see the last generation, but the hook of a resource that keeps it can: Pulumi hands it the old
-inputs with the new ones.
-"""
+"""The markers of this target."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from typing import ClassVar
 
-import pulumi
-from pulumi import ResourceHook, ResourceHookArgs, ResourceHookBinding, ResourceHookOptions, Stash
+from infra import markers
+from infra.markers import RotationMarkerArgs
 
-from infra.rotation import check_step
-
-from .component import LocalComponent
+__all__ = ["RotationMarker", "RotationMarkerArgs"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class RotationMarkerArgs:
-    """`generations` by setting (``rotation.jwt``); `after` is what must have taken them over first."""
+class RotationMarker(markers.RotationMarker):
+    """As on every target; the token is the one that states of local stacks have."""
 
-    generations: Mapping[str, int]
-    after: Sequence[pulumi.Resource] = field(default=())
-
-
-class RotationMarker(LocalComponent):
-    """Remembers generations, and fails preview and update when one moves by anything but one step up.
-
-    A stack has two. The one for what is *requested* refuses jumps and steps back. The one for what is *applied* moves
-    only after every service has the new credentials; it refuses a step that is taken before the last one was finished,
-    which would renew the very login that the services still use. Creates: one record in the state. Costs: nothing.
-    """
-
-    def __init__(self, name: str, args: RotationMarkerArgs, opts: pulumi.ResourceOptions | None = None) -> None:
-        super().__init__("RotationMarker", name, opts, None)
-        # Also in previews, so that nothing has changed yet when a step is refused.
-        hook = ResourceHook(f"{name}-step", _refuse_jumps, ResourceHookOptions(on_dry_run=True))
-        Stash(
-            f"{name}-generations",
-            input=dict(args.generations),
-            opts=pulumi.ResourceOptions(
-                parent=self, depends_on=list(args.after), hooks=ResourceHookBinding(before_update=[hook])
-            ),
-        )
-        self.finish({})
-
-
-def _refuse_jumps(args: ResourceHookArgs) -> None:
-    old, new = (args.old_inputs or {}).get("input", {}), (args.new_inputs or {}).get("input", {})
-    for name in sorted(set(old) & set(new)):
-        check_step(int(old[name]), int(new[name]), name=name)
+    kind: ClassVar[str] = "slipway:local:RotationMarker"
