@@ -22,7 +22,7 @@ def main() -> None:
     if settings.target not in TARGETS:
         raise pulumi.RunError(
             f"Target {settings.target} is not available in this version, which has {', '.join(TARGETS)}. "
-            "Choose one: slipway config set target local"
+            f"Choose one: slipway config set target local --stack {settings.stack}"
         )
     make = getattr(import_module(f"stacks.{settings.target}"), settings.target)
     for name, value in make(settings).items():

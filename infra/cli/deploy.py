@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from infra.cli.console import Console
 from infra.cli.context import Context
-from infra.cli.exits import FAILED, INTERRUPTED, OK
+from infra.cli.exits import FAILED, INTERRUPTED, OK, CommandError
 
 if TYPE_CHECKING:
     from infra.engine.deployment import Deployment, Result
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from infra.engine.state import Snapshot
 
 Kind = Literal["up", "destroy"]
+
+_CLOUDS = ("aws", "digitalocean", "docker")
 
 
 class Stage:
@@ -44,12 +46,14 @@ class Stage:
 
 def preview(context: Context) -> int:
     """Show what `up` would do. Takes no lock and writes nothing, as the CLI's preview."""
+    _refuse_clouds(context)
     stage = Stage(context.console)
     return _code(stage.show(_deployment(context, stage).preview))
 
 
 def change(context: Context, kind: Kind, *, confirmed: bool) -> int:
     """Bring the stack up, or take it down. Unless `confirmed`, show what will happen and ask first."""
+    _refuse_clouds(context)
     _prepare_secrets(context)
     stage = Stage(context.console)
     with context.backend.lock(context.project.name, context.stack, report=context.console.note):
@@ -109,6 +113,17 @@ def _remember(context: Context, kind: Kind, snapshot: Snapshot, result: Result, 
         environment={"exec.kind": "slipway", "pulumi.os": platform.system().lower()},
     )
     context.backend.finish(snapshot, context.secrets, info)
+
+
+def _refuse_clouds(context: Context) -> None:
+    """Refuse a target of provider plugins before a passphrase is asked for or a salt written to the stack file."""
+    if context.target in _CLOUDS:
+        from infra.engine.providers.registry import INSTALL
+
+        raise CommandError(
+            f"stack {context.stack!r} runs on {context.target}, whose provider plugins only the Pulumi CLI can run. "
+            f"{INSTALL} `slipway plan --stack {context.stack}` shows the stack without it."
+        )
 
 
 def _prepare_secrets(context: Context) -> None:

@@ -172,6 +172,22 @@ def test_a_failing_program_is_one_message(program: Project, capsys: pytest.Captu
     assert "Traceback" not in told.out + told.err
 
 
+@pytest.mark.parametrize("command", ["up --yes", "preview", "destroy --yes"])
+def test_a_stack_in_a_cloud_is_refused_before_its_file_is_touched(
+    program: Project, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    """An `up` of staging with a passphrase in the environment wrote a salt of that passphrase into its file."""
+    monkeypatch.setenv("SLIPWAY_STACK", "cloud")
+    file = program.stack_file("cloud")
+    file.write_text(f"config:\n  {program.name}:target: aws\n")
+    before = file.read_text()
+    assert main(command.split()) == 1
+    told = capsys.readouterr().err
+    assert "stack 'cloud' runs on aws" in told
+    assert "Install the Pulumi CLI" in told
+    assert file.read_text() == before
+
+
 def test_a_package_that_needs_a_plugin_is_refused_before_anything_is_made(
     program: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
