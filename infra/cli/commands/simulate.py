@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from infra.cli.context import Context
-from infra.cli.exits import FAILED, OK
+from infra.cli.exits import OK, CommandError
 
 if TYPE_CHECKING:
     from infra.review.scaling.model import ScaledService
@@ -45,19 +45,17 @@ def run(context: Context, args: argparse.Namespace) -> int:
     from infra.settings import load as load_settings
 
     if context.target != "aws":
-        context.console.error(
+        raise CommandError(
             f"stack {context.stack!r} is on target {context.target}, and scaling is simulated for aws only: "
             "name such a stack with --stack"
         )
-        return FAILED
     config = context.file.program_config(None)
     load = parse(args.load, args.duration)
     found = services(plan(project=context.project, stack=context.stack, config=config).resources)
     chosen = [one for one in found if args.service in (None, one.name, one.name.removesuffix("-service"))]
     if not chosen:
         names = ", ".join(one.name.removesuffix("-service") for one in found) or "none"
-        context.console.error(f"stack {context.stack!r} has no service {args.service!r}; it has {names}")
-        return FAILED
+        raise CommandError(f"stack {context.stack!r} has no service {args.service!r}; it has {names}")
     settings = load_settings(config.values, project=context.project.name, stack=context.stack)
     outcomes = [
         simulate(service, load, duration=args.duration, assumptions=_assumptions(args, service, settings))
@@ -71,7 +69,10 @@ def run(context: Context, args: argparse.Namespace) -> int:
         path = Path(args.svg)
         if len(outcomes) > 1:
             path = path.with_stem(f"{path.stem}-{outcome.service.name}")
-        path.write_text(plot(outcome), encoding="utf-8")
+        try:
+            path.write_text(plot(outcome), encoding="utf-8")
+        except OSError as error:
+            raise CommandError(f"cannot write {path}: {error.strerror}") from error
         context.console.note(f"wrote {path}")
     return OK
 

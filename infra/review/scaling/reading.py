@@ -53,9 +53,9 @@ class ReadingError(Exception):
 
 
 def services(resources: Iterable[Resource]) -> tuple[ScaledService, ...]:
-    """The ECS services of a plan, in its order. Raises ReadingError for what would be simulated wrongly."""
+    """The ECS services of a plan by name. Raises ReadingError for what would be simulated wrongly."""
     plan = _Plan(resources)
-    return tuple(_service(plan, one) for one in plan.of(SERVICE))
+    return tuple(_service(plan, one) for one in sorted(plan.of(SERVICE), key=lambda one: one.name))
 
 
 class _Plan:
