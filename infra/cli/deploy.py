@@ -101,6 +101,9 @@ def _deployment(context: Context, stage: Stage) -> Deployment:
 
 
 def _remember(context: Context, kind: Kind, snapshot: Snapshot, result: Result, started: int) -> None:
+    """Add the run to the stack's history, unless it had nothing to do: the state is copied twice for each entry."""
+    if result.succeeded and not any(count for op, count in result.changes.items() if op != "same"):
+        return
     from infra.engine.backend import UpdateInfo
 
     info = UpdateInfo(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Protocol
 
 from infra.cli.context import Context
@@ -43,9 +45,36 @@ def run(context: Context, args: argparse.Namespace) -> int:
     require_local(context, "doctor")
     from infra.local.doctor import check
 
-    findings = list(check(context.stack_dir, load_settings(context.file)))
+    findings = [*check(context.stack_dir, load_settings(context.file)), _state(context)]
     context.console.print(render(findings, verbose=args.verbose))
     return FAILED if any(finding.level == "error" for finding in findings) else OK
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Found:
+    level: str
+    title: str
+    detail: str = ""
+    remedy: str = ""
+
+
+def _state(context: Context) -> Finding:
+    """Whether the stack's state can be read, and written at the next `up`."""
+    from infra.engine.errors import EngineError
+
+    backend, project = context.backend, context.project.name
+    file = backend.state_file(project, context.stack)
+    try:
+        backend.load(project, context.stack, None)
+    except EngineError as error:
+        return _Found(
+            level="error", title="the state cannot be read", detail=str(error), remedy=f"mend or remove {file}"
+        )
+    place = next(folder for folder in (file, *file.parents) if folder.exists())
+    if not os.access(place, os.W_OK):
+        remedy = f"give yourself the right to write there: chown -R $(id -un) {backend.root}"
+        return _Found(level="error", title="the state cannot be written", detail=str(place), remedy=remedy)
+    return _Found(level="ok", title="the state can be read and written")
 
 
 def render(findings: Iterable[Finding], *, verbose: bool = False) -> str:

@@ -134,7 +134,7 @@ def test_doctor(slipway: Slipway, root: Path, fake_module: Callable[..., None]) 
     fake_module("infra.local.doctor", check=lambda *arguments: asked.append(arguments) or findings)
     answer = slipway("doctor")
     assert answer.code == 0
-    assert answer.out == ("warning: disk is nearly full\n  2 GB left\n  -> free some\n2 checks, 1 with a finding\n")
+    assert answer.out == ("warning: disk is nearly full\n  2 GB left\n  -> free some\n3 checks, 1 with a finding\n")
     folder, settings = asked[0]
     assert folder == root / ".slipway" / "local"
     assert settings.api.replicas == 2
@@ -142,6 +142,17 @@ def test_doctor(slipway: Slipway, root: Path, fake_module: Callable[..., None]) 
     assert slipway("doctor").code == 1
     assert doctor.render([Finding("ok", "a")]) == "1 checks, all in order"
     assert doctor.render([Finding("ok", "a")], verbose=True).startswith("ok: a\n")
+
+
+def test_doctor_reads_the_state(slipway: Slipway, root: Path, fake_module: Callable[..., None]) -> None:
+    fake_module("infra.local.doctor", check=lambda *_: [])
+    state = root / ".slipway/.pulumi/stacks/slipway/local.json"
+    state.parent.mkdir(parents=True)
+    state.write_text("{ half a fi")
+    answer = slipway("doctor")
+    assert answer.code == 1
+    assert answer.out.startswith("error: the state cannot be read\n")
+    assert str(state) in answer.out
 
 
 def test_doctor_tells_of_bad_settings(slipway: Slipway, root: Path) -> None:
