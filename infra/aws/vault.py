@@ -10,6 +10,7 @@ import pulumi
 import pulumi_aws as aws
 
 from infra.aws.identifiers import description
+from infra.aws.naming import name as physical_name
 from infra.aws.naming import partition
 from infra.component import Component
 
@@ -160,5 +161,5 @@ def _overrides(args: VaultArgs) -> dict[str, Any]:
 
 def plan_name(role: str) -> str:
     """A name of a restore test: letters, digits and underscores only, and there is no automatic one."""
-    text = f"{pulumi.get_project()}_{pulumi.get_stack()}_{role}"
-    return re.sub(r"[^A-Za-z0-9]+", "_", text)[:_LONGEST_TEST_NAME]
+    text = physical_name(pulumi.get_project(), pulumi.get_stack(), role, limit=_LONGEST_TEST_NAME)
+    return re.sub(r"[^A-Za-z0-9]", "_", text)
