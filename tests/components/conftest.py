@@ -29,13 +29,18 @@ def project() -> Project:
 
 @pytest.fixture
 def stack_config(project: Project) -> Callable[..., ProgramConfig]:
-    """The config of a stack file without its secrets, with some keys set anew: ``rotation={"jwt": 2}``."""
+    """The config of a stack file without its secrets, with some keys set anew: ``rotation={"jwt": 2}``. What is no
+    group takes the place of what was there."""
 
-    def config(stack: str, secrets: Mapping[str, str] | None = None, **groups: Mapping[str, Any]) -> ProgramConfig:
+    def config(stack: str, secrets: Mapping[str, str] | None = None, **groups: Any) -> ProgramConfig:
         base = StackFile.load(project, stack).program_config(None)
         values = dict(base.values)
         for group, keys in {**groups, **({"secrets": secrets} if secrets else {})}.items():
-            values[f"slipway:{group}"] = json.dumps({**json.loads(values.get(f"slipway:{group}") or "{}"), **keys})
+            name = f"slipway:{group}"
+            if isinstance(keys, Mapping):
+                values[name] = json.dumps({**json.loads(values.get(name) or "{}"), **keys})
+            else:
+                values[name] = keys if isinstance(keys, str) else json.dumps(keys)
         hidden = base.secret_keys | ({"slipway:secrets"} if secrets else set())
         return ProgramConfig(values=values, secret_keys=frozenset(hidden))
 

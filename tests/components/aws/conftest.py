@@ -18,6 +18,8 @@ from infra.engine.registration import Registration
 
 ACCOUNT = "123456789012"
 REGION = "eu-central-1"
+SECRET_ARN = f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret"
+VERSION_ID = "00000000-0000-4000-8000-000000000001"
 VALIDATION = {
     "domainValidationOptions": [
         {
@@ -35,10 +37,13 @@ class AwsFakes:
     """Outputs of the declared types, with ARNs that can be taken apart."""
 
     def __init__(self, overrides: Mapping[str, Mapping[str, Any]] | None = None) -> None:
-        secrets = {
+        secrets: dict[str, Mapping[str, Any]] = {
             "random:index/randomPassword:RandomPassword": {"result": "planted-password"},
             "random:index/randomBytes:RandomBytes": {"base64": "planted-key"},
         }
+        master = {"secretArn": f"{SECRET_ARN}:rds!db-1-AbCdEf", "kmsKeyId": "", "secretStatus": "active"}
+        secrets["aws:rds/instance:Instance"] = {"masterUserSecrets": [master]}
+        secrets["aws:secretsmanager/secretVersion:SecretVersion"] = {"versionId": VERSION_ID}
         login = {"userName": "AWS", "password": "planted-login", "proxyEndpoint": "https://registry"}
         self._declared = DeclaredFakes(
             overrides={**secrets, "aws:acm/certificate:Certificate": VALIDATION, **(overrides or {})},
@@ -64,6 +69,23 @@ class AwsFakes:
 def aws_fakes() -> Callable[..., AwsFakes]:
     """Makes known outputs; `overrides` are outputs by type token, or by ``type::name``."""
     return AwsFakes
+
+
+@pytest.fixture
+def planned_aws(project: Project, stack_config: Callable[..., ProgramConfig]) -> Callable[..., Plan]:
+    """The plan of a stack on AWS; with ``known=True`` as if all outputs were known, ARNs among them."""
+
+    def make(
+        stack: str = "prod",
+        *,
+        known: bool = False,
+        overrides: Mapping[str, Mapping[str, Any]] | None = None,
+        **groups: Any,
+    ) -> Plan:
+        fakes = AwsFakes(overrides) if known else None
+        return plan(project=project, stack=stack, config=stack_config(stack, **groups), fakes=fakes)
+
+    return make
 
 
 @pytest.fixture
