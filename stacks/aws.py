@@ -33,6 +33,7 @@ from infra.aws.watching import watched
 from infra.contracts import SecretRef
 from infra.markers import RotationMarker, RotationMarkerArgs, generations
 from infra.settings import Settings
+from infra.settings.units import milliseconds
 from infra.workload import Workload
 
 ROOT: Final = Path(__file__).resolve().parents[1]
@@ -94,6 +95,7 @@ def aws(settings: Settings) -> Mapping[str, pulumi.Input[object]]:
             secrets=bound(app.api.database_login),
             balancer=balancer,
             error_percent=settings.alerts.error_percent,
+            latency_p95_ms=milliseconds(settings.alerts.latency_p95),
             repository_arns=[image.repository_arn],
             after=[migrated],
         ),

@@ -14,6 +14,9 @@ import pulumi
 from infra.aws import queue_metrics as figures
 
 _MINUTE: Final = 60
+SLOWER: Final = 4
+"""Times the alert's threshold of latency that undoes a rollout: a rush slows answers too, and is no fault of the new
+version's."""
 LEAST_REQUESTS: Final = 10
 """Answers in a minute below which a share means nothing: one error of two requests is half of them."""
 
@@ -75,8 +78,29 @@ def error_share(
     )
 
 
+def slow_answers(
+    *, service: str, milliseconds: int, balancer_suffix: pulumi.Input[str], target_suffix: pulumi.Input[str]
+) -> RollbackAlarm:
+    """Answers of the service at the 95th percentile; `milliseconds` is what alerts begin at."""
+    limit = SLOWER * milliseconds / 1000
+    return RollbackAlarm(
+        description=f"Undoes a rollout of {service} of {pulumi.get_stack()}: 95 % of answers took over {limit:g} s.",
+        measure={
+            "namespace": "AWS/ApplicationELB",
+            "metric_name": "TargetResponseTime",
+            "dimensions": {"LoadBalancer": balancer_suffix, "TargetGroup": target_suffix},
+            "extended_statistic": "p95",
+            # A percentile of a handful of requests says nothing.
+            "evaluate_low_sample_count_percentiles": "ignore",
+            "period": _MINUTE,
+        },
+        threshold=limit,
+    )
+
+
 def failing_jobs(*, service: str, queue: str, jobs: int) -> RollbackAlarm:
-    """Jobs of the queue that fail for good."""
+    """Jobs of the queue that fail for good. Receivers that are away let jobs fail as well: where many do as a matter of
+    course, `alerts.failed_jobs` must be above their number, for people and for rollouts."""
     return RollbackAlarm(
         description=f"Undoes a rollout of {service} of {pulumi.get_stack()}: {jobs} jobs or more failed for good.",
         measure=figures.figure(figures.FAILED_JOBS, stack=pulumi.get_stack(), queue=queue),

@@ -12,8 +12,9 @@ import pulumi_aws as aws
 from infra.aws.balancer import Balancer
 from infra.aws.cluster import Cluster
 from infra.aws.containers import of_service
+from infra.aws.control.explain import explained
 from infra.aws.roles import scale_in_protection
-from infra.aws.rollback import RollbackAlarm, error_share, failing_jobs
+from infra.aws.rollback import RollbackAlarm, error_share, failing_jobs, slow_answers
 from infra.aws.scaling import ScalingArgs, ServiceScaling
 from infra.aws.task import TaskDefinition, TaskDefinitionArgs
 from infra.component import Component, Transforms
@@ -52,6 +53,8 @@ class ApiServiceArgs:
     balancer: Balancer
     error_percent: int
     """Share of answers with a 5xx status that undoes a rollout."""
+    latency_p95_ms: int
+    """Latency at which alerts begin; `infra.aws.rollback.SLOWER` times as much undoes a rollout."""
     repository_arns: Sequence[pulumi.Input[str]] = ()
     after: Sequence[pulumi.Resource] = ()
     transforms: Transforms | None = None
@@ -75,7 +78,7 @@ class _Service(Component):
         args: ApiServiceArgs | WorkerServiceArgs,
         *,
         group: pulumi.Input[str],
-        alarm: RollbackAlarm,
+        alarms: Mapping[str, RollbackAlarm],
         more: Mapping[str, Any],
         after: Sequence[pulumi.Resource],
     ) -> None:
@@ -94,7 +97,7 @@ class _Service(Component):
                 interactive=True,
             ),
         )
-        undo = self.inner("rollback-alarm", aws.cloudwatch.MetricAlarm, alarm.properties())
+        undo = [self.inner(role, aws.cloudwatch.MetricAlarm, alarm.properties()) for role, alarm in alarms.items()]
         self.resource = self.inner(
             "service",
             aws.ecs.Service,
@@ -112,7 +115,7 @@ class _Service(Component):
                 "deployment_minimum_healthy_percent": spec.rollout.minimum_healthy_percent,
                 "deployment_maximum_percent": spec.rollout.maximum_percent,
                 "deployment_circuit_breaker": {"enable": True, "rollback": True},
-                "alarms": {"alarm_names": [undo.name], "enable": True, "rollback": True},
+                "alarms": {"alarm_names": [alarm.name for alarm in undo], "enable": True, "rollback": True},
                 # It moves tasks by starting new ones first, which needs room above the wanted number.
                 "availability_zone_rebalancing": "ENABLED" if spec.rollout.maximum_percent > 100 else "DISABLED",
                 "enable_ecs_managed_tags": True,
@@ -128,6 +131,7 @@ class _Service(Component):
             # Scaling sets the number from then on: `up` must not take replicas away under load.
             ignore_changes=["desired_count"] if spec.scaling else None,
             timeouts=_timeouts(spec.rollout.timeout + _MARGIN),
+            hooks=explained(spec.name),
         )
         self.name, self.arn = self.resource.name, self.resource.arn
         self.task_definition_arn, self.log_group = self.task.arn, self.task.log_group
@@ -136,7 +140,7 @@ class _Service(Component):
 class ApiService(_Service):
     """The API on Fargate, behind the load balancer.
 
-    Creates: a log group, one or two roles, a task definition, an alarm that undoes a bad rollout, the service, and its
+    Creates: a log group, one or two roles, a task definition, alarms that undo a bad rollout, the service, and its
     scaling where the settings ask for it. Costs: at 0.5 vCPU and 1 GiB on ARM about 14 USD a month and replica.
     Exports: `name`, `arn`, `task_definition_arn`, `log_group`, `url`. Replaces: nothing; every change of code, setting
     or secret is a new task definition, which takes over replica by replica, and is taken back when its tasks do not get
@@ -148,15 +152,18 @@ class ApiService(_Service):
     def __init__(self, name: str, args: ApiServiceArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("slipway:aws:ApiService", name, opts, args.transforms)
         spec, balancer = args.spec, args.balancer
+        answers: dict[str, Any] = {
+            "service": spec.name,
+            "balancer_suffix": balancer.arn_suffix,
+            "target_suffix": balancer.target_suffix,
+        }
         self._build(
             args,
             group=args.cluster.network.groups.api,
-            alarm=error_share(
-                service=spec.name,
-                percent=args.error_percent,
-                balancer_suffix=balancer.arn_suffix,
-                target_suffix=balancer.target_suffix,
-            ),
+            alarms={
+                "rollback-errors": error_share(percent=args.error_percent, **answers),
+                "rollback-latency": slow_answers(milliseconds=args.latency_p95_ms, **answers),
+            },
             more={
                 "load_balancers": [
                     {
@@ -206,7 +213,7 @@ class WorkerService(_Service):
         self._build(
             args,
             group=args.cluster.network.groups.worker,
-            alarm=failing_jobs(service=spec.name, queue=spec.queue, jobs=args.failed_jobs),
+            alarms={"rollback-failed-jobs": failing_jobs(service=spec.name, queue=spec.queue, jobs=args.failed_jobs)},
             # Without it the provider replaces the service when its strategies change, as they do with the floor.
             more={"force_new_deployment": True},
             after=args.after,

@@ -40,21 +40,22 @@ def watched(
         balancer=WatchedBalancer(
             suffix=balancer.arn_suffix, target_suffix=balancer.target_suffix, certificate_arn=balancer.certificate_arn
         ),
-        services=tuple(_service(service, json=settings.log.format == "json") for service in services),
+        services=tuple(_service(service, settings) for service in services),
         postgres=_postgres(postgres) if isinstance(postgres, Postgres) else None,
         redis=WatchedRedis(member_ids=redis.member_ids) if isinstance(redis, Redis) else None,
         dumps=backup.watched,
     )
 
 
-def _service(service: ApiService | WorkerService, *, json: bool) -> WatchedService:
-    log_group: pulumi.Output[str] | None = service.log_group if json else None
+def _service(service: ApiService | WorkerService, settings: Settings) -> WatchedService:
+    log_group: pulumi.Output[str] | None = service.log_group if settings.log.format == "json" else None
     return WatchedService(
         role=service.spec.name,
         name=service.name,
         arn=service.arn,
         floor=service.spec.replicas,
-        queue=service.spec.queue,
+        # Without figures there is nothing to watch, and their absence is no news.
+        queue=service.spec.queue if settings.features.emf else None,
         log_group=log_group,
     )
 

@@ -26,7 +26,7 @@ from infra.aws.cluster import Cluster, ClusterArgs
 from infra.aws.service import ApiService, ApiServiceArgs, WorkerService, WorkerServiceArgs
 from infra.contracts import Image, SecretRef
 from infra.settings import parse
-from infra.settings.units import whole_seconds
+from infra.settings.units import milliseconds, whole_seconds
 from infra.workload import Workload
 
 settings = parse(json.loads({tree!r}), stack="prod")
@@ -80,7 +80,8 @@ balancer = Balancer(
 )
 shared = dict(cluster=cluster, image=image, secrets=secrets, repository_arns=[repository])
 api = ApiService(
-    "api", ApiServiceArgs(spec=app.api, balancer=balancer, error_percent=settings.alerts.error_percent, **shared)
+    "api", ApiServiceArgs(spec=app.api, balancer=balancer, error_percent=settings.alerts.error_percent,
+    latency_p95_ms=milliseconds(settings.alerts.latency_p95), **shared)
 )
 for spec in app.workers:
     WorkerService(spec.name, WorkerServiceArgs(spec=spec, failed_jobs=settings.alerts.failed_jobs, **shared))

@@ -21,10 +21,11 @@ def resource(graph: Plan, name: str) -> PlannedResource:
 
 def test_a_bad_rollout_fails_the_command_and_is_undone(services: Services, inputs: Inputs) -> None:
     graph = services()
-    for name in ("api", "worker"):
+    for name, alarms in (("api", ["errors", "latency"]), ("worker", ["failed-jobs"])):
         service = inputs(graph, f"{name}-service")
         assert service["deploymentCircuitBreaker"] == {"enable": True, "rollback": True}
-        assert service["alarms"] == {"alarmNames": [f"{name}-rollback-alarm-name"], "enable": True, "rollback": True}
+        wanted = [f"{name}-rollback-{alarm}-name" for alarm in alarms]
+        assert service["alarms"] == {"alarmNames": wanted, "enable": True, "rollback": True}
         assert service["waitForSteadyState"] is True
         assert service["sigintRollback"] is True
 
@@ -122,18 +123,27 @@ def test_a_combined_api_needs_no_workers(services: Services, definition: Callabl
 
 
 def test_alarms_that_undo_a_rollout(services: Services, inputs: Inputs) -> None:
-    graph = services(alerts={"error_percent": 3, "failed_jobs": 7})
-    api, worker = inputs(graph, "api-rollback-alarm"), inputs(graph, "worker-rollback-alarm")
-    assert (api["threshold"], worker["threshold"]) == (3, 7)
+    graph = services(alerts={"error_percent": 3, "failed_jobs": 7, "latency_p95": "400ms"})
+    api, worker = inputs(graph, "api-rollback-errors"), inputs(graph, "worker-rollback-failed-jobs")
+    slow = inputs(graph, "api-rollback-latency")
+    assert (api["threshold"], slow["threshold"], worker["threshold"]) == (3, 1.6, 7)
+    assert slow["extendedStatistic"] == "p95"
     expression = next(q for q in api["metricQueries"] if q.get("expression"))
     assert expression["returnData"] is True
     assert [q.get("returnData") for q in api["metricQueries"]].count(True) == 1
     assert (worker["metricName"], worker["dimensions"]["Queue"]) == ("FailedJobs", "webhook-processor")
     # No traffic, as at night, tells nothing against a version.
-    assert api["treatMissingData"] == worker["treatMissingData"] == "notBreaching"
-    for alarm in (api, worker):
+    for alarm in (api, slow, worker):
+        assert alarm["treatMissingData"] == "notBreaching"
         assert alarm["datapointsToAlarm"] < alarm["evaluationPeriods"]
 
 
-def test_no_unsigned_secret_reaches_the_graph(services: Services) -> None:
-    assert "planted" not in str(services().to_json())
+def test_without_figures_nobody_watches_for_them(planned: Callable[..., Plan]) -> None:
+    """An alarm on their absence would be raised for ever."""
+
+    def watched(**groups: Any) -> set[str]:
+        graph = planned("prod", **groups)
+        return {r.name for r in graph.resources if r.name.startswith("monitoring-queue")}
+
+    assert "monitoring-queue-figures-missing" in watched()
+    assert not watched(features={"emf": False}, worker={"scaling": {}})
