@@ -28,7 +28,6 @@ Trouble = Literal[
     "rollout-failed",
     "backup-failed",
     "certificate-expires",
-    "budget-exceeded",
 ]
 """Heading of the troubleshooting page that says what to do."""
 

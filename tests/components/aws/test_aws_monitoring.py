@@ -9,13 +9,13 @@ import sys
 import types
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from infra.aws import queue_metrics
 from infra.aws.alarms import catalogue
-from infra.aws.alarms.model import HOUR, RUNBOOK, Alarm, Formula, Metric
+from infra.aws.alarms.model import HOUR, RUNBOOK, Alarm, Formula, Metric, Trouble
 from infra.aws.alarms.watched import (
     Watched,
     WatchedBalancer,
@@ -282,6 +282,12 @@ def test_a_threshold_comes_from_the_settings(key: str, value: Any, role: str) ->
     assert before[role].properties()["threshold"] != after[role].properties()["threshold"]
     seen = {field for field in Alerts.model_fields if field not in ("emails", "monthly_budget")}
     assert key in seen
+
+
+def test_every_trouble_has_its_section() -> None:
+    headings = re.findall(r"^## (.+)$", (ROOT / RUNBOOK).read_text(), re.MULTILINE)
+    sections = {heading.lower().replace(" ", "-") for heading in headings}
+    assert set(get_args(Trouble)) <= sections
 
 
 def test_thresholds_have_the_units_of_their_metrics() -> None:
