@@ -29,10 +29,10 @@ class Target:
 
     cluster: str
     service: str
-    """ARN."""
+    """ARN or name."""
     task_definition: str
-    timeout: float
-    """Seconds."""
+    timeout: float = 0.0
+    """Seconds; `watch` alone needs it."""
 
 
 def watch(clients: Clients, target: Target) -> str:
@@ -103,20 +103,30 @@ def _entry(target: Target, service: Service | None) -> Any:
     return entries[0] if entries else None
 
 
+def evidence(clients: Clients, target: Target) -> str:
+    """What the tasks of the target's task definition left behind, and what the service says. Raises ControlError."""
+    service = Observer(clients, cluster=target.cluster, service=target.service).service()
+    return "\n".join([*_tasks_left(clients, target), *_events(service)])
+
+
 def _failure(clients: Clients, target: Target, service: Service | None, text: str) -> ControlError:
     name = target.service.rsplit("/", 1)[-1]
     lines = [f"The rollout of {name} to {short(target.task_definition)} {text}"]
     try:
-        lines += _evidence(clients, target)
+        lines += _tasks_left(clients, target)
     except ControlError as error:
         lines.append(f"  Its tasks could not be looked at: {error}")
-    if service is not None and service.events:
-        lines.append("  Latest events of the service, the newest first:")
-        lines += [f"    {event}" for event in service.events[:_EVENTS]]
-    return ControlError("\n".join(lines))
+    return ControlError("\n".join([*lines, *_events(service)]))
 
 
-def _evidence(clients: Clients, target: Target) -> list[str]:
+def _events(service: Service | None) -> list[str]:
+    if service is None or not service.events:
+        return []
+    shown = [f"    {event}" for event in service.events[:_EVENTS]]
+    return ["  Latest events of the service, the newest first:", *shown]
+
+
+def _tasks_left(clients: Clients, target: Target) -> list[str]:
     """How the tasks of the wanted task definition ended, and the last lines of the latest."""
     stopped, unwell = _bad_tasks(clients, target)
     ends = Counter(why_stopped(task) for task in stopped)

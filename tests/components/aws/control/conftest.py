@@ -6,10 +6,12 @@ answers is held against the same model, so that a test cannot pass on an answer 
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import re
+import sys
 from collections.abc import Callable, Iterator, Mapping
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,7 +19,7 @@ from botocore.model import ListShape, MapShape, Shape, StructureShape
 from botocore.session import get_session
 from botocore.validate import ParamValidator
 
-from infra.aws.control.clients import Clients
+from infra.aws.control.clients import FACTORY, Clients
 
 REGION = "eu-central-1"
 PREFIX = f"arn:aws:ecs:{REGION}:123456789012"
@@ -332,3 +334,11 @@ def refusal() -> type[Refusal]:
 @pytest.fixture
 def names() -> SimpleNamespace:
     return SimpleNamespace(region=REGION, cluster=CLUSTER, prefix=PREFIX, definition=definition)
+
+
+@pytest.fixture
+def factory(clients: Clients, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = ModuleType("simulated_clients")
+    module.__dict__["make"] = lambda region: dataclasses.replace(clients, region=region)
+    monkeypatch.setitem(sys.modules, "simulated_clients", module)
+    monkeypatch.setenv(FACTORY, "simulated_clients:make")

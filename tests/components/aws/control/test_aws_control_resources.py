@@ -8,14 +8,14 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from botocore import xform_name
 
 from infra.aws import control
-from infra.aws.control.clients import FACTORY, Clients, connect
+from infra.aws.control.clients import FACTORY, connect
 from infra.aws.control.errors import ControlError
 from infra.aws.control.permissions import PERMISSIONS
 from infra.engine.deployment import Deployment, Result
@@ -54,14 +54,6 @@ VALUES = {"image": 1, "bootstrap": 1, "migrate": 1, "api": 41, "database": "db-1
 class Silent:
     def emit(self, event: object) -> None:
         pass
-
-
-@pytest.fixture
-def factory(clients: Clients, monkeypatch: pytest.MonkeyPatch) -> None:
-    module = ModuleType("simulated_clients")
-    module.__dict__["make"] = lambda region: dataclasses.replace(clients, region=region)
-    monkeypatch.setitem(sys.modules, "simulated_clients", module)
-    monkeypatch.setenv(FACTORY, "simulated_clients:make")
 
 
 @pytest.fixture

@@ -1,0 +1,53 @@
+"""What a failed rollout left behind, told beside the provider's own error.
+
+The provider waits for a rollout too, and fails the service's update with ECS's status and nothing else. `RolloutCheck`,
+which knows more, comes after the service and is then never reached.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pulumi
+from pulumi import ErrorHook, ErrorHookArgs, ResourceHookBinding
+
+from infra.aws.iam import place
+
+from .errors import ControlError
+
+
+def explained(service: str) -> ResourceHookBinding:
+    """The hooks for an `ecs.Service`: when its creation or update fails, why its tasks stopped and their last log lines
+    are logged as well. `service` is its plain name, of which there is one in a stack."""
+    return ResourceHookBinding(on_error=[ErrorHook(f"explain-rollout-{service}", _Explainer(service).tell)])
+
+
+class _Explainer:
+    def __init__(self, service: str) -> None:
+        self._service = service
+
+    async def tell(self, args: ErrorHookArgs) -> bool:
+        """Log what is known; never asks for another try, which the circuit breaker has had already."""
+        if args.failed_operation in ("create", "update") and args.new_inputs:
+            # In a thread: the calls block, and the program's other resources are under way on this loop.
+            text = await asyncio.to_thread(self._text, args.id, args.new_inputs)
+            if text:
+                pulumi.log.error(f"What the failed rollout of {self._service} left behind:\n{text}")
+        return False
+
+    def _text(self, id_: str, inputs: Any) -> str:
+        from .clients import connect
+        from .watch import Target, evidence
+
+        name, cluster, wanted = id_ or inputs.get("name"), inputs.get("cluster"), inputs.get("taskDefinition")
+        if not (isinstance(name, str) and isinstance(cluster, str) and isinstance(wanted, str)):
+            return ""
+        try:
+            return evidence(
+                connect(place(cluster).region), Target(cluster=cluster, service=name, task_definition=wanted)
+            )
+        except ControlError as error:
+            return f"  It could not be looked at: {error}"
+        except Exception as error:  # noqa: BLE001 - whatever fails here must not stand in for the error it explains
+            return f"  It could not be looked at: {type(error).__name__}: {error}"
