@@ -13,6 +13,7 @@ from infra.aws.backup import BackupArgs, disk_gib, dump_image
 from infra.aws.balancer import BalancerArgs
 from infra.aws.cluster import Cluster, ClusterArgs
 from infra.aws.dump import DumpArgs
+from infra.aws.guard import Guard
 from infra.aws.image import Build, Image, ImageArgs
 from infra.aws.keys import KeysArgs
 from infra.aws.network import ExistingNetwork, Network, NetworkArgs
@@ -109,7 +110,8 @@ def image(settings: Settings, key: Key, *, root: Path) -> ImageArgs:
             # As seen from the program's folder, in which Pulumi runs it.
             context="..",
             dockerfile="../app/Dockerfile",
-            tag=f"{chosen.version.replace('+', '_')}-{content}",
+            # Another processor is another image of the same content.
+            tag=f"{chosen.version.replace('+', '_')}-{content}-{chosen.architecture}",
             architecture=chosen.architecture,
         ),
         key=key,
@@ -118,6 +120,7 @@ def image(settings: Settings, key: Key, *, root: Path) -> ImageArgs:
 
 def postgres(settings: Settings, network: Network, key: Key) -> PostgresArgs:
     chosen, restore = settings.postgres, settings.postgres.restore
+    origin = Origin(snapshot=restore.snapshot, instance=restore.instance, time=restore.time)
     assert chosen.size is not None
     return PostgresArgs(
         subnet_ids=network.data_subnets,
@@ -141,8 +144,9 @@ def postgres(settings: Settings, network: Network, key: Key) -> PostgresArgs:
         slow_query=chosen.slow_query,
         apply_immediately=chosen.apply_immediately,
         read_replicas=chosen.read_replicas,
-        origin=Origin(snapshot=restore.snapshot, instance=restore.instance, time=restore.time),
+        origin=origin,
         protect=settings.protect,
+        released=Guard(permits=settings.permits, stack=settings.stack).lifts(f"postgres-{origin.role}"),
         log_retention_days=settings.log.retention_days,
         key=key,
         recovery_window=recovery_window(settings),

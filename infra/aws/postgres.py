@@ -61,6 +61,8 @@ class PostgresArgs:
     origin: Origin = field(default_factory=Origin)
     protect: bool = True
     """Deletion protection, a final snapshot, and automated backups that outlive the instance."""
+    released: bool = False
+    """A permit lets this instance go: RDS's own lock is off, so that an `up` after this one can delete it."""
     log_retention_days: int = 30
     key: pulumi.Input[str] | None = None
     """KMS key of disk, logs and secrets; None: AWS's own."""
@@ -265,8 +267,7 @@ class Postgres(Component):
 
     def _instance(self, subnets: aws.rds.SubnetGroup, shared: Mapping[str, Any]) -> aws.rds.Instance:
         args = self._args
-        # One of another origin is another database, not the same one changed.
-        role = f"instance-{args.origin.mark}" if args.origin.mark else "instance"
+        role = args.origin.role
         named = self._named(role, "postgres")
         properties = {
             **shared,
@@ -284,7 +285,7 @@ class Postgres(Component):
             "backup_retention_period": args.backup_retention_days,
             "backup_window": args.backup_window,
             "delete_automated_backups": not args.protect,
-            "deletion_protection": args.protect,
+            "deletion_protection": args.protect and not args.released,
             "skip_final_snapshot": not args.protect,
             "final_snapshot_identifier": pulumi.Output.concat(named, "-final") if args.protect else None,
             # Restored data brings its database, master user and key along; another key here would replace it at once.

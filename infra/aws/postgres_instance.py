@@ -38,6 +38,12 @@ class Origin:
         text = "\n".join((self.snapshot or "", self.instance or "", self.time or ""))
         return hashlib.sha256(text.encode()).hexdigest()[:6]
 
+    @property
+    def role(self) -> str:
+        """The instance's role in its component. One of another origin is another database, not the same one changed:
+        the one before is then deleted by its own name, for which the guard asks."""
+        return f"instance-{self.mark}" if self.mark else "instance"
+
     def properties(self) -> dict[str, Any]:
         """Of `rds.Instance`."""
         if self.snapshot is not None:

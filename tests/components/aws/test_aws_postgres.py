@@ -169,6 +169,11 @@ def test_without_protection_it_goes_without_a_trace(make: Make) -> None:
     assert "finalSnapshotIdentifier" not in inputs
 
 
+def test_a_permit_lifts_the_lock_of_rds_and_keeps_the_final_snapshot(make: Make) -> None:
+    inputs = instance(make(released="True")).inputs
+    assert (inputs["deletionProtection"], inputs["skipFinalSnapshot"]) == (False, False)
+
+
 @pytest.mark.parametrize(
     ("argument", "value", "key", "seen"),
     [
