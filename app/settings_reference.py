@@ -38,6 +38,18 @@ With `LISTEN_FDS=n` (and `LISTEN_PID` absent or this process's id) the API serve
 Where `ECS_AGENT_URI` is set, as ECS does, a worker with jobs under way asks to be spared when workers are removed. The
 task's role must allow `ecs:UpdateTaskProtection`.
 
+## Preparing a database
+
+`python -m app.bootstrap` makes the owner role, the logins and their rights on a new server. It is told by two secrets of
+its own, as variables or as files (`..._FILE`), and by nothing above:
+
+- `BOOTSTRAP_MASTER`: the server's master user, `{"username": ..., "password": ...}`. No other process needs it.
+- `BOOTSTRAP_PLAN`: `{"host", "port", "database", "sslmode", "sslrootcert", "owner", "migrate": {"user", "password"},
+  "backup": {...}, "app": [{...}, {...}]}`, with two slots for the application, of which one is in use.
+
+It may run any number of times: a password changes only where it is wrong. What it refuses, it refuses before it changes
+anything. Exit codes: 0 done, 1 refused or failed, 2 wrong variables.
+
 ## Connections to Postgres
 
 An API process holds at most `DATABASE_POOL_SIZE` + `DATABASE_MAX_OVERFLOW` + 1 connections; the last one is for
