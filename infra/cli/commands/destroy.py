@@ -7,12 +7,16 @@ import contextlib
 import os
 import shutil
 from collections.abc import Iterator
+from typing import Final
 
 from infra.cli import pulumi_cli
 from infra.cli.commands.up import require_consent
 from infra.cli.context import Context
 from infra.cli.exits import OK, CommandError
 from infra.cli.pulumi_cli import DELETE_DATA
+
+GUARDED: Final = ("aws",)
+"""Targets whose resources ask the program before they are deleted: the CLI must run it for a destroy too."""
 
 
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser], common: argparse.ArgumentParser) -> None:
@@ -33,7 +37,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser], comm
 def run(context: Context, args: argparse.Namespace) -> int:
     require_consent(context, "destroy", yes=args.yes)
     if path := pulumi_cli.chosen(context):
-        options = ["--yes"] if args.yes else []
+        options = [*(["--yes"] if args.yes else []), *(["--run-program"] if context.target in GUARDED else [])]
         code = pulumi_cli.run(context, path, "destroy", options, delete_data=args.delete_data)
     else:
         from infra.cli import deploy

@@ -17,6 +17,7 @@ from infra.fingerprint import fingerprint
 Planned = Callable[..., Plan]
 
 DIGEST = "sha256:" + "ab" * 32
+ACCOUNT = "123456789012"
 BUILD = "build=Build(context='..', dockerfile='../app/Dockerfile', tag='1.2.0-0a1b', architecture='arm64')"
 DOCKER = "docker:index/image:Image"
 REPOSITORY = "aws:ecr/repository:Repository"
@@ -80,11 +81,14 @@ def test_a_given_digest_builds_nothing(planned_program: Planned) -> None:
 @pytest.mark.parametrize(
     ("reference", "arn"),
     [
-        (f"1{'0' * 11}.dkr.ecr.us-gov-west-1.amazonaws.com/a@{DIGEST}", f"arn:aws-us-gov:ecr:us-gov-west-1:1{'0' * 11}:repository/a"),
+        (
+            f"{ACCOUNT}.dkr.ecr.us-gov-west-1.amazonaws.com/a@{DIGEST}",
+            f"arn:aws-us-gov:ecr:us-gov-west-1:{ACCOUNT}:repository/a",
+        ),
         (f"ghcr.io/acme/app@{DIGEST}", None),
         (f"public.ecr.aws/acme/app@{DIGEST}", None),
     ],
-)  # fmt: skip
+)
 def test_where_an_image_comes_from(reference: str, arn: str | None) -> None:
     assert ecr_arn(reference) == arn
 
@@ -98,7 +102,7 @@ def test_an_image_is_built_or_given_never_both() -> None:
         ImageArgs(reference="ghcr.io/acme/app:latest")
 
 
-# -- lifecycle, by the rules of ECR: a rule takes images by tag and age or count, and each image falls to one rule at most
+# -- lifecycle, by the rules of ECR: a rule takes images by tag and age or count, and an image falls to one rule at most
 
 
 def expired(policy: Mapping[str, Any], *, tags: list[str], age: int) -> bool:

@@ -55,6 +55,14 @@ def test_preview_and_destroy(
     assert delete["env"]["SLIPWAY_DELETE_DATA"] == "1"
 
 
+def test_a_destroy_on_aws_runs_the_program(slipway: Slipway, root: Path, fake_pulumi: FakePulumi) -> None:
+    """What holds data asks the program before it goes; without the program the CLI refuses the whole destroy."""
+    (root / "Pulumi.prod.yaml").write_text("secretsprovider: awskms://alias/x\nconfig:\n  slipway:target: aws\n")
+    calls = fake_pulumi()
+    slipway("destroy", "--yes", "--stack", "prod")
+    assert calls()[-1]["args"] == ["destroy", "--stack", "prod", "--yes", "--run-program", "--non-interactive"]
+
+
 def test_a_foreign_passphrase_does_not_stop_the_local_stack(
     slipway: Slipway, state: Callable[..., None], fake_pulumi: FakePulumi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
