@@ -40,8 +40,8 @@ task's role must allow `ecs:UpdateTaskProtection`.
 
 ## Preparing a database
 
-`python -m app.bootstrap` makes the owner role, the logins and their rights on a new server. It is told by two secrets of
-its own, as variables or as files (`..._FILE`), and by nothing above:
+`python -m app.bootstrap` makes the owner role, the logins and their rights on a new server. It is told by two secrets
+of its own, as variables or as files (`..._FILE`), and by nothing above:
 
 - `BOOTSTRAP_MASTER`: the server's master user, `{"username": ..., "password": ...}`. No other process needs it.
 - `BOOTSTRAP_PLAN`: `{"host", "port", "database", "sslmode", "sslrootcert", "owner", "migrate": {"user", "password"},

@@ -56,8 +56,8 @@ class Postgres(Group):
     own; `embedded` on the local target."""
     version: Annotated[int, Between(12, 99)] = 17
     """Major version. RDS, App Platform and Docker start at 17; the embedded server is 18. A higher number upgrades in
-    place and cannot be taken back; on AWS set `postgres.apply_immediately` with it, since the old parameters stay in use,
-    and cannot be removed, until the upgrade is done."""
+    place and cannot be taken back. On AWS set `postgres.apply_immediately` with it: the old parameters stay in use, and
+    cannot be removed, until the upgrade is done."""
     database: Annotated[str, _IDENTIFIER] = "slipway"
     """Name of the database. A change makes a new, empty one."""
     owner_role: Annotated[str, _IDENTIFIER] | None = None
