@@ -94,9 +94,11 @@ class Notifications(Component):
             {
                 "description": f"Alerts of {pulumi.get_project()}-{pulumi.get_stack()}",
                 "enable_key_rotation": True,
-                "deletion_window_in_days": 7,  # messages are not kept, so nothing is lost with it
+                # Messages are not kept, so nothing is lost with the key.
+                "deletion_window_in_days": 7,
                 "policy": account.apply(lambda number: json.dumps(key_policy(number, partition))),
             },
+            protect=False,
         )
         arn: pulumi.Output[str] = key.arn
         return arn

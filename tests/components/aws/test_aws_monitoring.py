@@ -303,6 +303,8 @@ def test_the_topic_is_encrypted_and_lets_only_the_account_speak(monitored: Monit
     assert graph.find("aws:sns/topic:Topic", "notifications-topic").inputs["kmsMasterKeyId"] == "notifications-key-arn"
     key = graph.find("aws:kms/key:Key", "notifications-key").inputs
     assert key["enableKeyRotation"] is True
+    made = graph.find("aws:kms/key:Key", "notifications-key")
+    assert made.registration.protect is False  # nothing that is kept is encrypted with it
     topic = graph.find("aws:sns/topicPolicy:TopicPolicy", "notifications-policy").inputs
     for policy in (key["policy"], topic["policy"]):
         (speakers,) = [s for s in json.loads(policy)["Statement"] if s["Sid"] == "Speakers"]
@@ -351,6 +353,24 @@ def test_errors_in_logs_are_counted(monitored: Monitored) -> None:
     alarm = alarms()["worker-error-logs"].measure
     assert isinstance(alarm, Metric)
     assert (counted["namespace"], counted["name"]) == (alarm.namespace, alarm.name)
+
+
+@pytest.mark.parametrize(
+    ("change", "gone"),
+    [
+        ({"features": {"emf": False}, "worker": {"scaling": {"max_replicas": None}}}, ("-queue-",)),
+        ({"log": {"format": "text"}}, ("-error-logs",)),
+        ({"backup": {"dumps": False}}, ("-dump-",)),
+    ],
+    ids=["no figures", "no JSON", "no dumps"],
+)
+def test_what_is_not_there_is_not_watched(planned: Monitored, change: Mapping[str, Any], gone: tuple[str, ...]) -> None:
+    def watched(graph: Plan) -> set[str]:
+        return {r.name for r in graph.of_type(ALARM) if r.name.startswith("monitoring-")}
+
+    before, after = watched(planned("prod")), watched(planned("prod", **change))
+    assert before - after == {name for name in before if any(part in name for part in gone)} != set()
+    assert after < before
 
 
 def test_the_budget_tells_before_and_after(monitored: Monitored) -> None:
