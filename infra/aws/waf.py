@@ -29,17 +29,20 @@ class ManagedGroup:
     """Rule to the reason why it does not block here."""
 
 
+_PAYLOAD: Final = "a delivery's payload is any text: pages with scripts, paths, SQL. The API stores and forwards it"
 MANAGED: Final = (
     ManagedGroup(name="AWSManagedRulesAmazonIpReputationList"),
     ManagedGroup(
         name="AWSManagedRulesCommonRuleSet",
         counted={
-            "SizeRestrictions_BODY": "it blocks bodies above 8 KB; the application has its own limit",
+            "CrossSiteScripting_BODY": _PAYLOAD,
+            "GenericLFI_BODY": _PAYLOAD,
             "GenericRFI_BODY": "it blocks bodies that hold URLs with an address; a delivery's body is about a URL",
+            "SizeRestrictions_BODY": "it blocks bodies above 8 KB; the application has its own limit",
         },
     ),
     ManagedGroup(name="AWSManagedRulesKnownBadInputsRuleSet"),
-    ManagedGroup(name="AWSManagedRulesSQLiRuleSet"),
+    ManagedGroup(name="AWSManagedRulesSQLiRuleSet", counted={"SQLi_BODY": _PAYLOAD}),
 )
 """In the order in which they look: 25, 700, 200 and 200 of the 1,500 capacity units that come without extra cost."""
 
