@@ -52,6 +52,7 @@ class Guard:
     permits: Sequence[Permit]
     stack: str
     day: Callable[[], datetime.date] = field(default=today)
+    stateful: frozenset[str] = STATEFUL
 
     def permitted(self, name: str, action: Action) -> bool:
         """Whether a permit that has not run out allows it."""
@@ -129,7 +130,7 @@ class _Watch:
     def transformation(self, args: pulumi.ResourceTransformationArgs) -> pulumi.ResourceTransformationResult | None:
         """Protect a stateful resource and bind the hooks to it. A component that says ``protect=False`` vouches that
         nothing is lost with the resource: a read replica holds no data of its own."""
-        if args.type_ not in STATEFUL or args.opts.protect is False:
+        if args.type_ not in self._guard.stateful or args.opts.protect is False:
             return None
         options = pulumi.ResourceOptions(
             protect=not self._guard.lifts(args.name),
