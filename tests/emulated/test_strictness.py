@@ -190,9 +190,7 @@ def test_a_property_without_a_place_is_refused(account: Cloud, type_: str) -> No
         ),
     ],
 )
-def test_a_wrong_word_inside_a_block_is_refused(
-    account: Cloud, type_: str, inputs: dict[str, Any], said: str
-) -> None:
+def test_a_wrong_word_inside_a_block_is_refused(account: Cloud, type_: str, inputs: dict[str, Any], said: str) -> None:
     with pytest.raises((EngineError, ModelError, MappingError, ValueError), match=said):
         create(account, type_, inputs)
 

@@ -30,7 +30,8 @@ tables: `UPDATE_GOLDEN=1 pytest tests/emulated/test_emulation_document.py`.
 - The real provider's own code: its validation, waits and retries.
 - Traffic. No packet flows and no container runs.
 - moto checks fewer references than AWS does, and keeps some values without a look at them.
-- The models' patterns are written for Java; character classes such as `\\p{L}` are taken for a little more than they are.
+- The models' patterns are written for Java; character classes such as `\\p{L}` are taken for a little more than they
+  are.
 
 ## What stands in for Fargate
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Callable, Mapping
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any, Final
 
 _DIGEST: Final = re.compile(r".+@sha256:[0-9a-f]{64}")
@@ -26,6 +26,8 @@ class Fargate:
         """By family, for one-off tasks."""
         self.output: dict[str, list[str]] = {}
         """Log lines by family that a one-off task writes."""
+        self.broken_services: set[str] = set()
+        """Images that services cannot pull."""
         self.deployments: dict[str, list[dict[str, Any]]] = {}
         """Service deployments by service ARN, the newest first."""
         self.tasks: dict[str, dict[str, Any]] = {}
@@ -62,6 +64,11 @@ class Fargate:
         except LookupError as error:
             return f"ResourceInitializationError: unable to pull secrets: {error}"
         return ""
+
+    def _why_no_deployment(self, task_definition: str) -> str:
+        images = {container["image"] for container in self._definition(task_definition)["containerDefinitions"]}
+        gone = sorted(images & self.broken_services)
+        return f"CannotPullContainerError: {gone[0]} was not found" if gone else self.why_not(task_definition)
 
     def _definition(self, arn: str) -> Mapping[str, Any]:
         found: Mapping[str, Any] = self._client("ecs").describe_task_definition(taskDefinition=arn)["taskDefinition"]
@@ -114,7 +121,7 @@ class Fargate:
     def _task(self, cluster: str, definition: Mapping[str, Any], *, group: str) -> dict[str, Any]:
         cluster_arn = self._client("ecs").describe_clusters(clusters=[cluster])["clusters"][0]["clusterArn"]
         arn = f"{cluster_arn.replace(':cluster/', ':task/')}/{uuid.uuid4().hex}"
-        now = datetime.now(timezone.utc)
+        now = datetime.now(UTC)
         task: dict[str, Any] = {
             "taskArn": arn,
             "clusterArn": cluster_arn,
@@ -142,7 +149,7 @@ class Fargate:
         task.update(
             lastStatus="STOPPED",
             desiredStatus="STOPPED",
-            stoppedAt=datetime.now(timezone.utc),
+            stoppedAt=datetime.now(UTC),
             stopCode="TaskFailedToStart" if reason else "EssentialContainerExited",
             stoppedReason=reason or "Essential container in task exited",
         )
@@ -160,7 +167,7 @@ class Fargate:
                 continue
             stream = f"{options.get('awslogs-stream-prefix', 'task')}/{container['name']}/{arn.rsplit('/', 1)[-1]}"
             logs.create_log_stream(logGroupName=options["awslogs-group"], logStreamName=stream)
-            at = int(datetime.now(timezone.utc).timestamp() * 1000)
+            at = int(datetime.now(UTC).timestamp() * 1000)
             events = [{"timestamp": at + n, "message": line} for n, line in enumerate(lines)]
             logs.put_log_events(logGroupName=options["awslogs-group"], logStreamName=stream, logEvents=events)
 
@@ -168,15 +175,15 @@ class Fargate:
         """A deployment begins when a service is made, or gets another definition or forceNewDeployment."""
         known = self.deployments.setdefault(service["serviceArn"], [])
         wanted = service["taskDefinition"]
-        if operation == "UpdateService" and known and known[0]["taskDefinition"] == wanted:
-            if not params.get("forceNewDeployment"):
-                return
+        same = operation == "UpdateService" and known and known[0]["taskDefinition"] == wanted
+        if same and not params.get("forceNewDeployment"):
+            return
         number = uuid.uuid4().hex[:22]
         arn = service["serviceArn"].replace(":service/", ":service-deployment/")
         revision = service["serviceArn"].replace(":service/", ":service-revision/")
-        reason = self.why_not(wanted)
+        reason = self._why_no_deployment(wanted)
         breaker = service.get("deploymentConfiguration", {}).get("deploymentCircuitBreaker", {})
-        now = datetime.now(timezone.utc)
+        now = datetime.now(UTC)
         if reason:
             definition = self._definition(wanted)
             task = self._task(service["clusterArn"], definition, group=f"service:{service['serviceName']}")

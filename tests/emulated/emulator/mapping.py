@@ -20,7 +20,7 @@ NOWHERE: Final = ""
 
 
 Where = str | Callable[[Any, Mapping[str, Any]], Any]
-"""Where an output is: JMESPath into the record, a template after ``=``, or a function of the record and what is known."""
+"""Where an output is: JMESPath into the record, a template after ``=``, or a function of record and what is known."""
 
 
 class MappingError(ValueError):
@@ -128,8 +128,7 @@ class Kind:
         return (
             name in self.local
             or (self.named is not None and name == f"{self.prefix or self.named}Prefix")
-            or name in self.replaces
-            and not isinstance(self.create, Step)
+            or (name in self.replaces and not isinstance(self.create, Step))
             or name in ("tags", "tagsAll")
             or any(step.takes(self.service, name) for step in self.all_steps())
         )
@@ -185,7 +184,14 @@ def _structure(shape: StructureShape, value: Any, where: str, names: Mapping[str
 
 def _list(shape: ListShape, value: Any, where: str, names: Mapping[str, str]) -> Any:
     members = shape.member.members if isinstance(shape.member, StructureShape) else {}
-    pair = next((p for p in (("Key", "Value"), ("key", "value"), ("TagKey", "TagValue"), ("Name", "Value")) if set(p) == set(members)), None)
+    pair = next(
+        (
+            p
+            for p in (("Key", "Value"), ("key", "value"), ("TagKey", "TagValue"), ("Name", "Value"))
+            if set(p) == set(members)
+        ),
+        None,
+    )
     if pair and isinstance(value, Mapping):
         return [{pair[0]: key, pair[1]: item} for key, item in sorted(value.items())]
     items = value if isinstance(value, list) else [value]
@@ -234,7 +240,7 @@ def _put(target: dict[str, Any], path: str, value: Any) -> None:
 
 
 def fill(template: Any, known: Mapping[str, Any]) -> Any:
-    """A template with what is known put in; one that is a single name gives the value itself, None when there is none."""
+    """A template with what is known put in; one that is a single name gives the value itself, None if there is none."""
     if isinstance(template, Mapping):
         return {key: fill(item, known) for key, item in template.items()}
     if isinstance(template, list):

@@ -101,7 +101,9 @@ class AwsProvider(Provider):
         self._retag(kind, call)
         if left:
             raise EngineError(f"{call.type}: no call changes {', '.join(sorted(left))}, and it does not replace either")
-        return self._seen(kind, call, inputs, known)
+        # What was computed at creation stays known: a name that was made from a prefix, an ARN.
+        computed = {name: value for name, value in call.old_outputs.items() if name not in call.old_inputs}
+        return {**computed, **self._seen(kind, call, inputs, known)}
 
     def _retag(self, kind: Kind, call: Call) -> None:
         old, new = call.old_inputs.get("tagsAll") or {}, call.inputs.get("tagsAll") or {}
@@ -166,9 +168,13 @@ class AwsProvider(Provider):
     def _taggable(self, kind: Kind) -> bool:
         if kind.tags:
             return True
-        return isinstance(kind.create, Step) and "tags" not in kind.local and (
-            "tags" in kind.create.names
-            or member_name(operation(kind.service, kind.create.operation).input_shape, "tags") is not None
+        return (
+            isinstance(kind.create, Step)
+            and "tags" not in kind.local
+            and (
+                "tags" in kind.create.names
+                or member_name(operation(kind.service, kind.create.operation).input_shape, "tags") is not None
+            )
         )
 
     def _tagged(self, kind: Kind, inputs: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What moto lacks: operations answered here. Requests and answers are checked against the service model like all others.
+"""What moto lacks: operations answered here. Requests and answers are held to the service model like all others.
 
 `docs/aws/emulation.md` is made from this table.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def _arn(cloud: Cloud, service: str, rest: str) -> str:
 
 
 def _now() -> datetime:
-    return datetime.now(timezone.utc)
+    return datetime.now(UTC)
 
 
 # ElastiCache

@@ -273,9 +273,7 @@ KINDS = (
     Kind(
         type="aws:iam/role:Role",
         service="iam",
-        create=Step(
-            operation="CreateRole", names={"name": "RoleName", "assumeRolePolicy": "AssumeRolePolicyDocument"}
-        ),
+        create=Step(operation="CreateRole", names={"name": "RoleName", "assumeRolePolicy": "AssumeRolePolicyDocument"}),
         record="Role",
         id="RoleName",
         outputs={"arn": "Arn", "uniqueId": "RoleId"},
@@ -354,7 +352,9 @@ KINDS = (
                 when="enableKeyRotation",
                 build=_rotation,
             ),
-            Step(operation="PutKeyPolicy", fixed={"KeyId": "{id}", "PolicyName": "default"}, only=frozenset({"policy"})),
+            Step(
+                operation="PutKeyPolicy", fixed={"KeyId": "{id}", "PolicyName": "default"}, only=frozenset({"policy"})
+            ),
             Step(operation="UpdateKeyDescription", fixed={"KeyId": "{id}"}, only=frozenset({"description"})),
         ),
         delete=lambda cloud, outputs, known: cloud.call(
@@ -371,9 +371,7 @@ KINDS = (
         create=Step(operation="CreateAlias", names={"name": "AliasName"}),
         id="={name}",
         outputs={"arn": "=arn:aws:kms:{region}:{account}:{name}"},
-        update=Step(
-            operation="UpdateAlias", fixed={"AliasName": "{id}"}, only=frozenset({"targetKeyId"})
-        ),
+        update=Step(operation="UpdateAlias", fixed={"AliasName": "{id}"}, only=frozenset({"targetKeyId"})),
         delete=(Step(operation="DeleteAlias", fixed={"AliasName": "{id}"}),),
         replaces=frozenset({"name", "namePrefix"}),
     ),
@@ -668,9 +666,7 @@ KINDS = (
     Kind(
         type="aws:budgets/budget:Budget",
         service="budgets",
-        create=Step(
-            operation="CreateBudget", fixed={"AccountId": "{account}"}, only=_BUDGET, build=_create_budget
-        ),
+        create=Step(operation="CreateBudget", fixed={"AccountId": "{account}"}, only=_BUDGET, build=_create_budget),
         update=Step(
             operation="UpdateBudget",
             fixed={"AccountId": "{account}"},
@@ -684,4 +680,3 @@ KINDS = (
         name_limit=100,
     ),
 )
-

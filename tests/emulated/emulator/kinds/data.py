@@ -421,9 +421,7 @@ KINDS = (
     Kind(
         type="aws:backup/vault:Vault",
         service="backup",
-        create=Step(
-            operation="CreateBackupVault", names={"name": "BackupVaultName", "kmsKeyArn": "EncryptionKeyArn"}
-        ),
+        create=Step(operation="CreateBackupVault", names={"name": "BackupVaultName", "kmsKeyArn": "EncryptionKeyArn"}),
         id="BackupVaultName",
         outputs={"arn": "BackupVaultArn"},
         delete=(Step(operation="DeleteBackupVault", fixed={"BackupVaultName": "{id}"}),),
@@ -511,9 +509,7 @@ KINDS = (
             },
         ),
         id="SelectionId",
-        delete=(
-            Step(operation="DeleteBackupSelection", fixed={"BackupPlanId": "{planId}", "SelectionId": "{id}"}),
-        ),
+        delete=(Step(operation="DeleteBackupSelection", fixed={"BackupPlanId": "{planId}", "SelectionId": "{id}"}),),
         replaces=frozenset({"planId", "name", "iamRoleArn", "resources", "notResources"}),
         named="name",
         name_limit=50,

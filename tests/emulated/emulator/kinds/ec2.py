@@ -53,9 +53,7 @@ def _rule(direction: str) -> Kind:
     def update(
         cloud: Cloud, inputs: Mapping[str, Any], known: Mapping[str, Any], changed: set[str]
     ) -> Mapping[str, Any]:
-        cloud.call(
-            "ec2", revoke, {"GroupId": inputs["securityGroupId"], "IpPermissions": [_permission(known["old"])]}
-        )
+        cloud.call("ec2", revoke, {"GroupId": inputs["securityGroupId"], "IpPermissions": [_permission(known["old"])]})
         cloud.call("ec2", authorize, {"GroupId": inputs["securityGroupId"], "IpPermissions": [_permission(inputs)]})
         return {}
 
@@ -95,9 +93,7 @@ KINDS = (
     Kind(
         type="aws:ec2/vpc:Vpc",
         service="ec2",
-        create=Step(
-            operation="CreateVpc", names={"assignGeneratedIpv6CidrBlock": "AmazonProvidedIpv6CidrBlock"}
-        ),
+        create=Step(operation="CreateVpc", names={"assignGeneratedIpv6CidrBlock": "AmazonProvidedIpv6CidrBlock"}),
         record="Vpc",
         id="VpcId",
         outputs={"arn": _arn("vpc")},
@@ -168,9 +164,7 @@ KINDS = (
         create=Step(operation="CreateEgressOnlyInternetGateway"),
         record="EgressOnlyInternetGateway",
         id="EgressOnlyInternetGatewayId",
-        delete=(
-            Step(operation="DeleteEgressOnlyInternetGateway", fixed={"EgressOnlyInternetGatewayId": "{id}"}),
-        ),
+        delete=(Step(operation="DeleteEgressOnlyInternetGateway", fixed={"EgressOnlyInternetGatewayId": "{id}"}),),
         replaces=frozenset({"vpcId"}),
         tags="egress-only-internet-gateway",
     ),

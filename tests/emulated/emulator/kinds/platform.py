@@ -147,7 +147,9 @@ def _word(value: Any) -> str:
 
 def _attributes(table: Mapping[str, str], logs: Mapping[str, str] | None = None) -> Any:
     def build(inputs: Mapping[str, Any]) -> dict[str, Any]:
-        found = [{"Key": key, "Value": _word(inputs[name])} for name, key in table.items() if inputs.get(name) is not None]
+        found = [
+            {"Key": key, "Value": _word(inputs[name])} for name, key in table.items() if inputs.get(name) is not None
+        ]
         for name, key in (logs or {}).items():
             for part, value in (inputs.get(name) or {}).items():
                 if part not in ("bucket", "enabled", "prefix"):
@@ -460,9 +462,7 @@ KINDS = (
                 build=_attributes(_LISTENER_ATTRIBUTES),
             ),
         ),
-        update=Step(
-            operation="ModifyListener", fixed={"ListenerArn": "{id}"}, names=_ACTION_NAMES, convert=_ACTIONS
-        ),
+        update=Step(operation="ModifyListener", fixed={"ListenerArn": "{id}"}, names=_ACTION_NAMES, convert=_ACTIONS),
         delete=(Step(operation="DeleteListener", fixed={"ListenerArn": "{id}"}),),
         replaces=frozenset({"loadBalancerArn"}),
     ),
