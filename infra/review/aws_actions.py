@@ -53,12 +53,6 @@ TYPES: Final[dict[str, Actions]] = {
         f"CreateInternetGateway {_EC2_TAGS}",
         "AttachInternetGateway DetachInternetGateway DeleteInternetGateway DeleteTags",
     ),
-    "aws:ec2/egressOnlyInternetGateway:EgressOnlyInternetGateway": _actions(
-        "ec2",
-        "DescribeEgressOnlyInternetGateways",
-        f"CreateEgressOnlyInternetGateway {_EC2_TAGS}",
-        "DeleteEgressOnlyInternetGateway DeleteTags",
-    ),
     "aws:ec2/eip:Eip": _actions(
         "ec2",
         "DescribeAddresses DescribeAddressesAttribute",
@@ -144,9 +138,6 @@ TYPES: Final[dict[str, Actions]] = {
     "aws:appautoscaling/policy:Policy": _actions(
         "application-autoscaling", "DescribeScalingPolicies", "", "PutScalingPolicy DeleteScalingPolicy"
     ),
-    "aws:appautoscaling/scheduledAction:ScheduledAction": _actions(
-        "application-autoscaling", "DescribeScheduledActions", "", "PutScheduledAction DeleteScheduledAction"
-    ),
     "aws:lb/loadBalancer:LoadBalancer": _actions(
         "elasticloadbalancing",
         "DescribeLoadBalancers DescribeLoadBalancerAttributes DescribeCapacityReservation DescribeTags",
@@ -164,12 +155,6 @@ TYPES: Final[dict[str, Actions]] = {
         "DescribeListeners DescribeListenerAttributes DescribeTags",
         "CreateListener AddTags",
         "ModifyListener ModifyListenerAttributes DeleteListener RemoveTags",
-    ),
-    "aws:lb/listenerRule:ListenerRule": _actions(
-        "elasticloadbalancing",
-        "DescribeRules DescribeTags",
-        "CreateRule AddTags",
-        "ModifyRule SetRulePriorities DeleteRule RemoveTags",
     ),
     "aws:acm/certificate:Certificate": _actions(
         "acm",
@@ -211,9 +196,6 @@ TYPES: Final[dict[str, Actions]] = {
     ),
     "aws:ecr/lifecyclePolicy:LifecyclePolicy": _actions(
         "ecr", "GetLifecyclePolicy", "", "PutLifecyclePolicy DeleteLifecyclePolicy"
-    ),
-    "aws:ecr/repositoryPolicy:RepositoryPolicy": _actions(
-        "ecr", "GetRepositoryPolicy", "", "SetRepositoryPolicy DeleteRepositoryPolicy"
     ),
     # --- data
     "aws:rds/instance:Instance": _actions(
@@ -282,9 +264,6 @@ TYPES: Final[dict[str, Actions]] = {
         # The provider reads back what it wrote. A preview does not: it may not know any value.
         "GetSecretValue PutSecretValue UpdateSecretVersionStage",
     ),
-    "aws:secretsmanager/secretPolicy:SecretPolicy": _actions(
-        "secretsmanager", "GetResourcePolicy", "", "PutResourcePolicy DeleteResourcePolicy ValidateResourcePolicy"
-    ),
     "aws:kms/key:Key": _actions(
         "kms",
         "DescribeKey GetKeyPolicy GetKeyRotationStatus ListResourceTags",
@@ -312,21 +291,11 @@ TYPES: Final[dict[str, Actions]] = {
     "aws:s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration": _actions(
         "s3", "GetLifecycleConfiguration", "", "PutLifecycleConfiguration"
     ),
-    "aws:s3/bucketLogging:BucketLogging": _actions("s3", "GetBucketLogging", "", "PutBucketLogging"),
     "aws:backup/vault:Vault": _actions(
         "backup",
         "DescribeBackupVault ListTags",
         "CreateBackupVault backup-storage:MountCapsule",
         "DeleteBackupVault TagResource UntagResource",
-    ),
-    "aws:backup/vaultPolicy:VaultPolicy": _actions(
-        "backup", "GetBackupVaultAccessPolicy", "", "PutBackupVaultAccessPolicy DeleteBackupVaultAccessPolicy"
-    ),
-    "aws:backup/vaultLockConfiguration:VaultLockConfiguration": _actions(
-        "backup", "DescribeBackupVault", "", "PutBackupVaultLockConfiguration DeleteBackupVaultLockConfiguration"
-    ),
-    "aws:backup/vaultNotifications:VaultNotifications": _actions(
-        "backup", "GetBackupVaultNotifications", "", "PutBackupVaultNotifications DeleteBackupVaultNotifications"
     ),
     "aws:backup/plan:Plan": _actions(
         "backup",
@@ -370,9 +339,6 @@ TYPES: Final[dict[str, Actions]] = {
     "aws:cloudwatch/logMetricFilter:LogMetricFilter": _actions(
         "logs", "DescribeMetricFilters", "", "PutMetricFilter DeleteMetricFilter"
     ),
-    "aws:cloudwatch/logResourcePolicy:LogResourcePolicy": _actions(
-        "logs", "DescribeResourcePolicies", "", "PutResourcePolicy DeleteResourcePolicy"
-    ),
     "aws:cloudwatch/metricAlarm:MetricAlarm": _actions(
         "cloudwatch", "DescribeAlarms ListTagsForResource", "", f"PutMetricAlarm DeleteAlarms {_ALARM_TAGS}"
     ),
@@ -400,13 +366,6 @@ TYPES: Final[dict[str, Actions]] = {
         "",
         "Subscribe SetSubscriptionAttributes Unsubscribe",
     ),
-    "aws:sqs/queue:Queue": _actions(
-        "sqs",
-        "GetQueueAttributes GetQueueUrl ListQueueTags",
-        "CreateQueue",
-        "SetQueueAttributes DeleteQueue TagQueue UntagQueue",
-    ),
-    "aws:sqs/queuePolicy:QueuePolicy": _actions("sqs", "GetQueueAttributes", "", "SetQueueAttributes"),
     "aws:scheduler/schedule:Schedule": _actions(
         "scheduler", "GetSchedule", "CreateSchedule iam:PassRole", "UpdateSchedule DeleteSchedule"
     ),

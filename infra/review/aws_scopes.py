@@ -29,7 +29,6 @@ NAMES: Final[dict[str, tuple[Named, ...]]] = {
     "database_subnets": (Named("aws:rds/subnetGroup:SubnetGroup"),),
     "family": (Named("aws:ecs/taskDefinition:TaskDefinition", "family"),),
     "log_group": (Named("aws:cloudwatch/logGroup:LogGroup"),),
-    "queue": (Named("aws:sqs/queue:Queue"),),
     "redis": (Named("aws:elasticache/replicationGroup:ReplicationGroup", "replicationGroupId"),),
     "redis_parameters": (Named("aws:elasticache/parameterGroup:ParameterGroup"),),
     "redis_subnets": (Named("aws:elasticache/subnetGroup:SubnetGroup"),),
@@ -49,7 +48,7 @@ NAMES: Final[dict[str, tuple[Named, ...]]] = {
 }
 
 _EC2_KINDS: Final = (
-    *("egress-only-internet-gateway", "elastic-ip", "internet-gateway", "natgateway", "route-table", "security-group"),
+    *("elastic-ip", "internet-gateway", "natgateway", "route-table", "security-group"),
     *("security-group-rule", "subnet", "vpc", "vpc-endpoint", "vpc-flow-log"),
 )
 
@@ -83,7 +82,6 @@ RESOURCES: Final[dict[str, str]] = {
     "elasticache:user": _regional("elasticache", "user:{redis_user}"),
     "elasticache:usergroup": _regional("elasticache", "usergroup:{redis_users}"),
     "elasticloadbalancing:listener/app": _regional("elasticloadbalancing", "listener/app/{balancer}/*/*"),
-    "elasticloadbalancing:listener-rule/app": _regional("elasticloadbalancing", "listener-rule/app/{balancer}/*/*/*"),
     "elasticloadbalancing:loadbalancer/app/": _regional("elasticloadbalancing", "loadbalancer/app/{balancer}/*"),
     "elasticloadbalancing:targetgroup": _regional("elasticloadbalancing", "targetgroup/{target_group}/*"),
     "events:rule-on-default-event-bus": _regional("events", "rule/{rule}"),
@@ -102,7 +100,6 @@ RESOURCES: Final[dict[str, str]] = {
     "scheduler:schedule": _regional("scheduler", "schedule/*/{schedule}"),
     "secretsmanager:Secret": _regional("secretsmanager", "secret:{secret}*"),
     "sns:topic": _regional("sns", "{topic}"),
-    "sqs:queue": _regional("sqs", "{queue}"),
     "wafv2:loadbalancer/app/": _regional("elasticloadbalancing", "loadbalancer/app/{balancer}/*"),
     "wafv2:managedruleset": _regional("wafv2", "regional/managedruleset/*/*"),
     "wafv2:webacl": _regional("wafv2", "regional/webacl/{web_acl}/*"),
@@ -144,7 +141,7 @@ AREAS: Final[dict[str, tuple[str, ...]]] = {
     "balancer": ("acm", "elasticloadbalancing", "route53", "wafv2"),
     "services": ("application-autoscaling", "ecr", "ecs"),
     "data": ("elasticache", "kms", "rds", "secretsmanager"),
-    "backup": ("backup", "backup-storage", "s3", "scheduler", "sqs"),
+    "backup": ("backup", "backup-storage", "s3", "scheduler"),
     "monitoring": ("budgets", "cloudwatch", "events", "logs", "sns"),
     "roles": ("iam",),
 }

@@ -17,7 +17,7 @@ from infra.cli.console import Console
 from infra.cli.context import Context
 from infra.engine.errors import EngineError
 from infra.engine.plan import Plan
-from infra.engine.project import Project, StackFile
+from infra.engine.project import ProgramConfig, Project, StackFile
 from infra.review.aws_actions import TYPES
 from infra.review.aws_scopes import LONGEST_POLICY, NAMES, RESOURCES
 from infra.review.permissions import NO_RESOURCE, REFERENCE, PermissionsError, Place, length, policies, reasons
@@ -190,6 +190,25 @@ def _named(graph: Plan) -> Iterator[tuple[str, str]]:
         for resource in graph.of_type(type_):
             name = str(resource.inputs.get(prop, f"{resource.name}-1a2b3c4"))
             yield name, arn.format(name)
+
+
+EVERYTHING: Mapping[str, Any] = {
+    "encryption": {"customer_key": True},
+    "network": {"endpoints": ["ecr.api", "ecr.dkr", "logs", "secretsmanager"]},
+    "postgres": {"read_replicas": 1},
+    "features": {"exec": True},
+}
+"""What `prod` leaves out."""
+
+
+def test_the_tables_have_the_types_of_the_stacks_and_no_others(
+    project: Project, stack_config: Callable[..., ProgramConfig]
+) -> None:
+    config = stack_config("prod", **EVERYTHING)
+    config = dataclasses.replace(config, values={**config.values, "slipway:account": "123456789012"})
+    graph = plan_with_patterns(project=project, stack="prod", config=config)
+    assert {r.type for r in graph.resources if r.type.startswith("aws:")} == set(TYPES)
+    assert all(length(document) <= LONGEST_POLICY for document in policies(graph, PLACE).values())
 
 
 def test_kinds_of_names_are_in_use() -> None:
