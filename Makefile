@@ -61,10 +61,11 @@ lock: $(STAMP) ## Resolve the dependencies anew into requirements/
 	@$(COMPILE) --all-extras pyproject.toml --output-file requirements/dev.txt
 	@$(COMPILE) --constraint requirements/dev.txt pyproject.toml --output-file requirements/app.txt
 
-docs: $(STAMP) ## Regenerate the reference pages under docs/reference
+docs: $(STAMP) ## Regenerate the reference pages and the IAM policies
 	@$(BIN)/python -m infra.settings.reference
 	@$(BIN)/python -m app.settings_reference > docs/reference/environment.md
 	@$(BIN)/python -m infra.cli.reference
+	@$(BIN)/slipway permissions --stack prod
 
 bench-up: $(STAMP) ## Time a cold `make up`, one with nothing to do, and a rolling change
 	@$(BIN)/python benchmarks/up.py
