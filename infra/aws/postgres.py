@@ -316,9 +316,9 @@ class Postgres(Component):
             "skip_final_snapshot": True,
             "deletion_protection": False,
         }
-        return self.inner(
-            role, aws.rds.Instance, properties, depends_on=self._log_groups(role, named), timeouts=_TIMEOUTS
-        )
+        before = self._log_groups(role, named)
+        # It needs no permit to go, for the same reason.
+        return self.inner(role, aws.rds.Instance, properties, depends_on=before, timeouts=_TIMEOUTS, protect=False)
 
     def _master(self, primary: aws.rds.Instance) -> SecretRef:
         """What the bootstrap task logs in with, as JSON."""

@@ -174,3 +174,47 @@ else:
 
 def test_the_sdk_loads_what_is_used() -> None:
     subprocess.run([sys.executable, "-c", LEAN], check=True, timeout=60)
+
+
+# -- order
+
+
+def closure(graph: Plan, name: str) -> set[str]:
+    """Names of all that must be done before a resource, however far back."""
+    by_urn = {resource.urn: resource for resource in graph.resources}
+    waiting, found = [next(r for r in graph.resources if r.name == name)], set()
+    while waiting:
+        for urn in waiting.pop().dependencies:
+            if by_urn[urn].name not in found:
+                found.add(by_urn[urn].name)
+                waiting.append(by_urn[urn])
+    return found
+
+
+def test_nothing_serves_before_the_migration_and_nothing_counts_before_it_arrived(planned_aws: Planned) -> None:
+    graph = planned_aws("prod")
+    for service in ("api", "worker"):
+        assert "migrate-run" in closure(graph, f"{service}-service")
+        assert f"{service}-service" in closure(graph, f"{service}-rollout")
+        assert f"{service}-rollout" in closure(graph, "rotation-applied-generations")
+    before = closure(graph, "migrate-run")
+    assert {"preparation-bootstrap-task", "preparation-migrate-task", "postgres-instance"} <= before
+    # Tasks that start before their rules or ways out are there would fail.
+    assert {"network-postgres-in-migrate-5432", "network-migrate-out-postgres-5432", "network-task-a-route"} <= before
+    assert {"preparation-bootstrap-execution-role-policy", "image-build"} <= before
+
+
+def test_a_database_of_others_is_migrated_without_a_bootstrap(planned_aws: Planned) -> None:
+    urls = {
+        "database_url": "postgresql://u:planted-a@pooler.example.com/app?sslmode=verify-full",
+        "migration_database_url": "postgresql://u:planted-b@direct.example.com/app?sslmode=verify-full",
+        "redis_url": "rediss://u:planted-c@redis.example.com:6379/0",
+    }
+    # A text takes the place of the whole group: sizes mean nothing for a server of others.
+    outside = json.dumps({"provider": "external"})
+    graph = planned_aws("staging", known=True, secrets=urls, postgres=outside, redis=outside)
+    names = {resource.name for resource in graph.resources}
+    assert "migrate-run" in names
+    assert not {"preparation-bootstrap-task", "postgres-instance", "redis-group"} & names
+    assert {"network-api-out-v4-5432", "network-worker-out-v4-6379", "network-migrate-out-v4-5432"} <= names
+    assert "planted" not in json.dumps(graph.to_json())
