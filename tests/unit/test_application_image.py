@@ -1,0 +1,56 @@
+"""What the image must be for the stacks that run it. That it builds, only Docker can tell."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from infra.aws.containers import USER
+from infra.aws.postgres_logins import CA_BUNDLE
+from infra.workload import COMMAND, HEALTH_COMMAND
+
+ROOT = Path(__file__).parents[2]
+
+
+def instructions() -> list[tuple[str, str]]:
+    """Of the Dockerfile, without comments, each in one line."""
+    text = re.sub(r"(?m)^#.*\n", "", (ROOT / "app" / "Dockerfile").read_text()).replace("\\\n", " ")
+    return [(line.split(None, 1)[0], line.split(None, 1)[1]) for line in text.splitlines() if line.strip()]
+
+
+def last(name: str) -> str:
+    return [text for instruction, text in instructions() if instruction == name][-1]
+
+
+def test_it_runs_as_the_user_that_tasks_name() -> None:
+    assert last("USER") == USER
+    after = [name for name, _ in instructions()]
+    assert "RUN" not in after[len(after) - after[::-1].index("USER") :]
+
+
+def test_a_task_can_write_to_its_volume() -> None:
+    """ECS takes the owner and mode of a volume's folder from the image, where that declares it a volume."""
+    assert last("VOLUME") == "/tmp"
+
+
+def test_it_holds_the_certificates_that_database_urls_name() -> None:
+    assert last("ADD").endswith(CA_BUNDLE)
+
+
+def test_its_commands_are_the_workloads() -> None:
+    as_json = {tuple(re.findall(r'"([^"]+)"', last(name))) for name in ("CMD", "HEALTHCHECK")}
+    assert as_json == {COMMAND, HEALTH_COMMAND}
+
+
+def test_it_installs_the_lock_and_nothing_else() -> None:
+    installs = [text for name, text in instructions() if name == "RUN" and "pip install" in text]
+    assert len(installs) == 1
+    assert all(flag in installs[0] for flag in ("--require-hashes", "--no-deps", "--only-binary=:all:"))
+
+
+def test_builds_see_the_application_and_its_lock_only() -> None:
+    rules = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and line[0] != "#"]
+    assert rules[0] == "*"
+    assert {rule for rule in rules if rule.startswith("!")} == {"!app", "!requirements/app.txt"}
+    copied = {text.split()[0] for name, text in instructions() if name == "COPY" and "--from" not in text}
+    assert copied == {"app", "requirements/app.txt"}
