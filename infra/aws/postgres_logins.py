@@ -16,9 +16,9 @@ from infra.workload import LIBPQ
 CA_BUNDLE: Final = "/etc/ssl/certs/rds-global-bundle.pem"
 """In the application image: the authorities of RDS in every region, which no public trust store has."""
 BOOTSTRAP_SECRETS: Final = ("BOOTSTRAP_MASTER", "BOOTSTRAP_PLAN")
-_MORE: Final = ("PGSSLROOTCERT", "PGCHANNELBINDING", "PGOPTIONS")
+LIBPQ_OPTIONAL: Final = ("PGSSLROOTCERT", "PGCHANNELBINDING", "PGOPTIONS")
 _UNSAID: Final = {
-    **dict.fromkeys((*LIBPQ, *_MORE), ""),
+    **dict.fromkeys((*LIBPQ, *LIBPQ_OPTIONAL), ""),
     "PGSSLMODE": "require",
     "PGCHANNELBINDING": "prefer",
 }
@@ -39,7 +39,7 @@ def url_secret(owner: Component, login: str, url: pulumi.Input[str], safe: Safe)
 
 def libpq_secrets(owner: Component, values: pulumi.Output[Mapping[str, str]], safe: Safe) -> dict[str, SecretRef]:
     """libpq's variables, as keys of one secret's JSON."""
-    names = (*LIBPQ, *_MORE)
+    names = (*LIBPQ, *LIBPQ_OPTIONAL)
     text = values.apply(lambda known: {name: known.get(name, _UNSAID[name]) for name in names})
     stored = StoredSecret(
         owner,

@@ -29,7 +29,7 @@ PROGRAM = (
     import pulumi
     from infra.aws.backup import Backup, BackupArgs
     from infra.aws.dump import DumpArgs
-    from infra.aws.postgres_logins import _MORE
+    from infra.aws.postgres_logins import LIBPQ_OPTIONAL
     from infra.aws.task import TaskPlatform
     from infra.aws.vault import VaultArgs
     from infra.contracts import SecretRef, TaskSpec
@@ -44,7 +44,7 @@ PROGRAM = (
         spec=spec, schedule="0 3 * * *", application_image="DIGEST",
         dump_image="public.ecr.aws/docker/library/postgres:17-alpine",
         upload_image="public.ecr.aws/aws-cli/aws-cli:2.31.23",
-        libpq={{n: SecretRef(name=n, value=pulumi.Output.from_input(f"SECRET:{{n}}::0-1")) for n in (*LIBPQ, *_MORE)}},
+        libpq={{n: SecretRef(name=n, value=pulumi.Output.from_input(f"SECRET:{{n}}::0-1")) for n in (*LIBPQ, *LIBPQ_OPTIONAL)}},
         subnet_ids=["subnet-a"], security_group_id="sg-backup",
     )
     dump.update({dump})
