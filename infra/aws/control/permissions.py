@@ -1,4 +1,7 @@
-"""What the deployer must be allowed, besides what the declared resources need."""
+"""What the deployer must be allowed, besides what the declared resources need.
+
+RunTask also passes the tasks' roles: `iam:PassRole` comes with the task definitions, which name the same ones.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +24,7 @@ class Permission:
 
 
 _ECS: Final = "arn:{partition}:ecs:{region}:{account}"
+# Only where no resource names the cluster: a condition on a key that a request does not carry refuses it.
 _CLUSTER: Final = ("ArnEquals", "ecs:cluster", _ECS + ":cluster/{cluster}")
 _BOTH: Final = ("migration", "rollout")
 
@@ -40,18 +44,10 @@ PERMISSIONS: Final = (
         conditions=(("StringEquals", "ecs:CreateAction", "RunTask"),),
     ),
     Permission(
-        action="iam:PassRole",
-        resource="arn:{partition}:iam::{account}:role/{project}-{stack}-*",
-        used_by=("migration",),
-        reason="the tasks run with their execution and task roles",
-        conditions=(("StringEquals", "iam:PassedToService", "ecs-tasks.amazonaws.com"),),
-    ),
-    Permission(
         action="ecs:StopTask",
         resource=_ECS + ":task/{cluster}/*",
         used_by=("migration",),
         reason="end a task that takes longer than its limit",
-        conditions=(_CLUSTER,),
     ),
     Permission(
         action="ecs:ListTasks",
@@ -65,7 +61,6 @@ PERMISSIONS: Final = (
         resource=_ECS + ":task/{cluster}/*",
         used_by=_BOTH,
         reason="see how tasks end, and why",
-        conditions=(_CLUSTER,),
     ),
     Permission(
         action="ecs:DescribeTaskDefinition",
@@ -78,28 +73,24 @@ PERMISSIONS: Final = (
         resource=_ECS + ":service/{cluster}/*",
         used_by=("rollout",),
         reason="see which deployment is the primary one",
-        conditions=(_CLUSTER,),
     ),
     Permission(
         action="ecs:ListServiceDeployments",
         resource=_ECS + ":service/{cluster}/*",
         used_by=("rollout",),
         reason="find the deployment that the update started, and any other beside it",
-        conditions=(_CLUSTER,),
     ),
     Permission(
         action="ecs:DescribeServiceDeployments",
         resource=_ECS + ":service-deployment/{cluster}/*/*",
         used_by=("rollout",),
         reason="see whether a deployment was rolled back, and by what",
-        conditions=(_CLUSTER,),
     ),
     Permission(
         action="ecs:DescribeServiceRevisions",
         resource=_ECS + ":service-revision/{cluster}/*/*",
         used_by=("rollout",),
         reason="know which task definition a deployment brings",
-        conditions=(_CLUSTER,),
     ),
     Permission(
         action="logs:GetLogEvents",
