@@ -11,6 +11,7 @@ import pulumi_aws as aws
 
 from infra.aws import naming, queue_metrics
 from infra.aws.alarms import catalogue
+from infra.aws.alarms.delivery import delivery_alarms
 from infra.aws.alarms.events import Event, events
 from infra.aws.alarms.model import Alarm, Composite
 from infra.aws.alarms.services import error_metric
@@ -58,7 +59,8 @@ class Monitoring(Component):
     def __init__(self, name: str, args: MonitoringArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("slipway:aws:Monitoring", name, opts, args.transforms)
         self._args = args
-        self.topic_arn = self._notifications()
+        notifications = self._notifications()
+        self.topic_arn = notifications.topic_arn if notifications is not None else None
         actions = [self.topic_arn] if self.topic_arn is not None else []
 
         for service in args.watched.services:
@@ -66,22 +68,23 @@ class Monitoring(Component):
                 self._count_errors(service, service.log_group)
         made = self._alarms(actions)
         self._composites(made, actions)
-        if self.topic_arn is not None:
-            for event in events(args.watched):
-                self._send_on(event, self.topic_arn)
+        if notifications is not None:
+            rules = {event.role: self._send_on(event, notifications) for event in events(args.watched)}
+            for alarm in delivery_alarms(notifications.topic_name, rules):
+                made[alarm.role] = self._alarm(alarm, actions)
         self.dashboard_url = self._dashboard([alarm.arn for alarm in made.values()])
         if args.alerts.monthly_budget is not None:
             self._budget(args.alerts.monthly_budget, self.topic_arn)
         self.finish({"topic_arn": self.topic_arn, "dashboard_url": self.dashboard_url})
 
-    def _notifications(self) -> pulumi.Output[str] | None:
+    def _notifications(self) -> Notifications | None:
         args = self._args
         if not args.alerts.emails and args.webhook is None:
             return None
         given = NotificationsArgs(
             emails=args.alerts.emails, webhook=args.webhook, account=args.account, region=args.region, key=args.key
         )
-        return Notifications("notifications", given, pulumi.ResourceOptions(parent=self)).topic_arn
+        return Notifications("notifications", given, pulumi.ResourceOptions(parent=self))
 
     def _alarms(self, actions: list[pulumi.Output[str]]) -> dict[str, aws.cloudwatch.MetricAlarm]:
         return {
@@ -127,7 +130,8 @@ class Monitoring(Component):
             },
         )
 
-    def _send_on(self, event: Event, topic_arn: pulumi.Output[str]) -> None:
+    def _send_on(self, event: Event, notifications: Notifications) -> pulumi.Output[str]:
+        """Make a rule; its name."""
         rule = self.inner(
             event.role,
             aws.cloudwatch.EventRule,
@@ -142,10 +146,12 @@ class Monitoring(Component):
             aws.cloudwatch.EventTarget,
             {
                 "rule": rule.name,
-                "arn": topic_arn,
+                "arn": notifications.topic_arn,
                 "input_transformer": {"input_paths": dict(event.paths), "input_template": event.template},
             },
         )
+        name: pulumi.Output[str] = rule.name
+        return name
 
     def _dashboard(self, alarm_arns: list[pulumi.Output[str]]) -> pulumi.Output[str]:
         region = self._args.region

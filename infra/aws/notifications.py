@@ -12,8 +12,11 @@ import pulumi_aws as aws
 from infra.aws import naming
 from infra.component import Component, Transforms
 
-SPEAKERS: Final = ("budgets.amazonaws.com", "cloudwatch.amazonaws.com", "events.amazonaws.com")
-"""The services that publish: alarms, events, the budget."""
+SPEAKERS: Final = ("budgets.amazonaws.com", "cloudwatch.amazonaws.com")
+"""The services that publish and say for which account: the budget, alarms."""
+EVENTS: Final = "events.amazonaws.com"
+"""EventBridge publishes, too, and says nothing by which a condition could know the account: with one, every event would
+be dropped (EventBridge user guide, resource-based policies, Amazon SNS permissions)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +29,7 @@ class NotificationsArgs:
     account: pulumi.Input[str]
     region: str
     key: pulumi.Input[str] | None = None
-    """A KMS key whose policy lets `SPEAKERS` use it; without one the topic gets its own."""
+    """A KMS key whose policy lets `SPEAKERS` and `EVENTS` use it; without one the topic gets its own."""
     transforms: Transforms | None = None
 
 
@@ -34,11 +37,12 @@ class Notifications(Component):
     """The topic that every alarm and event of the stack speaks on.
 
     Creates: an SNS topic, encrypted with `key` or a key of its own; its policy; a subscription for each receiver.
-    Costs: 1 USD a month for a key of its own; messages are free at this scale. Exports: `topic_arn`. Replaces: nothing;
-    a changed receiver gets a new subscription, which a person has to confirm from the first message.
+    Costs: 1 USD a month for a key of its own; messages are free at this scale. Exports: `topic_arn`, `topic_name`.
+    Replaces: nothing; a changed receiver gets a new subscription, which a person has to confirm from the first message.
     """
 
     topic_arn: pulumi.Output[str]
+    topic_name: pulumi.Output[str]
 
     def __init__(self, name: str, args: NotificationsArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("slipway:aws:Notifications", name, opts, args.transforms)
@@ -80,7 +84,7 @@ class Notifications(Component):
                     "confirmation_timeout_in_minutes": 5,
                 },
             )
-        self.topic_arn = topic.arn
+        self.topic_arn, self.topic_name = topic.arn, topic.name
         self.finish({"topic_arn": self.topic_arn})
 
     def _own_key(self, args: NotificationsArgs) -> pulumi.Output[str]:
@@ -118,6 +122,13 @@ def topic_policy(topic_arn: str, account: str) -> dict[str, Any]:
                 "Condition": {"StringEquals": {"aws:SourceAccount": account}},
             },
             {
+                "Sid": "Events",
+                "Effect": "Allow",
+                "Principal": {"Service": EVENTS},
+                "Action": "sns:Publish",
+                "Resource": topic_arn,
+            },
+            {
                 "Sid": "TlsOnly",
                 "Effect": "Deny",
                 "Principal": "*",
@@ -148,6 +159,13 @@ def key_policy(account: str, partition: str) -> dict[str, Any]:
                 "Action": ["kms:Decrypt", "kms:GenerateDataKey*"],
                 "Resource": "*",
                 "Condition": {"StringEquals": {"aws:SourceAccount": account}},
+            },
+            {
+                "Sid": "Events",
+                "Effect": "Allow",
+                "Principal": {"Service": EVENTS},
+                "Action": ["kms:Decrypt", "kms:GenerateDataKey*"],
+                "Resource": "*",
             },
         ],
     }

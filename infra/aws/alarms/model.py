@@ -28,6 +28,7 @@ Trouble = Literal[
     "rollout-failed",
     "backup-failed",
     "certificate-expires",
+    "nobody-is-told",
 ]
 """Heading of the troubleshooting page that says what to do."""
 

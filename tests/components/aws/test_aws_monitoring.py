@@ -15,6 +15,7 @@ import pytest
 
 from infra.aws import queue_metrics
 from infra.aws.alarms import catalogue
+from infra.aws.alarms.delivery import delivery_alarms
 from infra.aws.alarms.model import HOUR, RUNBOOK, Alarm, Formula, Metric, Trouble
 from infra.aws.alarms.watched import (
     Watched,
@@ -132,7 +133,8 @@ def monitored(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 
 def alarms(alerts: Alerts | None = None) -> dict[str, Alarm]:
-    return {alarm.role: alarm for alarm in catalogue.alarms(WATCHED, alerts or Alerts())}
+    told = delivery_alarms("slipway-prod-alerts", {"rollout-failed": "slipway-prod-rollout-failed"})
+    return {alarm.role: alarm for alarm in (*catalogue.alarms(WATCHED, alerts or Alerts()), *told)}
 
 
 def exists(metric: Metric, extra: Mapping[str, Any] | None = None) -> bool:
@@ -310,7 +312,10 @@ def test_the_topic_is_encrypted_and_lets_only_the_account_speak(monitored: Monit
         (speakers,) = [s for s in json.loads(policy)["Statement"] if s["Sid"] == "Speakers"]
         assert speakers["Principal"] == {"Service": list(SPEAKERS)}
         assert speakers["Condition"] == {"StringEquals": {"aws:SourceAccount": ACCOUNT}}
-    deny = json.loads(topic["policy"])["Statement"][1]
+        # EventBridge gives a condition nothing to look at: with one, every event would be dropped.
+        (events,) = [s for s in json.loads(policy)["Statement"] if s["Sid"] == "Events"]
+        assert (events["Principal"], "Condition" in events) == ({"Service": "events.amazonaws.com"}, False)
+    (deny,) = [s for s in json.loads(topic["policy"])["Statement"] if s["Sid"] == "TlsOnly"]
     assert (deny["Effect"], deny["Condition"]) == ("Deny", {"Bool": {"aws:SecureTransport": "false"}})
 
 
@@ -371,6 +376,15 @@ def test_what_is_not_there_is_not_watched(planned: Monitored, change: Mapping[st
     before, after = watched(planned("prod")), watched(planned("prod", **change))
     assert before - after == {name for name in before if any(part in name for part in gone)} != set()
     assert after < before
+
+
+def test_lost_messages_of_every_rule_are_counted(monitored: Monitored) -> None:
+    graph = monitored()
+    lost = graph.find(ALARM, "monitoring-events-undelivered").inputs["metricQueries"]
+    names = {query["metric"]["dimensions"]["RuleName"] for query in lost if "metric" in query}
+    assert names == {rule.inputs["name"] for rule in graph.of_type(RULE)}
+    failed = graph.find(ALARM, "monitoring-messages-undelivered").inputs
+    assert failed["dimensions"] == {"TopicName": "slipway-prod-alerts"}
 
 
 def test_the_budget_tells_before_and_after(monitored: Monitored) -> None:
