@@ -44,7 +44,10 @@ PROGRAM = (
         spec=spec, schedule="0 3 * * *", application_image="DIGEST",
         dump_image="public.ecr.aws/docker/library/postgres:17-alpine",
         upload_image="public.ecr.aws/aws-cli/aws-cli:2.31.23",
-        libpq={{n: SecretRef(name=n, value=pulumi.Output.from_input(f"SECRET:{{n}}::0-1")) for n in (*LIBPQ, *LIBPQ_OPTIONAL)}},
+        libpq={{
+            name: SecretRef(name=name, value=pulumi.Output.from_input(f"SECRET:{{name}}::0-1"))
+            for name in (*LIBPQ, *LIBPQ_OPTIONAL)
+        }},
         subnet_ids=["subnet-a"], security_group_id="sg-backup",
     )
     dump.update({dump})
