@@ -91,10 +91,18 @@ def key_policy(account: str, region: str) -> dict[str, Any]:
                 # Alarms and events reach an encrypted topic only when their services may use its key.
                 "Sid": "Alerts",
                 "Effect": "Allow",
-                "Principal": {"Service": ["cloudwatch.amazonaws.com", "events.amazonaws.com", "budgets.amazonaws.com"]},
+                "Principal": {"Service": ["cloudwatch.amazonaws.com", "budgets.amazonaws.com"]},
                 "Action": ["kms:Decrypt", "kms:GenerateDataKey*"],
                 "Resource": "*",
                 "Condition": {"StringEquals": {"aws:SourceAccount": account}},
+            },
+            {
+                # EventBridge says nothing by which a condition could know the account: it would lose every event.
+                "Sid": "Events",
+                "Effect": "Allow",
+                "Principal": {"Service": "events.amazonaws.com"},
+                "Action": ["kms:Decrypt", "kms:GenerateDataKey*"],
+                "Resource": "*",
             },
         ],
     }
