@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-import pulumi
 import pytest
 
 from infra.aws.containers import PINNED_SECRET, Container, check_size, secret_arn
@@ -145,10 +144,16 @@ def test_what_ecs_would_refuse_is_refused_at_once(change: dict[str, Any], proble
         replace(GOOD, **change)
 
 
-def test_an_output_cannot_be_a_plain_variable() -> None:
+def test_an_output_cannot_be_a_plain_variable(planned_program: Callable[..., Plan]) -> None:
     """A secret is an output: this is how one would get into the definition."""
-    with pytest.raises(ValueError, match="PASSWORD is not a string"):
-        replace(GOOD, environment={"PASSWORD": pulumi.Output.secret("planted")})  # type: ignore[dict-item]
+    program = """
+    import pulumi
+    from infra.aws.containers import Container
+    variables = {"PASSWORD": pulumi.Output.secret("planted")}
+    Container(name="api", image="repo@sha256:0", command=("python",), environment=variables)
+    """
+    with pytest.raises(EngineError, match="PASSWORD is not a string"):
+        planned_program(program, known=True)
 
 
 @pytest.mark.parametrize(("cpu", "mebibytes"), [(0.25, 3072), (0.3, 512), (1, 1024), (4, 31 * 1024)])
