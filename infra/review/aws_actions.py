@@ -373,3 +373,13 @@ TYPES: Final[dict[str, Actions]] = {
         "budgets", "ViewBudget ListTagsForResource", "", "ModifyBudget TagResource UntagResource"
     ),
 }
+
+SWITCHED: Final[dict[tuple[str, str], Actions]] = {
+    ("aws:backup/vault:Vault", "forceDestroy"): _actions(
+        "backup", "ListRecoveryPointsByBackupVault", "", "DeleteRecoveryPoint"
+    ),
+    ("aws:s3/bucket:Bucket", "forceDestroy"): _actions(
+        "s3", "ListBucketVersions", "", "DeleteObject DeleteObjectVersion"
+    ),
+}
+"""Further calls for a type when a property is true: emptying what may go with its contents."""

@@ -19,7 +19,7 @@ from typing import Any, Final, Literal, Protocol
 from infra.engine.errors import EngineError
 from infra.engine.plan import Plan, PlannedResource
 from infra.engine.values import Secret
-from infra.review.aws_actions import TYPES
+from infra.review.aws_actions import SWITCHED, TYPES, Actions
 from infra.review.aws_scopes import (
     AREAS,
     BORROWED,
@@ -133,6 +133,7 @@ class _Scope:
                 f"nobody has listed what a deployment of {', '.join(unknown)} calls: add it to "
                 "infra/review/aws_actions.py"
             )
+        self._tables = [*((type_, TYPES[type_]) for type_ in self._types), *self._switched()]
         self._names = {kind: self._collect(sources) for kind, sources in NAMES.items()}
 
     def deploying(self) -> Iterator[Statement]:
@@ -151,8 +152,8 @@ class _Scope:
     ) -> Iterator[Statement]:
         plain: dict[str, set[str]] = defaultdict(set)
         lent: dict[tuple[str, str], set[str]] = defaultdict(set)
-        for type_, purpose in product(self._types, purposes):
-            for action in getattr(TYPES[type_], purpose.lower()):
+        for (type_, table), purpose in product(self._tables, purposes):
+            for action in getattr(table, purpose.lower()):
                 service = action.partition(":")[0]
                 if action in _HANDED_OVER or (only and service not in only) or service in without:
                     continue
@@ -248,6 +249,11 @@ class _Scope:
                 resources=tuple(self._fill(LINKED_ROLES)),
                 conditions={"StringEquals": {"iam:AWSServiceName": linked}},
             )
+
+    def _switched(self) -> Iterator[tuple[str, Actions]]:
+        for (type_, prop), table in SWITCHED.items():
+            if any(r.type == type_ and r.inputs.get(prop) is True for r in self._resources):
+                yield type_, table
 
     def _own_tags(self) -> dict[str, str]:
         return {"aws:ResourceTag/project": self._place.project, "aws:ResourceTag/stack": self._place.stack}

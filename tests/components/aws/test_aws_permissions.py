@@ -18,7 +18,7 @@ from infra.cli.context import Context
 from infra.engine.errors import EngineError
 from infra.engine.plan import Plan
 from infra.engine.project import ProgramConfig, Project, StackFile
-from infra.review.aws_actions import TYPES
+from infra.review.aws_actions import SWITCHED, TYPES
 from infra.review.aws_scopes import LONGEST_POLICY, NAMES, RESOURCES
 from infra.review.permissions import NO_RESOURCE, REFERENCE, PermissionsError, Place, length, policies, reasons
 from infra.review.wildcards import plan_with_patterns
@@ -128,7 +128,9 @@ def test_an_action_is_one_that_aws_has(statements: Statements) -> None:
 
 
 def test_every_listed_action_is_in_the_reference() -> None:
-    listed_actions = {action for actions in TYPES.values() for group in actions for action in group}
+    listed_actions = {
+        action for actions in (*TYPES.values(), *SWITCHED.values()) for group in actions for action in group
+    }
     assert listed_actions == set(REFERENCE)
     assert {kind for kinds in REFERENCE.values() for kind in kinds} == set(RESOURCES)
 
@@ -209,6 +211,13 @@ def test_the_tables_have_the_types_of_the_stacks_and_no_others(
     graph = plan_with_patterns(project=project, stack="prod", config=config)
     assert {r.type for r in graph.resources if r.type.startswith("aws:")} == set(TYPES)
     assert all(length(document) <= LONGEST_POLICY for document in policies(graph, PLACE).values())
+
+
+def test_only_what_may_go_with_its_contents_may_be_emptied(graphs: Callable[[str], Plan]) -> None:
+    emptying = {"s3:DeleteObject", "s3:DeleteObjectVersion", "backup:DeleteRecoveryPoint"}
+    for stack, expected in (("prod", set()), ("staging", emptying)):
+        document = policies(graphs(stack), dataclasses.replace(PLACE, stack=stack))["deploy-backup"]
+        assert {a for s in document["Statement"] for a in listed(s["Action"])} & emptying == expected
 
 
 def test_kinds_of_names_are_in_use() -> None:
