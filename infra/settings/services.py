@@ -68,8 +68,9 @@ class ApiScaling(Group):
     """Response time at the 95th percentile above which a replica is added. AWS only."""
     requests_per_second: Annotated[int, Between(1, 100_000, "requests per second")] = 100
     """Requests per second and replica that scaling aims at. AWS only."""
-    out_cooldown: Annotated[timedelta, Span("0s", "1h")] = timedelta(seconds=60)
-    """Pause after adding replicas: about the time until a new one takes load."""
+    out_cooldown: Annotated[timedelta, Span("0s", "1h")] = timedelta(seconds=180)
+    """Pause after adding replicas, in which only a greater need adds more: a minute each until a new one runs, takes
+    load and shows in the average. With 60 s, a load that rises evenly over six hours turned scaling round 12 times."""
     in_cooldown: Annotated[timedelta, Span("0s", "1h")] = timedelta(seconds=300)
     """Pause after removing replicas, longer than `out_cooldown` so that a short dip does not flap."""
 

@@ -166,6 +166,14 @@ def test_the_api_does_not_flap(scaled: Scaled, rate: int) -> None:
     assert all(change.at < 2 * HOUR for change in outcome.changes)
 
 
+def test_the_api_does_not_flap_under_a_slow_rise(scaled: Scaled) -> None:
+    """With a cooldown of a minute it added replicas until the first of them showed in the average, and removed them a
+    quarter of an hour later: 12 turns in six hours."""
+    outcome = simulate(scaled()["api"], parse("ramp:50-700", 6 * HOUR), duration=6 * HOUR)
+    assert outcome.turns == 0
+    assert outcome.longest_wait < 1
+
+
 def test_what_the_most_tasks_cannot_do_shows(scaled: Scaled) -> None:
     service = scaled()["worker"]
     outcome = simulate(service, parse("steady:200", 2 * HOUR), duration=2 * HOUR)
