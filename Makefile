@@ -12,7 +12,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 p
 	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$p && break; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help install up down status test lint format lock docs bench-up clean
+.PHONY: help install up down status test test-aws lint format lock docs bench-up clean
 
 help: ## List the commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +45,9 @@ status: $(STAMP) ## Show what runs
 
 test: $(STAMP) ## Run the tests
 	@$(BIN)/pytest --numprocesses 2 --dist loadfile $(PYTEST_ARGS)
+
+test-aws: $(STAMP) ## Apply, change and destroy the AWS stacks against an emulation
+	@$(BIN)/pytest tests/emulated $(PYTEST_ARGS)
 
 lint: $(STAMP) ## Check style, types and dependency rules
 	@$(BIN)/ruff check .

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import importlib
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -240,3 +242,81 @@ def test_a_step_that_takes_nothing_is_a_mistake_in_the_tables() -> None:
         for step in kind.steps:
             assert step.always or step.only != frozenset(), f"{type_}: {step.operation}"
             assert isinstance(step, Step)
+
+
+def test_a_balancer_inside_the_network_is_not_made_a_public_one(account: Cloud) -> None:
+    ec2 = account.client("ec2")
+    vpc = ec2.create_vpc(CidrBlock="10.9.0.0/16")["Vpc"]["VpcId"]
+    zones = {"eu-central-1a": "10.9.0.0/24", "eu-central-1b": "10.9.1.0/24"}
+    subnets = [
+        ec2.create_subnet(VpcId=vpc, CidrBlock=block, AvailabilityZone=zone)["Subnet"]["SubnetId"]
+        for zone, block in zones.items()
+    ]
+    create(account, "aws:lb/loadBalancer:LoadBalancer", {"name": "l", "internal": True, "subnets": subnets})
+    assert account.client("elbv2").describe_load_balancers()["LoadBalancers"][0]["Scheme"] == "internal"
+
+
+@pytest.mark.parametrize("service_name", ["ec2", "s3", "iam", "kms", "ecs", "backup", "secretsmanager"])
+def test_tags_change_in_place(account: Cloud, service_name: str) -> None:
+    type_, inputs, read = TAGGED[service_name]
+    provider = AwsProvider(account, {"stack": "s"})
+    urn = f"urn:pulumi:s::p::{type_}::n"
+    old = provider.check(Call(urn=urn, type=type_, name="n", inputs={**inputs, "tags": {"a": "1", "gone": "x"}})).inputs
+    made = provider.create(Call(urn=urn, type=type_, name="n", inputs=old))
+    new = provider.check(Call(urn=urn, type=type_, name="n", inputs={**old, "tags": {"a": "2"}})).inputs
+    call = Call(urn=urn, type=type_, name="n", id=made.id, inputs=new, old_inputs=old, old_outputs=made.outputs)
+    assert not provider.diff(call).replaces
+    provider.update(call)
+    assert read(account, made) == {"a": "2", "stack": "s"}
+
+
+def pairs(tags: list[dict[str, str]]) -> dict[str, str]:
+    return {str(list(tag.values())[0]): str(list(tag.values())[1]) for tag in tags}
+
+
+TAGGED: dict[str, tuple[str, dict[str, Any], Any]] = {
+    "ec2": (
+        "aws:ec2/vpc:Vpc",
+        {"cidrBlock": "10.8.0.0/16"},
+        lambda account, made: pairs(account.client("ec2").describe_vpcs(VpcIds=[made.id])["Vpcs"][0]["Tags"]),
+    ),
+    "s3": (
+        "aws:s3/bucket:Bucket",
+        {"bucket": "tagged"},
+        lambda account, made: pairs(account.client("s3").get_bucket_tagging(Bucket=made.id)["TagSet"]),
+    ),
+    "iam": (
+        "aws:iam/role:Role",
+        {"name": "tagged", "assumeRolePolicy": '{"Version": "2012-10-17", "Statement": []}'},
+        lambda account, made: pairs(account.client("iam").list_role_tags(RoleName=made.id)["Tags"]),
+    ),
+    "kms": (
+        "aws:kms/key:Key",
+        {"description": "tagged"},
+        lambda account, made: pairs(account.client("kms").list_resource_tags(KeyId=made.id)["Tags"]),
+    ),
+    "ecs": (
+        "aws:ecs/cluster:Cluster",
+        {"name": "tagged"},
+        lambda account, made: pairs(account.client("ecs").list_tags_for_resource(resourceArn=made.id)["tags"]),
+    ),
+    "backup": (
+        "aws:backup/vault:Vault",
+        {"name": "tagged"},
+        lambda account, made: account.client("backup").list_tags(ResourceArn=made.outputs["arn"])["Tags"],
+    ),
+    "secretsmanager": (
+        "aws:secretsmanager/secret:Secret",
+        {"name": "tagged"},
+        lambda account, made: pairs(account.client("secretsmanager").describe_secret(SecretId=made.id)["Tags"]),
+    ),
+}
+
+
+@pytest.mark.parametrize("type_", sorted(KINDS))
+def test_what_the_provider_tags_is_tagged_here(type_: str) -> None:
+    """Tags that were dropped in silence would hide a stack whose resources cannot be found by them."""
+    module, name = type_.split(":")[1].split("/")[0], type_.rsplit(":", 1)[1]
+    resource = getattr(importlib.import_module(f"pulumi_aws.{module}"), name)
+    takes = "tags" in inspect.signature(resource._internal_init).parameters
+    assert KINDS[type_].taggable() == takes

@@ -120,16 +120,23 @@ class Kind:
     """Defaults of the real provider that differ from the API's own."""
     tags: str | None = None
     """Resource type in EC2 tag specifications."""
+    tagged: bool = False
+    """A `create` that is a function takes tags, as `tagsAll`."""
 
     def all_steps(self) -> tuple[Step, ...]:
         return tuple(step for step in (self.create, *self.steps, self.update) if isinstance(step, Step))
+
+    def taggable(self) -> bool:
+        return bool(self.tags or self.tagged) or (
+            isinstance(self.create, Step) and self.create.build is None and self.create.takes(self.service, "tags")
+        )
 
     def covers(self, name: str) -> bool:
         return (
             name in self.local
             or (self.named is not None and name == f"{self.prefix or self.named}Prefix")
             or (name in self.replaces and not isinstance(self.create, Step))
-            or name in ("tags", "tagsAll")
+            or (name in ("tags", "tagsAll") and self.taggable())
             or any(step.takes(self.service, name) for step in self.all_steps())
         )
 

@@ -51,7 +51,7 @@ class AwsProvider(Provider):
             inputs[kind.named] = name
         for name, value in kind.defaults.items():
             inputs.setdefault(name, value)
-        if self._taggable(kind):
+        if kind.taggable():
             inputs["tagsAll"] = {**self._tags, **(inputs.get("tags") or {})}
         return Checked(inputs=inputs, failures=tuple(failures))
 
@@ -75,7 +75,9 @@ class AwsProvider(Provider):
         known["id"] = id_
         known.update(self._outputs(kind, record, known))
         for step in kind.steps:
-            names = [name for name in inputs if step.takes(kind.service, name) and inputs[name] is not None]
+            # What the creation has taken already needs no second call.
+            left = {name for name in inputs if inputs[name] is not None and not kind.create.takes(kind.service, name)}
+            names = [name for name in left if step.takes(kind.service, name)]
             if step.always or (step.when in inputs if step.when else names):
                 self._call(kind, step, inputs, known)
         return Made(id=id_, outputs=self._seen(kind, call, inputs, known))
@@ -164,18 +166,6 @@ class AwsProvider(Provider):
         named = {name: known[name] for name in (*kind.outputs, *kind.optional) if name in known}
         # An input that was changed in place is the output too, whatever the record said before.
         return {**named, **{name: value for name, value in inputs.items() if value is not None}}
-
-    def _taggable(self, kind: Kind) -> bool:
-        if kind.tags:
-            return True
-        return (
-            isinstance(kind.create, Step)
-            and "tags" not in kind.local
-            and (
-                "tags" in kind.create.names
-                or member_name(operation(kind.service, kind.create.operation).input_shape, "tags") is not None
-            )
-        )
 
     def _tagged(self, kind: Kind, inputs: Mapping[str, Any]) -> dict[str, Any]:
         tags = inputs.get("tagsAll")

@@ -75,6 +75,10 @@ def retag(
     new: Mapping[str, str],
 ) -> None:
     """Bring the tags of a resource from `old` to `new`; raises KeyError for a service without a way to do it."""
+    if service == "s3":  # a bucket's tags are set as a whole
+        pairs = [{"Key": key, "Value": value} for key, value in sorted(new.items())]
+        cloud.call("s3", "PutBucketTagging", {"Bucket": id_, "Tagging": {"TagSet": pairs}})
+        return
     calls = _CALLS[service]
     which = fill(calls.which, {**outputs, "id": id_})
     added = {key: value for key, value in new.items() if old.get(key) != value}

@@ -245,7 +245,9 @@ def _create_budget(inputs: Mapping[str, Any]) -> dict[str, Any]:
                 "Subscribers": subscribers,
             }
         )
-    return {"Budget": _budget(inputs), "NotificationsWithSubscribers": notifications}
+    tags = [{"Key": key, "Value": value} for key, value in sorted((inputs.get("tags") or {}).items())]
+    told = {"ResourceTags": tags} if tags else {}
+    return {"Budget": _budget(inputs), "NotificationsWithSubscribers": notifications, **told}
 
 
 _BUDGET = frozenset({"name", "budgetType", "timeUnit", "limitAmount", "limitUnit", "costFilters", "notifications"})
@@ -395,21 +397,15 @@ KINDS = (
         create=Step(operation="PutSecretValue"),
         id=lambda record, known: f"{record['ARN']}|{record['VersionId']}",
         outputs={"arn": "ARN", "versionId": "VersionId"},
-        delete=lambda cloud, outputs, known: cloud.call(
-            "secretsmanager",
-            "UpdateSecretVersionStage",
-            {
-                "SecretId": outputs["secretId"],
-                "VersionStage": "AWSCURRENT",
-                "RemoveFromVersionId": outputs["versionId"],
-            },
-        ),
+        # AWS lets nobody take AWSCURRENT from a secret: the real provider leaves the version where it is.
+        delete=lambda cloud, outputs, known: None,
         replaces=frozenset({"secretId", "secretString", "secretBinary"}),
     ),
     Kind(
         type="aws:s3/bucket:Bucket",
         service="s3",
         create=_bucket,
+        tagged=True,
         id="",
         delete=_delete_bucket,
         local={"forceDestroy": "how the provider deletes"},
@@ -550,8 +546,8 @@ KINDS = (
     Kind(
         type="aws:cloudwatch/dashboard:Dashboard",
         service="cloudwatch",
-        create=Step(operation="PutDashboard"),
-        update=Step(operation="PutDashboard"),
+        create=Step(operation="PutDashboard", names={"tags": ""}),
+        update=Step(operation="PutDashboard", names={"tags": ""}),
         id="={dashboardName}",
         outputs={"dashboardArn": "=arn:aws:cloudwatch::{account}:dashboard/{dashboardName}"},
         delete=(Step(operation="DeleteDashboards", fixed={"DashboardNames": ["{id}"]}),),
@@ -666,6 +662,7 @@ KINDS = (
     Kind(
         type="aws:budgets/budget:Budget",
         service="budgets",
+        tagged=True,
         create=Step(operation="CreateBudget", fixed={"AccountId": "{account}"}, only=_BUDGET, build=_create_budget),
         update=Step(
             operation="UpdateBudget",

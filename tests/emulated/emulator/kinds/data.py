@@ -266,6 +266,7 @@ KINDS = (
         type="aws:rds/instance:Instance",
         service="rds",
         create=_create_instance,
+        tagged=True,
         update=_update_instance,
         delete=_delete_instance,
         id="",
@@ -276,7 +277,14 @@ KINDS = (
         replaces=frozenset(
             {
                 *("identifier", "engine", "username", "dbName", "storageEncrypted", "kmsKeyId", "availabilityZone"),
-                *("snapshotIdentifier", "restoreToPointInTime", "characterSetName", "timezone"),
+                *(
+                    "snapshotIdentifier",
+                    "restoreToPointInTime",
+                    "characterSetName",
+                    "ncharCharacterSetName",
+                    "timezone",
+                ),
+                "customIamInstanceProfile",
             }
         ),
     ),
@@ -412,7 +420,8 @@ KINDS = (
         replaces=frozenset(
             {
                 *("replicationGroupId", "subnetGroupName", "port", "atRestEncryptionEnabled", "kmsKeyId"),
-                *("preferredCacheClusterAzs", "dataTieringEnabled", "networkType", "snapshotArns", "snapshotName"),
+                *("dataTieringEnabled", "networkType", "snapshotArns", "snapshotName", "securityGroupNames"),
+                "globalReplicationGroupId",
             }
         ),
         named="replicationGroupId",
@@ -421,7 +430,10 @@ KINDS = (
     Kind(
         type="aws:backup/vault:Vault",
         service="backup",
-        create=Step(operation="CreateBackupVault", names={"name": "BackupVaultName", "kmsKeyArn": "EncryptionKeyArn"}),
+        create=Step(
+            operation="CreateBackupVault",
+            names={"name": "BackupVaultName", "kmsKeyArn": "EncryptionKeyArn", "tags": "BackupVaultTags"},
+        ),
         id="BackupVaultName",
         outputs={"arn": "BackupVaultArn"},
         delete=(Step(operation="DeleteBackupVault", fixed={"BackupVaultName": "{id}"}),),

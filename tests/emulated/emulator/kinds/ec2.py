@@ -37,11 +37,17 @@ def _permission(inputs: Mapping[str, Any]) -> dict[str, Any]:
     return permission
 
 
+def _pairs(tags: Mapping[str, str]) -> list[dict[str, str]]:
+    return [{"Key": key, "Value": value} for key, value in sorted(tags.items())]
+
+
 def _rule(direction: str) -> Kind:
     authorize, revoke = f"AuthorizeSecurityGroup{direction}", f"RevokeSecurityGroup{direction}"
 
     def create(cloud: Cloud, inputs: Mapping[str, Any], known: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         params = {"GroupId": inputs["securityGroupId"], "IpPermissions": [_permission(inputs)]}
+        if inputs.get("tagsAll"):
+            params["TagSpecifications"] = [{"ResourceType": "security-group-rule", "Tags": _pairs(inputs["tagsAll"])}]
         answer = cloud.call("ec2", authorize, params)
         id_ = answer["SecurityGroupRules"][0]["SecurityGroupRuleId"]
         arn = f"arn:aws:ec2:{known['region']}:{known['account']}:security-group-rule/{id_}"
@@ -66,6 +72,7 @@ def _rule(direction: str) -> Kind:
         type=f"aws:vpc/securityGroup{direction}Rule:SecurityGroup{direction}Rule",
         service="ec2",
         create=create,
+        tagged=True,
         update=update,
         delete=delete,
         id="",
@@ -86,6 +93,8 @@ def _empty_default_group(
         if group[rules]:
             params = {"GroupId": group["GroupId"], "IpPermissions": group[rules]}
             cloud.call("ec2", f"RevokeSecurityGroup{direction}", params)
+    if inputs.get("tagsAll"):
+        cloud.call("ec2", "CreateTags", {"Resources": [group["GroupId"]], "Tags": _pairs(inputs["tagsAll"])})
     return group["GroupId"], {"name": "default"}
 
 
@@ -248,6 +257,7 @@ KINDS = (
         type="aws:ec2/defaultSecurityGroup:DefaultSecurityGroup",
         service="ec2",
         create=_empty_default_group,
+        tagged=True,
         id="",
         delete=lambda cloud, outputs, known: None,
         replaces=frozenset({"vpcId"}),

@@ -337,6 +337,7 @@ KINDS = (
         type="aws:ecs/service:Service",
         service="ecs",
         create=_create_service,
+        tagged=True,
         update=_update_service,
         delete=_delete_service,
         id="",
@@ -391,8 +392,8 @@ KINDS = (
         service="elbv2",
         create=Step(
             operation="CreateLoadBalancer",
-            names={"loadBalancerType": "Type"},
-            fixed={"Scheme": "{scheme}"},
+            names={"loadBalancerType": "Type", "internal": "Scheme"},
+            convert={"internal": lambda internal: "internal" if internal else "internet-facing"},
         ),
         record="LoadBalancers[0]",
         id="LoadBalancerArn",
@@ -409,6 +410,7 @@ KINDS = (
                 only=frozenset({*_LB_ATTRIBUTES, *_LB_LOGS}),
                 build=_attributes(_LB_ATTRIBUTES, _LB_LOGS),
             ),
+            Step(operation="SetSubnets", fixed={"LoadBalancerArn": "{id}"}, only=frozenset({"subnets"})),
             Step(
                 operation="SetSecurityGroups",
                 fixed={"LoadBalancerArn": "{id}"},
@@ -416,8 +418,7 @@ KINDS = (
             ),
         ),
         delete=(Step(operation="DeleteLoadBalancer", fixed={"LoadBalancerArn": "{id}"}),),
-        local={"internal": "must be false: an address on the internet is the API's own default"},
-        replaces=frozenset({"name", "internal", "loadBalancerType", "subnets"}),
+        replaces=frozenset({"name", "namePrefix", "internal", "loadBalancerType", "customerOwnedIpv4Pool"}),
         named="name",
         name_limit=32,
     ),
@@ -443,7 +444,9 @@ KINDS = (
             only=frozenset({"healthCheck"}),
         ),
         delete=(Step(operation="DeleteTargetGroup", fixed={"TargetGroupArn": "{id}"}),),
-        replaces=frozenset({"name", "namePrefix", "port", "protocol", "protocolVersion", "targetType", "vpcId"}),
+        replaces=frozenset(
+            {"name", "namePrefix", "port", "protocol", "protocolVersion", "targetType", "vpcId", "ipAddressType"}
+        ),
         named="name",
         name_limit=32,
     ),

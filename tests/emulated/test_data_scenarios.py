@@ -1,0 +1,116 @@
+"""Data on AWS lived through: a read replica, a key of the stack's own, a database that comes back from a snapshot."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from emulator import seen
+from emulator.cloud import Cloud
+from emulator.stack import Stack
+
+from infra.engine.project import ProgramConfig
+
+pytestmark = pytest.mark.timeout(600)
+
+MakeStack = Callable[[str], Stack]
+IMAGE = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/slipway@sha256:" + "1" * 64
+
+
+def instances(account: Cloud) -> dict[str, dict[str, Any]]:
+    return {each["DBInstanceIdentifier"]: each for each in account.client("rds").describe_db_instances()["DBInstances"]}
+
+
+def bootstrap(account: Cloud) -> dict[str, Any]:
+    """The secrets of the last bootstrap task."""
+    tasks = [task for task in account.fargate.tasks.values() if task["group"].endswith("-bootstrap")]
+    resolved = account.fargate.resolved(tasks[-1]["taskDefinitionArn"])["bootstrap"]
+    return {name: json.loads(resolved[name]) for name in ("BOOTSTRAP_MASTER", "BOOTSTRAP_PLAN")}
+
+
+def test_a_read_replica_and_the_master_password_that_it_takes(account: Cloud, stack: MakeStack) -> None:
+    live = stack("staging").set(image={"reference": IMAGE}, postgres={"read_replicas": 1})
+    live.must_up()
+    primary, replica = sorted(
+        instances(account).values(), key=lambda each: "ReadReplicaSourceDBInstanceIdentifier" in each
+    )
+    assert replica["ReadReplicaSourceDBInstanceIdentifier"] == primary["DBInstanceIdentifier"]
+    assert replica["VpcSecurityGroups"] == primary["VpcSecurityGroups"]
+    master = bootstrap(account)["BOOTSTRAP_MASTER"]
+    assert (master["username"], len(master["password"])) == (primary["MasterUsername"], 40)
+
+
+def test_a_key_of_the_stacks_own_is_on_all_data(account: Cloud, stack: MakeStack) -> None:
+    live = stack("staging").set(image={"reference": IMAGE}, encryption={"customer_key": True}, account="123456789012")
+    live.must_up()
+    (database,) = instances(account).values()
+    (group,) = account.client("elasticache").describe_replication_groups()["ReplicationGroups"]
+    (vault,) = account.client("backup").list_backup_vaults()["BackupVaultList"]
+    keys = {database["KmsKeyId"], group["KmsKeyId"], vault["EncryptionKeyArn"]}
+    assert len(keys) == 1
+    assert ":key/" in keys.pop()
+
+
+def test_a_database_comes_back_from_a_snapshot(account: Cloud, stack: MakeStack) -> None:
+    """Never over the one that there is: that goes by its own name, after a permit, leaving its final snapshot."""
+    live = stack("staging").set(image={"reference": IMAGE}, protect=True)
+    live.must_up()
+    (before,) = instances(account)
+    rds = account.client("rds")
+    rds.create_db_snapshot(DBSnapshotIdentifier="good", DBInstanceIdentifier=before)
+
+    live.set(postgres={"restore": {"snapshot": "good"}})
+    refused = live.up()
+    assert not refused.succeeded
+    assert "postgres-instance" in "\n".join(failure.message for failure in refused.failures)
+    assert set(instances(account)) == {before}
+
+    live.set(postgres={"restore": {"snapshot": None}})
+    until = datetime.datetime.now(datetime.UTC).date().isoformat()
+    live.set(
+        permits=[{"resource": "postgres-instance", "action": "delete", "until": until, "reason": "restore of good"}]
+    )
+    live.must_up()
+    assert instances(account)[before]["DeletionProtection"] is False
+
+    live.set(postgres={"restore": {"snapshot": "good"}})
+    live.must_up()
+
+    (after,) = instances(account).values()
+    assert after["DBInstanceIdentifier"] != before
+    assert after["DeletionProtection"] is True
+    kept = {each["DBSnapshotIdentifier"] for each in rds.describe_db_snapshots()["DBSnapshots"]}
+    assert f"{before}-final" in kept
+    assert bootstrap(account)["BOOTSTRAP_PLAN"]["host"] == after["Endpoint"]["Address"]
+    for service in seen.services(account).values():
+        assert service.url("DATABASE_URL").hostname == after["Endpoint"]["Address"]
+
+
+def test_a_database_of_others(account: Cloud, stack: MakeStack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neon, Supabase or any other: its URLs reach the tasks, and dumps go to the bucket all the same."""
+    urls = {
+        "database_url": "postgresql://shop:0c9f1b7ae2d4@ep-1-pooler.eu.neon.tech/shop?sslmode=verify-full&sslrootcert=system",
+        "migration_database_url": "postgresql://shop:0c9f1b7ae2d4@ep-1.eu.neon.tech/shop?sslmode=require",
+    }
+    live = stack("staging").set(image={"reference": IMAGE}, backup={"dumps": True}, secrets=urls)
+    usual = live.config
+
+    def external() -> ProgramConfig:
+        """The stack file says sizes, which mean nothing then."""
+        config = usual()
+        return ProgramConfig(
+            values={**config.values, "slipway:postgres": '{"provider": "external"}'}, secret_keys=config.secret_keys
+        )
+
+    monkeypatch.setattr(live, "config", external)
+    live.must_up()
+    assert not instances(account)
+    for service in seen.services(account).values():
+        assert service.url("DATABASE_URL").hostname == "ep-1-pooler.eu.neon.tech"
+    (definition,) = [
+        arn for arn in account.client("ecs").list_task_definitions()["taskDefinitionArns"] if "-backup:" in arn
+    ]
+    assert account.fargate.resolved(definition)["dump"]["PGHOST"] == "ep-1.eu.neon.tech"
