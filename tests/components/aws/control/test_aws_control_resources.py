@@ -13,11 +13,13 @@ from typing import Any
 
 import pytest
 from botocore import xform_name
+from pulumi.dynamic import ResourceProvider
 
 from infra.aws import control
 from infra.aws.control.clients import FACTORY, connect
 from infra.aws.control.errors import ControlError
 from infra.aws.control.permissions import PERMISSIONS
+from infra.aws.control.providers import RolloutProvider, TaskSequenceProvider
 from infra.engine.deployment import Deployment, Result
 from infra.engine.plan import plan
 from infra.engine.project import ProgramConfig, Project
@@ -266,3 +268,10 @@ def test_every_call_has_its_permission(wired: SimpleNamespace) -> None:
     assert {one.action for one in PERMISSIONS} - implied == operations
     assert all(one.reason for one in PERMISSIONS)
     assert all(one.conditions or "*" not in one.action for one in PERMISSIONS)
+
+
+@pytest.mark.parametrize("provider", [TaskSequenceProvider, RolloutProvider])
+def test_a_provider_keeps_nothing_that_threads_could_share(provider: type[ResourceProvider]) -> None:
+    """Both hosts call it for several resources at once. Clients are made for each operation."""
+    assert vars(provider()) == {}
+    assert connect("eu-central-1").ecs is not connect("eu-central-1").ecs

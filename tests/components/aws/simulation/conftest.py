@@ -63,4 +63,3 @@ def scaled(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Callab
         return made[key]
 
     return read
-
