@@ -83,7 +83,12 @@ class Emitter:
         """Until cancelled. The time that a round takes is part of its interval: no period may be left without."""
         while True:
             begun = time.monotonic()
-            await self.emit()
+            try:
+                await self.emit()
+            except Exception as error:  # noqa: BLE001 - one round that fails must not be the last: nothing would scale
+                self._tell("writing", error)
+            else:
+                self._tell("writing", None)
             await asyncio.sleep(max(0.0, self._interval - (time.monotonic() - begun)))
 
     async def emit(self) -> None:
@@ -141,9 +146,9 @@ class Emitter:
     def _tell(self, service: str, error: Exception | None) -> None:
         """An outage is one line in the log, not one a round."""
         if error is not None and service not in self._failing:
-            log.warning("queue figures incomplete until it answers", needs=service, reason=type(error).__name__)
+            log.warning("queue figures incomplete", failing=service, reason=type(error).__name__)
         elif error is None and service in self._failing:
-            log.info("queue figures complete again", needed=service)
+            log.info("queue figures complete again", working=service)
         (self._failing.discard if error is None else self._failing.add)(service)
 
 

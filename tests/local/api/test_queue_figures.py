@@ -148,6 +148,26 @@ async def test_it_writes_at_every_interval(emitter: Make) -> None:
     assert stamps == sorted(stamps)
 
 
+async def test_a_round_that_fails_is_not_the_last(emitter: Make, capsys: pytest.CaptureFixture[str]) -> None:
+    class Full(io.StringIO):
+        """A pipe that takes nothing at first."""
+
+        refused = 0
+
+        def write(self, text: str) -> int:
+            if self.refused < 2:
+                self.refused += 1
+                raise OSError("no space left")
+            return super().write(text)
+
+    quick = emitter(out := Full())
+    quick._interval = 0.05
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(quick.run(), timeout=1)
+    assert '"_aws"' in out.getvalue()
+    assert capsys.readouterr().out.count("queue figures incomplete") == 1
+
+
 @pytest.mark.parametrize("enabled", [True, False])
 async def test_the_api_writes_only_when_told(start: Any, capsys: pytest.CaptureFixture[str], enabled: bool) -> None:
     async with start(ENABLE_EMF=str(enabled).lower(), STACK_NAME="prod") as caller:
