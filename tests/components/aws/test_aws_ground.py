@@ -6,7 +6,9 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
+import pulumi_aws as sdk
 import pytest
 
 from infra.aws import lean
@@ -171,6 +173,17 @@ except AttributeError as error:
 else:
     raise AssertionError
 """
+
+
+def test_every_resource_of_the_sdk_is_found_by_its_name() -> None:
+    """For the services that are used: a class in another module than its name says would load the whole service."""
+    listed = json.loads(Path(sdk.__file__).read_text().split('resource_modules="""')[1].split('"""')[0])
+    classes = {(entry["fqn"], each) for entry in listed for each in entry["classes"].values()}
+    for service in lean.SERVICES:
+        package = f"pulumi_aws.{service}"
+        folder = Path(sdk.__file__).parent / service
+        for class_name in (class_name for fqn, class_name in classes if fqn == package):
+            assert (folder / f"{lean._module_of(class_name)}.py").is_file(), f"{package}.{class_name}"
 
 
 def test_the_sdk_loads_what_is_used() -> None:
