@@ -15,6 +15,8 @@ from infra.aws.alarms.watched import Watched, WatchedBalancer, WatchedPostgres, 
 _COLUMNS: Final = 24
 _HEIGHT: Final = 6
 _PERIOD: Final = 60
+_MOST_ALARMS: Final = 100
+"""What CloudWatch shows in one widget; a stack has about 40, and eight more for each further worker group."""
 
 Widget = dict[str, Any]
 Row = tuple[Sequence[Widget], int]
@@ -38,7 +40,7 @@ def _rows(watched: Watched, region: str, alarm_arns: Sequence[pulumi.Input[str]]
         return _graph(title, lines, region=region, low=low, high=high)
 
     yield [_text(f"# {watched.stack}\nWhat to do about an alarm: `{RUNBOOK}`")], 2
-    yield [{"type": "alarm", "properties": {"title": "Alarms", "alarms": list(alarm_arns)}}], 4
+    yield [{"type": "alarm", "properties": {"title": "Alarms", "alarms": list(alarm_arns)[:_MOST_ALARMS]}}], 4
     yield _answers(watched.balancer, graph), _HEIGHT
     for service in watched.services:
         yield _service(watched.cluster, service, graph), _HEIGHT

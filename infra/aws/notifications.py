@@ -65,7 +65,7 @@ class Notifications(Component):
                 "policy": pulumi.Output.all(topic.arn, account).apply(lambda both: json.dumps(topic_policy(*both))),
             },
         )
-        for email in args.emails:
+        for email in dict.fromkeys(args.emails):
             self.inner(
                 f"email-{email}",
                 aws.sns.TopicSubscription,

@@ -336,6 +336,11 @@ def test_receivers(monitored: Monitored) -> None:
     assert "planted" not in json.dumps(graph.to_json())
 
 
+def test_a_receiver_that_is_named_twice_gets_one_message(monitored: Monitored) -> None:
+    graph = monitored({"emails": ["a@example.com", "a@example.com"]})
+    assert len(graph.of_type("aws:sns/topicSubscription:TopicSubscription")) == 1
+
+
 @pytest.mark.parametrize(("known"), [False, True], ids=["unknown", "known"])
 def test_everything_hangs_under_the_component(monitored: Monitored, known: bool) -> None:
     graph = monitored({"monthly_budget": 100}, known=known)
