@@ -74,7 +74,7 @@ def test_the_api_follows_its_load(
     usual = tracked(inputs(services(**api()), f"api-scaling-{role}"))
     assert usual["targetValue"] == default
     assert usual["predefinedMetricSpecification"]["predefinedMetricType"] == metric
-    assert (usual["scaleOutCooldown"], usual["scaleInCooldown"], usual["disableScaleIn"]) == (60, 300, False)
+    assert (usual["scaleOutCooldown"], usual["scaleInCooldown"], usual["disableScaleIn"]) == (180, 300, False)
     assert tracked(inputs(services(**api(**{setting: value})), f"api-scaling-{role}"))["targetValue"] == changed
 
 
