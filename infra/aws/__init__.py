@@ -1,4 +1,4 @@
 """AWS: ECS on Fargate behind a load balancer, RDS for PostgreSQL, ElastiCache for Valkey.
 
-Modules use ``aws.ec2.Vpc`` through ``import pulumi_aws as aws``: the SDK then loads a service's module at its first use.
+Modules use ``aws.ec2.Vpc`` through ``import pulumi_aws as aws``: the SDK then loads a service at its first use.
 """
