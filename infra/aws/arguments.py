@@ -71,9 +71,11 @@ def access(settings: Settings, app: Workload) -> Access:
     """Who talks to whom. A server of somebody else is reached by the way out, on its port."""
     postgres, redis = settings.postgres.port or POSTGRES_PORT, settings.redis.port or REDIS_PORT
     own_postgres, own_redis = settings.postgres.provider == "aws", settings.redis.provider == "aws"
-    users = {postgres: () if own_postgres else TASKS, redis: () if own_redis else ("api", "worker")}
+    # A pooler and the server behind it often have two ports, of which one is the usual one.
+    to_postgres = () if own_postgres else tuple(dict.fromkeys((POSTGRES_PORT, postgres)))
+    to_redis = () if own_redis else tuple(dict.fromkeys((REDIS_PORT, redis)))
     outside: dict[Role, tuple[int, ...]] = {
-        task: tuple(port for port, roles in users.items() if task in roles) for task in TASKS
+        task: (*to_postgres, *(to_redis if task in ("api", "worker") else ())) for task in TASKS
     }
     delivering: tuple[Role, ...] = (*(("api",) if app.api.queue else ()), *(("worker",) if app.workers else ()))
     return Access(
@@ -274,6 +276,7 @@ def _vault(settings: Settings, network: Network, postgres: Postgres, key: Key) -
     chosen = settings.backup
     return VaultArgs(
         instance_arn=postgres.arn,
+        origin_mark=postgres.origin_mark,
         subnet_group_name=postgres.subnet_group_name,
         security_group_id=network.groups.postgres,
         region=region(settings),

@@ -64,7 +64,8 @@ class Postgres(Group):
     """Role without login that owns the tables (`DATABASE_OWNER_ROLE`): logins come and go with rotation, ownership
     stays. Default: `slipway_owner`; none with `external`, where the given login owns them."""
     port: Annotated[int, Between(1, 65535)] | None = None
-    """Port. Default: the provider's; on the local target a free one that is then kept."""
+    """Port. Default: the provider's; on the local target a free one that is then kept. With `external` on AWS, the port
+    of the URL where it is not 5432, so that the network lets tasks out to it."""
     sslmode: SslMode = "verify-full"
     """TLS between application and database. Default: `verify-full` on AWS, `require` on DigitalOcean and Docker,
     `disable` for the embedded server, which listens on loopback only. With `external` the URL says it."""
@@ -116,7 +117,8 @@ class Redis(Group):
     version: Annotated[str, Text(r"\d+(\.\d+)?", "a version such as 8 or 8.2")] = "8.2"
     """Version of Valkey. Default: 8.2 on AWS, 8 on DigitalOcean, 9.1 on Docker and embedded."""
     port: Annotated[int, Between(1, 65535)] | None = None
-    """Port. Default: the provider's; on the local target a free one that is then kept."""
+    """Port. Default: the provider's; on the local target a free one that is then kept. With `external` on AWS, the port
+    of the URL where it is not 6379, so that the network lets tasks out to it."""
     tls: bool = True
     """TLS between application and Redis (`rediss://`). Default for the embedded server, which listens on loopback
     only: false. With `external` the URL says it."""

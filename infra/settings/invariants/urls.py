@@ -9,6 +9,8 @@ from urllib.parse import SplitResult, parse_qs, urlsplit
 from infra.settings.invariants.broken import Broken, Context, Found
 
 TLS_MODES: Final = ("require", "verify-ca", "verify-full")
+POSTGRES_PORT: Final = 5432
+REDIS_PORT: Final = 6379
 LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 PLACEHOLDER: Final = re.compile(
     r"change[-_ ]?me|your[-_ ]|placeholder|example|replace[-_ ]?(me|this)|<.*>|^x{3,}|xxxx", re.IGNORECASE
@@ -98,4 +100,29 @@ def split_url(url: str) -> SplitResult | None:
     return parts
 
 
-RULES: Final = (database_urls, migration_connection, redis_url, alert_webhook)
+def outside_ports(context: Context) -> Found:
+    """On AWS the network lets tasks out to a server's own port only, and the URL is a secret that no rule may read: a
+    plan made without it would have other rules. So another port than the usual one is named in the open."""
+    settings = context.settings
+    if settings.target != "aws":
+        return
+    urls = (
+        ("postgres", "database_url", POSTGRES_PORT),
+        ("postgres", "migration_database_url", POSTGRES_PORT),
+        ("redis", "redis_url", REDIS_PORT),
+    )
+    for group, name, usual in urls:
+        server, text = getattr(settings, group), settings.secrets.text(name)
+        parts = split_url(text) if text and server.provider == "external" else None
+        if parts is None or parts.port is None or parts.port in (usual, server.port):
+            continue
+        yield Broken(
+            path=(group, "port"),
+            message=f"does not let tasks out to secrets.{name}",
+            allowed=f"its port; {usual} is always open",
+            suggestion=str(parts.port),
+            also=(("secrets", name), (group, "provider")),
+        )
+
+
+RULES: Final = (database_urls, migration_connection, redis_url, alert_webhook, outside_ports)

@@ -220,15 +220,15 @@ def test_nothing_serves_before_the_migration_and_nothing_counts_before_it_arrive
 
 def test_a_database_of_others_is_migrated_without_a_bootstrap(planned_aws: Planned) -> None:
     urls = {
-        "database_url": "postgresql://u:planted-a@pooler.example.com/app?sslmode=verify-full",
+        "database_url": "postgresql://u:planted-a@pooler.example.com:6543/app?sslmode=verify-full",
         "migration_database_url": "postgresql://u:planted-b@direct.example.com/app?sslmode=verify-full",
         "redis_url": "rediss://u:planted-c@redis.example.com:6379/0",
     }
     # A text takes the place of the whole group: sizes mean nothing for a server of others.
-    outside = json.dumps({"provider": "external"})
-    graph = planned_aws("staging", known=True, secrets=urls, postgres=outside, redis=outside)
+    outside, pooled = json.dumps({"provider": "external"}), json.dumps({"provider": "external", "port": 6543})
+    graph = planned_aws("staging", known=True, secrets=urls, postgres=pooled, redis=outside)
     names = {resource.name for resource in graph.resources}
     assert "migrate-run" in names
     assert not {"preparation-bootstrap-task", "postgres-instance", "redis-group"} & names
-    assert {"network-api-out-v4-5432", "network-worker-out-v4-6379", "network-migrate-out-v4-5432"} <= names
+    assert {"network-api-out-v4-6543", "network-worker-out-v4-6379", "network-migrate-out-v4-5432"} <= names
     assert "planted" not in json.dumps(graph.to_json())

@@ -47,6 +47,16 @@ BROKEN: tuple[tuple[str, Mapping[str, Any], str, str], ...] = (
     ("aws", {"network.zones": ["eu-central-1a"]}, "network.zones", "2 to 4 different zones"),
     ("aws", {"network.cidr": "10.0.0.1/16"}, "network.cidr", "last bits must be zero"),
     ("aws", {"network.cidr": "8.0.0.0/16"}, "network.cidr", "no usable range"),
+    (
+        "aws",
+        {
+            "postgres": {"provider": "external"},
+            "secrets.database_url": "postgresql://app:0c9f1b7ae2@pooler.example.com:6543/app?sslmode=require",
+            "secrets.migration_database_url": "postgresql://app:0c9f1b7ae2@db.example.com:5432/app?sslmode=require",
+        },
+        "postgres.port",
+        "does not let tasks out to secrets.database_url",
+    ),
     ("aws", {"network.cidr": "10.0.0.0/23"}, "network.cidr", "no usable range"),
     ("aws", {"network.existing": {**EXISTING, "vpc": None}}, "network.existing.vpc", "mean nothing without it"),
     ("aws", {"network.existing": {**EXISTING, "data_subnets": []}}, "network.existing.data_subnets", "2 or more"),
