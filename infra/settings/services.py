@@ -86,8 +86,8 @@ class WorkerScaling(Group):
     backlog_high: Annotated[int, Between(1, 1_000_000, "jobs")] = 100
     """Waiting jobs above which workers are added."""
     backlog_low: Annotated[int, Between(1, 1_000_000, "jobs")] = 10
-    """Waiting jobs below which workers are removed, one after the other, as long as the rest has slots for the jobs under
-    way with a fifth to spare; below `backlog_high`."""
+    """Waiting jobs below which workers are removed, one after the other, as long as the rest has slots for the jobs
+    under way and a fifth to spare; below `backlog_high`."""
     wait: Annotated[timedelta, Span("1s", "24h")] = timedelta(seconds=60)
     """Age of the oldest waiting job above which workers are added."""
     cpu: Annotated[int, Between(10, 95, "%")] = 80

@@ -32,7 +32,7 @@ def test_help_lists_every_command_and_exit_code(slipway: Slipway) -> None:
     assert answer.code == 0
     for command in COMMANDS:
         name = command.__name__.rpartition(".")[2]
-        assert re.search(rf"^    {name} ", answer.out, re.MULTILINE)
+        assert re.search(rf"^    {name}( |$)", answer.out, re.MULTILINE)
     for code, meaning in EXIT_CODES:
         assert re.search(rf"{code} +{re.escape(meaning)}", answer.out)
 
