@@ -95,6 +95,8 @@ class Postgres(Component):
     arn: pulumi.Output[str]
     resource_id: pulumi.Output[str]
     """The name by which AWS Backup and automated backups know it for good."""
+    origin_mark: str
+    """Tells databases of different origins apart."""
     subnet_group_name: pulumi.Output[str]
     master_secret_arn: pulumi.Output[str]
     max_connections: int
@@ -136,7 +138,7 @@ class Postgres(Component):
             options={"sslrootcert": CA_BUNDLE} if args.sslmode.startswith("verify-") else {},
         )
         self.identifier, self.arn, self.resource_id = primary.identifier, primary.arn, primary.resource_id
-        self.subnet_group_name = subnets.name
+        self.subnet_group_name, self.origin_mark = subnets.name, args.origin.mark
         self.replica_identifiers = tuple(replica.identifier for replica in replicas)
         self.replica_hosts = tuple(replica.address for replica in replicas)
         self.max_connections = rds_max_connections(args.size)

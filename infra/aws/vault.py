@@ -30,6 +30,8 @@ class VaultArgs:
     """The instance, and how long its snapshots are kept."""
 
     instance_arn: pulumi.Input[str]
+    origin_mark: str = ""
+    """Tells instances of different origins apart; empty for one that started empty."""
     subnet_group_name: pulumi.Input[str]
     security_group_id: pulumi.Input[str]
     """The database's own, for the instances that a test restores."""
@@ -139,7 +141,9 @@ def _restore_test(
         "restore-test-selection",
         aws.backup.RestoreTestingSelection,
         {
-            "name": plan_name("postgres"),
+            # The provider makes no call when only the instance changes (its Update compares everything else): another
+            # name makes another selection, or tests would go on with an instance that is gone.
+            "name": plan_name("-".join(filter(None, ["postgres", args.origin_mark]))),
             "restore_testing_plan_name": plan.name,
             "protected_resource_type": "RDS",
             "protected_resource_arns": [args.instance_arn],

@@ -19,6 +19,9 @@ pytestmark = pytest.mark.timeout(600)
 MakeStack = Callable[[str], Stack]
 IMAGE = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/slipway@sha256:" + "1" * 64
 
+OLD = ("", "-log-postgresql", "-log-upgrade")
+"""What goes with the database that there was: itself, and its logs."""
+
 
 def instances(account: Cloud) -> dict[str, dict[str, Any]]:
     return {each["DBInstanceIdentifier"]: each for each in account.client("rds").describe_db_instances()["DBInstances"]}
@@ -70,9 +73,8 @@ def test_a_database_comes_back_from_a_snapshot(account: Cloud, stack: MakeStack)
 
     live.set(postgres={"restore": {"snapshot": None}})
     until = datetime.datetime.now(datetime.UTC).date().isoformat()
-    live.set(
-        permits=[{"resource": "postgres-instance", "action": "delete", "until": until, "reason": "restore of good"}]
-    )
+    permit = {"action": "delete", "until": until, "reason": "restore of good"}
+    live.set(permits=[{**permit, "resource": f"postgres-instance{part}"} for part in OLD])
     live.must_up()
     assert instances(account)[before]["DeletionProtection"] is False
 

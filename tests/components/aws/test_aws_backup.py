@@ -270,6 +270,13 @@ def test_restores_are_tried_inside_the_stacks_network(make: Make, often: str, wh
     }
 
 
+def test_a_database_of_another_origin_is_tested_under_another_name(make: Make) -> None:
+    """The provider sends no change of the instance's ARN alone."""
+    kind, name = "backup/restoreTestingSelection:RestoreTestingSelection", "backup-restore-test-selection"
+    before, after = (inputs(make(vault=f"{{'origin_mark': {mark!r}}}"), kind, name)["name"] for mark in ("", "0a1b2c"))
+    assert (before, after) == ("slipway_prod_postgres", "slipway_prod_postgres_0a1b2c")
+
+
 def test_names_of_restore_tests_fit(make: Make) -> None:
     graph = make(stack="a-very-long-name.of_a-stack-that-somebody-chose")
     plan = inputs(graph, "backup/restoreTestingPlan:RestoreTestingPlan", "backup-restore-test")["name"]
