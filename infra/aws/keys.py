@@ -14,6 +14,8 @@ from infra.component import Component, Transforms
 _ADMINISTRATION = "kms:*"
 _USE = ("kms:Decrypt", "kms:DescribeKey", "kms:Encrypt", "kms:GenerateDataKey*", "kms:ReEncrypt*")
 
+_PUBLISH = ("kms:Decrypt", "kms:GenerateDataKey*")
+
 
 @dataclass(frozen=True, kw_only=True)
 class KeysArgs:
@@ -88,20 +90,21 @@ def key_policy(account: str, region: str) -> dict[str, Any]:
                 },
             },
             {
-                # Alarms and events reach an encrypted topic only when their services may use its key.
+                # Alarms reach an encrypted topic only when their service may use its key.
                 "Sid": "Alerts",
                 "Effect": "Allow",
-                "Principal": {"Service": ["cloudwatch.amazonaws.com", "budgets.amazonaws.com"]},
-                "Action": ["kms:Decrypt", "kms:GenerateDataKey*"],
+                "Principal": {"Service": ["budgets.amazonaws.com", "cloudwatch.amazonaws.com"]},
+                "Action": list(_PUBLISH),
                 "Resource": "*",
                 "Condition": {"StringEquals": {"aws:SourceAccount": account}},
             },
             {
-                # EventBridge says nothing by which a condition could know the account: it would lose every event.
+                # EventBridge says nothing by which a condition could know the account. It encrypts for rules that may
+                # publish to the topic, which the topic's own policy names.
                 "Sid": "Events",
                 "Effect": "Allow",
                 "Principal": {"Service": "events.amazonaws.com"},
-                "Action": ["kms:Decrypt", "kms:GenerateDataKey*"],
+                "Action": list(_PUBLISH),
                 "Resource": "*",
             },
         ],
