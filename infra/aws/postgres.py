@@ -13,7 +13,7 @@ import pulumi_random as random
 
 from infra.aws import postgres_instance as instance
 from infra.aws.identifiers import description, identifier
-from infra.aws.naming import partition
+from infra.aws.monitoring_role import monitoring_role
 from infra.aws.postgres_instance import Origin
 from infra.aws.postgres_logins import CA_BUNDLE, bootstrap_plan, libpq_secrets, url_secret
 from infra.aws.secrets import Safe, StoredSecret
@@ -119,8 +119,8 @@ class Postgres(Component):
             "subnets", aws.rds.SubnetGroup, {"subnet_ids": list(args.subnet_ids), "description": description("data")}
         )
         parameters = self._parameters()
-        monitoring = self._monitoring_role() if args.monitoring_interval else None
-        shared = self._shared(parameters, monitoring)
+        self._monitoring = monitoring_role(self, region=args.region) if args.monitoring_interval else None
+        shared = self._shared(parameters)
         primary = self._instance(subnets, shared)
         replicas = [self._replica(number, primary, shared) for number in range(1, args.read_replicas + 1)]
 
@@ -190,36 +190,7 @@ class Postgres(Component):
             },
         )
 
-    def _monitoring_role(self) -> aws.iam.Role:
-        """The role with which RDS writes the host's figures to CloudWatch."""
-        trust = {
-            "Version": "2012-10-17",
-            "Statement": [
-                {
-                    "Sid": "EnhancedMonitoring",
-                    "Effect": "Allow",
-                    "Principal": {"Service": "monitoring.rds.amazonaws.com"},
-                    "Action": "sts:AssumeRole",
-                }
-            ],
-        }
-        role = self.inner(
-            "monitoring-role",
-            aws.iam.Role,
-            {"assume_role_policy": pulumi.Output.json_dumps(trust), "description": description("host figures")},
-        )
-        where = partition(self._args.region)
-        self._monitoring_policy = self.inner(
-            "monitoring-policy",
-            aws.iam.RolePolicyAttachment,
-            {
-                "role": role.name,
-                "policy_arn": f"arn:{where}:iam::aws:policy/service-role/AmazonRDSEnhancedMonitoringRole",
-            },
-        )
-        return role
-
-    def _shared(self, parameters: aws.rds.ParameterGroup, monitoring: aws.iam.Role | None) -> dict[str, Any]:
+    def _shared(self, parameters: aws.rds.ParameterGroup) -> dict[str, Any]:
         """What the instance and its replicas have in common."""
         args = self._args
         return {
@@ -243,7 +214,7 @@ class Postgres(Component):
             "performance_insights_retention_period": instance.INSIGHTS_DAYS if args.performance_insights else None,
             "performance_insights_kms_key_id": args.key if args.performance_insights else None,
             "monitoring_interval": args.monitoring_interval,
-            "monitoring_role_arn": monitoring.arn if monitoring else None,
+            "monitoring_role_arn": self._monitoring.role.arn if self._monitoring else None,
         }
 
     def _named(self, role: str, stem: str) -> pulumi.Output[str]:
@@ -294,7 +265,7 @@ class Postgres(Component):
             **({"kms_key_id": None} if args.origin.mark else {"db_name": args.database, "username": instance.MASTER}),
             **self._master_properties(),
         }
-        before = [*self._log_groups(role, named), *([self._monitoring_policy] if args.monitoring_interval else [])]
+        before = [*self._log_groups(role, named), *([self._monitoring.policy] if self._monitoring else [])]
         return self.inner(role, aws.rds.Instance, properties, depends_on=before, timeouts=_TIMEOUTS)
 
     def _master_properties(self) -> dict[str, Any]:
