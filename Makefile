@@ -5,6 +5,7 @@ STACK ?= local
 VENV  := .venv
 BIN   := $(VENV)/bin
 STAMP := $(VENV)/.installed
+PYTEST := $(BIN)/pytest --numprocesses 2 --dist loadfile
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate
 
 # The newest interpreter at hand that is new enough; `make up PYTHON=/path/to/python` overrides.
@@ -43,11 +44,11 @@ down: $(STAMP) ## Stop everything the stack runs; its data stays
 status: $(STAMP) ## Show what runs
 	@$(BIN)/slipway status --stack $(STACK)
 
-test: $(STAMP) ## Run the tests
-	@$(BIN)/pytest --numprocesses 2 --dist loadfile $(PYTEST_ARGS)
+test: $(STAMP) ## Run the tests, all but the AWS emulation
+	@$(PYTEST) --ignore=tests/emulated $(PYTEST_ARGS)
 
 test-aws: $(STAMP) ## Apply, change and destroy the AWS stacks against an emulation
-	@$(BIN)/pytest tests/emulated $(PYTEST_ARGS)
+	@$(PYTEST) tests/emulated $(PYTEST_ARGS)
 
 lint: $(STAMP) ## Check style, types and dependency rules
 	@$(BIN)/ruff check .
