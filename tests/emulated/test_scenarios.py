@@ -20,6 +20,7 @@ MakeStack = Callable[[str], Stack]
 REGISTRY = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/slipway"
 FIRST, SECOND, BROKEN = (f"{REGISTRY}@sha256:{digit * 64}" for digit in "12b")
 COMBINED = {"api": {"mode": "all", "replicas": 1}, "network": {"nat": "none", "flow_logs": False, "waf": False}}
+SECRET_CALLS = ("PutSecretValue", "CreateUser", "ModifyUser")
 WORLD = ("0.0.0.0/0", "::/0")
 
 
@@ -61,6 +62,31 @@ def assert_serves(account: Cloud, image: str, *, names: set[str], db_slot: str =
         assert not {"DATABASE_URL", "REDIS_URL", "JWT_KEYS"} & set(service.environment)
 
 
+def assert_no_secret_escapes(account: Cloud, live: Stack) -> None:
+    """Passwords and keys go to Secrets Manager and to Redis's own users, and into no other call and no message."""
+    secrets = set()
+    for service in seen.services(account).values():
+        secrets |= {str(service.url(variable).password) for variable in ("DATABASE_URL", "REDIS_URL")}
+        secrets |= set(json.loads(service.secrets.get("JWT_KEYS", '{"keys": {}}'))["keys"].values())
+    assert len(secrets) >= 4
+    told = [json.dumps(call.params, default=str) for call in account.calls if call.operation not in SECRET_CALLS]
+    told += live.log.messages()
+    assert not [text[:200] for text in told if any(secret in text for secret in secrets)]
+
+
+def assert_tagged(account: Cloud, name: str) -> None:
+    """The stack's tags are on what costs most: by them its bill and its resources are found."""
+    database = account.client("rds").describe_db_instances()["DBInstances"][0]["TagList"]
+    stored = account.client("secretsmanager").list_secrets()["SecretList"]
+    secrets = [item.get("Tags", []) for item in stored if not item["Name"].startswith("rds!")]  # that one is RDS's own
+    services = [call.get("tags", []) for call in account.made("CreateService")]
+    assert services
+    assert secrets
+    assert {"Key": "stack", "Value": name} in database
+    assert all({"key": "stack", "value": name} in tags for tags in services)
+    assert all({"Key": "stack", "Value": name} in tags for tags in secrets)
+
+
 def bootstrap_plan(account: Cloud) -> dict[str, str]:
     """Users and passwords that the last bootstrap task was told to make."""
     tasks = [task for task in account.fargate.tasks.values() if task["group"].endswith("-bootstrap")]
@@ -84,6 +110,8 @@ def test_a_stack_from_nothing_through_its_changes(account: Cloud, stack: MakeSta
     assert_serves(account, FIRST, names=both)
     assert runs(account) == ["bootstrap", "migrate"]
     assert seen.paths(account) == intended()
+    assert_tagged(account, name)
+    assert_no_secret_escapes(account, live)
     first = seen.services(account)
     assert seen.signing_keys(first["api"]) == ("g1", ["g1", "g2"])
 
@@ -107,6 +135,7 @@ def test_a_stack_from_nothing_through_its_changes(account: Cloud, stack: MakeSta
     assert seen.signing_keys(seen.services(account)["api"]) == ("g2", ["g1", "g2", "g3"])
     kept = account.fargate.resolved(old.definition)["api"]
     assert kept == old.secrets, "a task of the definition before still finds its secrets"
+    assert_no_secret_escapes(account, live)
     former = old.url("REDIS_URL")
     assert former.password in seen.redis_passwords(account)[str(former.username)]
     login = old.url("DATABASE_URL")

@@ -271,7 +271,8 @@ def test_tags_change_in_place(account: Cloud, service_name: str) -> None:
 
 
 def pairs(tags: list[dict[str, str]]) -> dict[str, str]:
-    return {str(list(tag.values())[0]): str(list(tag.values())[1]) for tag in tags}
+    """Key to value, however the service spells the two."""
+    return dict(tuple(tag.values()) for tag in tags)
 
 
 TAGGED: dict[str, tuple[str, dict[str, Any], Any]] = {

@@ -14,8 +14,7 @@ from botocore.exceptions import ClientError
 
 from emulator.cloud import ACCOUNT, Cloud
 from emulator.kinds import KINDS
-from emulator.mapping import Kind, MappingError, Step, find, member_name
-from emulator.model import operation
+from emulator.mapping import Kind, MappingError, Step, find
 from emulator.tags import retag
 from infra.engine.errors import EngineError
 from infra.engine.providers.base import Call, Checked, CheckFailure, Diff, Made, Provider
