@@ -262,3 +262,14 @@ def test_every_type_of_a_plan_is_emulated(account: Cloud, stack: MakeStack, name
         type_ for type_ in types if type_ not in KINDS and package_of(type_) not in served and "providers" not in type_
     }
     assert not missing
+
+
+@pytest.mark.parametrize("name", ["staging", "prod"])
+def test_nothing_new_serves_before_the_migration(stack: MakeStack, name: str) -> None:
+    """By the graph: in a run the right order can also come about by chance."""
+    graph = stack(name).set(image={"reference": FIRST}).plan()
+    (run,) = [item.urn for item in graph.resources if item.name == "migrate-run"]
+    services = graph.of_type("aws:ecs/service:Service")
+    assert {service.name for service in services} == {"api-service", "worker-service"}
+    for service in services:
+        assert run in service.dependencies
