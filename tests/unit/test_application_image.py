@@ -34,7 +34,20 @@ def test_a_task_can_write_to_its_volume() -> None:
 
 
 def test_it_holds_the_certificates_that_database_urls_name() -> None:
-    assert last("ADD").endswith(CA_BUNDLE)
+    bundle = next(text.split() for name, text in instructions() if name == "COPY" and text.endswith(CA_BUNDLE))
+    assert bundle[0] == "--from=authorities"
+    assert last("ADD") == f"${{RDS_CA_BUNDLE}} {bundle[1]}"
+    # Without arguments it is the one that AWS publishes; behind a mirror, an argument says where it is.
+    arguments = dict(text.partition("=")[::2] for name, text in instructions() if name == "ARG")
+    assert arguments["RDS_CA_BUNDLE"] == "https://truststore.pki.rds.amazonaws.com/global/global-bundle.pem"
+    assert arguments["RDS_CA_BUNDLE_SHA256"] == ""
+
+
+def test_any_builder_of_docker_can_build_it() -> None:
+    """A `syntax` line fetches the builder's front end from Docker Hub, which a build behind a mirror cannot reach."""
+    assert "# syntax=" not in (ROOT / "app" / "Dockerfile").read_text()
+    only_buildkit = re.compile(r"(--\S+\s+)*(--(chmod|checksum|exclude|link|mount|parents)\b|<<)")
+    assert not [text for name, text in instructions() if name in ("ADD", "COPY", "RUN") and only_buildkit.match(text)]
 
 
 def test_its_commands_are_the_workloads() -> None:
