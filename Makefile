@@ -13,7 +13,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 p
 	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$p && break; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help install up down status test test-aws lint format lock docs bench-up clean
+.PHONY: help install up down status test test-aws lint format lock docs bench-up bench-plan clean
 
 help: ## List the commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -73,6 +73,9 @@ docs: $(STAMP) ## Regenerate the reference pages and the IAM policies
 
 bench-up: $(STAMP) ## Time a cold `make up`, one with nothing to do, and a rolling change
 	@$(BIN)/python benchmarks/up.py
+
+bench-plan: $(STAMP) ## Time `slipway plan` of each stack
+	@$(BIN)/python benchmarks/plan.py
 
 clean: ## Remove .venv and caches; the stacks' data under .slipway stays
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

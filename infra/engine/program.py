@@ -11,6 +11,7 @@ import contextlib
 import contextvars
 import io
 import os
+import pickle
 import sys
 import threading
 import traceback
@@ -161,13 +162,29 @@ def surroundings(main: Path, on_output: Callable[[str], None]) -> Iterator[None]
     # Last, so that modules beside the program can be imported and hide no installed package.
     sys.path.append(folder)
     try:
-        with contextlib.redirect_stdout(lines), contextlib.redirect_stderr(lines):
+        with contextlib.redirect_stdout(lines), contextlib.redirect_stderr(lines), _pickling():
             yield
     finally:
         lines.close()
         os.chdir(cwd)
         sys.argv, sys.path[:] = argv, path
         _forget_modules(set(sys.modules) - modules, folder)
+
+
+@contextlib.contextmanager
+def _pickling() -> Iterator[None]:
+    """Undo what the SDK's dynamic resources do to `pickle`.
+
+    For each of them it wraps a method of the Python pickler in one that sorts, and never takes the wrap off again.
+    After some hundred resources in one process (a few dozen runs) pickling ends in a RecursionError.
+    """
+    pickler: Any = pickle._Pickler
+    before = {name: pickler.__dict__[name] for name in ("_batch_setitems", "save_dict")}
+    try:
+        yield
+    finally:
+        for name, method in before.items():
+            setattr(pickler, name, method)
 
 
 def _forget_modules(names: set[str], folder: str) -> None:

@@ -1,9 +1,8 @@
-"""`slipway plan` of the whole production stack: quick, and with nobody to ask."""
+"""`slipway plan` of the whole production stack, with nobody to ask. How long it takes is for `make bench-plan`."""
 
 from __future__ import annotations
 
 import json
-import resource
 import shutil
 import subprocess
 import sys
@@ -12,9 +11,6 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[3]
-
-MOST_SECONDS = 3.0
-"""Of processor time. It takes 1.8 where this was written; it took 3.7 while the garbage collector ran along."""
 
 
 def cut() -> list[str]:
@@ -26,8 +22,7 @@ def cut() -> list[str]:
 
 
 @pytest.mark.parametrize("stack", ["prod", "staging"])
-def test_a_plan_needs_no_network_no_credentials_and_little_time(stack: str, tmp_path: Path) -> None:
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+def test_a_plan_needs_no_network_and_no_credentials(stack: str, tmp_path: Path) -> None:
     answer = subprocess.run(
         [*cut(), sys.executable, "-m", "infra.cli", "plan", "--stack", stack, "--format", "json"],
         cwd=ROOT,
@@ -37,9 +32,7 @@ def test_a_plan_needs_no_network_no_credentials_and_little_time(stack: str, tmp_
         timeout=120,
         check=False,
     )
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert answer.returncode == 0, answer.stderr
     assert answer.stderr == ""
     names = {found["name"] for found in json.loads(answer.stdout)["resources"]}
     assert {"network-vpc", "postgres-instance", "redis-group", "api-service", "worker-service", "migrate-run"} <= names
-    assert after.ru_utime - before.ru_utime < MOST_SECONDS

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import pickle
 import sys
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,26 @@ def test_modules_of_the_program_are_read_again_in_the_next_run(stack: Any) -> No
     assert "also_beside" not in sys.modules
     beside.write_text("VALUE = 2 + 0\n")
     assert stack.must_up().outputs == {"x": 2}
+
+
+def test_pickle_is_put_back(stack: Any) -> None:
+    """The SDK wraps a method of the pickler anew for each dynamic resource: after some hundred, pickling failed."""
+    before = dict(vars(pickle._Pickler))  # type: ignore[attr-defined]
+    stack.program(
+        """
+from pulumi.dynamic import CreateResult, Resource, ResourceProvider
+
+class Provider(ResourceProvider):
+    def create(self, props):
+        return CreateResult("1", props)
+
+class Thing(Resource):
+    pass
+
+Thing(Provider(), "a", {})
+"""
+    ).must_up()
+    assert vars(pickle._Pickler) == before  # type: ignore[attr-defined]
 
 
 def test_config_reaches_the_program(stack: Any) -> None:
