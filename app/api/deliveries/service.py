@@ -62,7 +62,7 @@ async def accept(state: State, user_id: uuid.UUID, given: DeliveryIn, *, key: st
 
 async def get(state: State, user_id: uuid.UUID, delivery_id: uuid.UUID) -> DeliveryOut:
     async with state["engine"].connect() as connection:
-        # One snapshot for both statements: a worker that finished between them showed its attempt beside the old status.
+        # One snapshot for both: a worker that finished between them showed its attempt beside the old status.
         await connection.execution_options(isolation_level="REPEATABLE READ")
         found = await deliveries.get(connection, user_id, delivery_id)
         if found is None:
