@@ -119,13 +119,13 @@ def test_the_pulumi_cli_accepts_every_file(tmp_path: Path, stack_files: Mapping[
 
     for stack in stack_files:
         pulumi("stack", "init", stack)
-        pulumi("config", "set", "--stack", stack, "--path", "api.replicas", "4")
+        pulumi("config", "set", "--stack", stack, "--path", "api.replicas", "3")
         pulumi("config", "set", "--stack", stack, "--path", "cors_origins[0]", "https://other.example.com")
         pulumi("config", "set", "--stack", stack, "--path", "--secret", "secrets.openai_api_key", "sk-0c9f1b7ae2")
         config = json.loads(pulumi("config", "--stack", stack, "--json", "--show-secrets"))
         values = {key: entry["value"] for key, entry in config.items()}
         settings = load(values, project="slipway", stack=stack)
-        assert settings.api.replicas == 4
+        assert settings.api.replicas == 3
         assert settings.cors_origins == ("https://other.example.com",)
         assert settings.secrets.text("openai_api_key") == "sk-0c9f1b7ae2"
         assert settings.protect is parse(stack_files[stack], stack=stack).protect
