@@ -180,6 +180,23 @@ def test_replicas_and_scaling_change_without_a_rollout(account: Cloud, stack: Ma
     assert len(runs(account)) == ran, "no migration runs for a change of scaling"
 
 
+def test_production_changes_the_bounds_and_leaves_the_count_to_scaling(account: Cloud, stack: MakeStack) -> None:
+    live = stack("prod").set(image={"reference": FIRST})
+    live.must_up()
+    assert seen.scaling(account) == {"api": (3, 10), "worker": (2, 20)}
+    first, ran = seen.services(account), len(runs(account))
+
+    wider = {"replicas": 4, "scaling": {"max_replicas": 12}}
+    live.set(api=wider, worker={"scaling": {"max_replicas": 24}}).must_up()
+    assert seen.scaling(account) == {"api": (4, 12), "worker": (2, 24)}
+    changed = seen.services(account)
+    assert changed["api"].desired == first["api"].desired, "an up must not take replicas away under load"
+    assert {name: service.definition for name, service in changed.items()} == {
+        name: service.definition for name, service in first.items()
+    }
+    assert len(runs(account)) == ran
+
+
 def test_a_migration_that_fails_changes_nothing_that_serves(account: Cloud, stack: MakeStack) -> None:
     live = stack("staging").set(image={"reference": FIRST})
     live.must_up()
