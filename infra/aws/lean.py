@@ -7,17 +7,16 @@ named after it, so that the module of a class can be found by its name.
 
 from __future__ import annotations
 
-import gc
 import importlib
 import importlib.util
 import re
 import sys
 import threading
 import types
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.machinery import ModuleSpec
 from typing import Any, Final
+
+from infra.collector import collector_paused
 
 _SDK: Final = "pulumi_aws"
 _lock = threading.RLock()
@@ -57,7 +56,8 @@ class _LeanService(types.ModuleType):
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        with _lock, _collector_paused():
+        # Thousands of classes at once make the collector search again and again for what none of them is.
+        with _lock, collector_paused():
             if (module := self._submodule(_module_of(name))) is not None and hasattr(module, name):
                 found = getattr(module, name)
             elif (module := self._submodule(name)) is not None:
@@ -88,15 +88,3 @@ def _module_of(name: str) -> str:
     if name.startswith("get_"):
         return name.removesuffix("_output")
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name.removesuffix("Args")).lower()
-
-
-@contextmanager
-def _collector_paused() -> Iterator[None]:
-    """Thousands of classes at once make the garbage collector search again and again for what none of them is."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()

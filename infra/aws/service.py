@@ -136,6 +136,25 @@ class _Service(Component):
         self.name, self.arn = self.resource.name, self.resource.arn
         self.task_definition_arn, self.log_group = self.task.arn, self.task.log_group
 
+    def _scale(self, name: str, args: ApiServiceArgs | WorkerServiceArgs, **measured: Any) -> None:
+        """Scale where the settings ask for it, on what `measured` says of `ScalingArgs`."""
+        spec = args.spec
+        if spec.scaling is None:
+            return
+        ServiceScaling(
+            f"{name}-scaling",
+            ScalingArgs(
+                service=spec.name,
+                service_name=self.name,
+                cluster_name=args.cluster.name,
+                minimum=spec.replicas,
+                scaling=spec.scaling,
+                transforms=args.scaling_transforms,
+                **measured,
+            ),
+            pulumi.ResourceOptions(parent=self),
+        )
+
 
 class ApiService(_Service):
     """The API on Fargate, behind the load balancer.
@@ -178,21 +197,7 @@ class ApiService(_Service):
             after=[balancer.listener, *args.after],
         )
         self.url = balancer.url
-        if spec.scaling:
-            ServiceScaling(
-                f"{name}-scaling",
-                ScalingArgs(
-                    service=spec.name,
-                    service_name=self.name,
-                    cluster_name=args.cluster.name,
-                    minimum=spec.replicas,
-                    scaling=spec.scaling,
-                    balancer_suffix=balancer.arn_suffix,
-                    target_suffix=balancer.target_suffix,
-                    transforms=args.scaling_transforms,
-                ),
-                pulumi.ResourceOptions(parent=self),
-            )
+        self._scale(name, args, balancer_suffix=balancer.arn_suffix, target_suffix=balancer.target_suffix)
         self.finish({"name": self.name, "arn": self.arn, "url": self.url})
 
 
@@ -218,20 +223,7 @@ class WorkerService(_Service):
             more={"force_new_deployment": True},
             after=args.after,
         )
-        if spec.scaling:
-            ServiceScaling(
-                f"{name}-scaling",
-                ScalingArgs(
-                    service=spec.name,
-                    service_name=self.name,
-                    cluster_name=args.cluster.name,
-                    minimum=spec.replicas,
-                    scaling=spec.scaling,
-                    queue=spec.queue,
-                    transforms=args.scaling_transforms,
-                ),
-                pulumi.ResourceOptions(parent=self),
-            )
+        self._scale(name, args, queue=spec.queue)
         self.finish({"name": self.name, "arn": self.arn})
 
 

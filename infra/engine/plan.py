@@ -6,12 +6,11 @@ is compared with what exists.
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from infra.collector import collector_paused
 from infra.engine.callbacks import Callbacks, Hooks
 from infra.engine.errors import EngineError
 from infra.engine.events import Severity
@@ -102,7 +101,7 @@ def plan(*, project: Project, stack: str, config: ProgramConfig, fakes: Fakes | 
     callbacks = Callbacks()
     monitor = Monitor(target, recorder, Hooks(callbacks))
     try:
-        with _collector_paused():
+        with collector_paused():
             run_program(
                 root=project.root,
                 main=project.main,
@@ -121,18 +120,6 @@ def plan(*, project: Project, stack: str, config: ProgramConfig, fakes: Fakes | 
         invokes=tuple(sorted({request.token for request in recorder.invokes})),
         messages=tuple(recorder.messages),
     )
-
-
-@contextmanager
-def _collector_paused() -> Iterator[None]:
-    """A plan is short and makes much that lives to its end: searching that again and again takes half of its time."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def first_error(errors: list[Exception]) -> Exception:
