@@ -90,12 +90,10 @@ class Runtime:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @classmethod
-    def of(cls, settings: Settings, *, engine: Engine, worker: str) -> Runtime:
-        from app.jobs.delivery import KIND, DeliveryHandler
-
+    def of(cls, settings: Settings, *, engine: Engine, worker: str, handlers: Mapping[str, Handler]) -> Runtime:
         return cls(
             engine=engine,
-            handlers={KIND: DeliveryHandler(settings)},
+            handlers=handlers,
             worker=worker,
             backoff_base=settings.delivery_backoff / 1000,
             backoff_cap=settings.delivery_backoff_max / 1000,
