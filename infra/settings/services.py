@@ -174,8 +174,8 @@ class WorkerGroup(Process):
     """Jobs at once in one worker (`QUEUE_CONCURRENCY`). About 20 suits work that waits on the network, 2 work that
     computes."""
     isolated_kinds: tuple[Annotated[str, JOB_KIND], ...] = ()
-    """Kinds of jobs that run each in a process of its own (`QUEUE_ISOLATED_KINDS`): for work that computes or may crash.
-    Costs some ten milliseconds a job, and the memory of an interpreter for each of `concurrency`."""
+    """Kinds of jobs that run each in a process of its own (`QUEUE_ISOLATED_KINDS`): for work that computes or may
+    crash. Costs some ten milliseconds a job, and the memory of an interpreter for each of `concurrency`."""
     isolated_memory: Annotated[int, Size("0 B", "64 GiB")] = 0
     """Memory that such a process may have (`QUEUE_ISOLATED_MEMORY`). 0: no limit of its own."""
     job_timeout: Annotated[timedelta, Span("1s", "24h")] = timedelta(seconds=100)
@@ -198,8 +198,8 @@ class NamedGroup(WorkerGroup):
     """Further workers, for some kinds of jobs or for a queue that others fill."""
 
     kinds: tuple[Annotated[str, JOB_KIND], ...] = ()
-    """Kinds of jobs that the API puts on this queue (`QUEUE_ROUTES`), to give them a size and a concurrency of their own.
-    All others go to the main queue."""
+    """Kinds of jobs that the API puts on this queue (`QUEUE_ROUTES`), to give them a size and a concurrency of their
+    own. All others go to the main queue."""
 
 
 class Worker(WorkerGroup):
