@@ -158,7 +158,9 @@ class Api:
             return None
         from app.observability.metrics import Metrics
 
-        return Metrics(service=self.settings.service_name, version=self.settings.service_version)
+        settings = self.settings
+        queues = (settings.queue_name, *settings.emf_queues)
+        return Metrics(service=settings.service_name, version=settings.service_version, queues=queues)
 
     def _make_limiter(self) -> Limiter | None:
         if not self.settings.enable_rate_limit:
