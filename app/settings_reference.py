@@ -77,7 +77,7 @@ def _values(name: str, field: FieldInfo) -> str:
         return ", ".join(f"`{value}`" for value in get_args(annotation))
     if get_origin(annotation) is tuple:
         return "comma list"
-    if annotation is int:
+    if annotation in (int, float):
         return " ".join(_bounds(field)) or "integer"
     return {bool: "`true`, `false`", str: "text"}[annotation]
 

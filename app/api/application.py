@@ -31,7 +31,7 @@ from app.api.state import State
 from app.db.engine import async_engine, async_probe_engine
 from app.errors import AppError
 from app.jobs.outbox import Nudge
-from app.observability import correlation
+from app.observability import correlation, traces
 from app.security.passwords import Passwords
 from app.security.tokens import Tokens
 from app.settings import Settings
@@ -134,6 +134,7 @@ class Api:
         client_address = ClientAddress(settings.trusted_proxies)
         stack = [
             Middleware(Correlation),
+            *_traced(client_address),
             Middleware(Observe, recorder=self._metrics, client_address=client_address),
             Middleware(SecurityHeaders),
             Middleware(CloseWhileDraining, drain=self.drain),
@@ -177,6 +178,14 @@ class Api:
                 "slipway_rate_limit_skipped", "Requests not counted for want of Redis.", lambda: limiter.skipped
             )
         return limiter
+
+
+def _traced(client_address: ClientAddress) -> list[Middleware]:
+    if (tracing := traces.active()) is None:
+        return []
+    from app.api.middleware.traced import TracedRequests
+
+    return [Middleware(TracedRequests, tracing=tracing, client_address=client_address)]
 
 
 def _cors(settings: Settings) -> Middleware:

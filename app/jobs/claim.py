@@ -35,6 +35,8 @@ class Claim:
     lease: float
     correlation_id: str | None
     traceparent: str | None
+    waited: float = 0.0
+    """Seconds from when the job was due until this claim."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,10 @@ def claim(
             claimed_by=worker,
             enqueued_at=func.coalesce(Job.enqueued_at, func.now()),
         )
-        .returning(Job.kind, Job.subject_id, Job.attempt, Job.max_attempts, Job.correlation_id, Job.traceparent)
+        .returning(
+            *(Job.kind, Job.subject_id, Job.attempt, Job.max_attempts, Job.correlation_id, Job.traceparent),
+            func.extract("epoch", func.now() - Job.run_at).label("waited"),
+        )
     ).one_or_none()
     if row is None:
         return _why_not(connection, job_id)
@@ -78,7 +83,7 @@ def claim(
         job_id=job_id,
         worker=worker,
         lease=leases[row.kind],
-        **row._mapping,
+        **{**row._mapping, "waited": float(row.waited)},
     )
 
 

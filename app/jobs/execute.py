@@ -22,7 +22,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.jobs import backoff, claim
 from app.jobs.claim import Claim, LeaseLostError, NotYet
-from app.observability import correlation
+from app.observability import correlation, traces
+from app.observability.jobs import JobRecorder, Unrecorded
 from app.observability.logging import get_logger
 from app.settings import Settings
 
@@ -98,11 +99,12 @@ class Runtime:
     worker: str
     backoff_base: float
     backoff_cap: float
+    recorder: JobRecorder = field(default_factory=Unrecorded)
     held: dict[uuid.UUID, tuple[Claim, float]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @classmethod
-    def of(cls, settings: Settings, *, engine: Engine, worker: str) -> Runtime:
+    def of(cls, settings: Settings, *, engine: Engine, worker: str, recorder: JobRecorder | None = None) -> Runtime:
         from app.jobs.delivery import KIND, DeliveryHandler
 
         return cls(
@@ -111,6 +113,7 @@ class Runtime:
             worker=worker,
             backoff_base=settings.delivery_backoff / 1000,
             backoff_cap=settings.delivery_backoff_max / 1000,
+            recorder=recorder or Unrecorded(),
         )
 
     @property
@@ -126,17 +129,22 @@ class Runtime:
         if claimed is None:
             log.debug("nothing to do for job", job_id=str(job_id))
             return None
-        with correlation.bound(claimed.correlation_id):
+        ended_as = "lost"
+        self.recorder.started(claimed.kind, claimed.waited)
+        with correlation.bound(claimed.correlation_id), traces.attempt(claimed) as attempt:
             facts = {"job_id": str(job_id), "kind": claimed.kind, "attempt": claimed.attempt}
             log.info("job started", subject_id=str(claimed.subject_id), **facts)
             try:
-                outcome, wait = self._finish(claimed, self._run(claimed, work), until=started + claimed.lease)
+                outcome, wait = self._finish(claimed, self._run(attempt.claimed, work), until=started + claimed.lease)
+                ended_as = outcome.result
+                attempt.ended(outcome.result, outcome.error)
             except LeaseLostError:
                 log.warning("job lost its lease, its result was dropped", duration_ms=_since(started), **facts)
                 return None
             finally:
                 with self._lock:
                     self.held.pop(job_id, None)
+                self.recorder.ended(claimed.kind, ended_as, time.monotonic() - started)
             tell = log.info if outcome.result == "done" else log.warning
             tell(
                 "job ended",

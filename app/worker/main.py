@@ -15,6 +15,8 @@ from app.db.engine import sync_engine
 from app.jobs.execute import Runtime, install
 from app.jobs.queue import JobQueue, UnsuitableServerError, check_server, patient_client, quick_client
 from app.jobs.sweeper import Sweeper
+from app.observability import traces
+from app.observability.jobs import JobRecorder, MetricsPortError, Unrecorded
 from app.observability.logging import get_logger
 from app.settings import Settings
 from app.worker.concurrent import EXIT_OK, ConcurrentWorker
@@ -50,8 +52,14 @@ def main(settings: Settings) -> int:
         log.error("cannot start", reason=str(error))
         return EXIT_UNSUITABLE
 
+    try:
+        recorder = _recorder(settings, heartbeat_file)
+    except MetricsPortError as error:
+        log.error("cannot start", reason=str(error))
+        return EXIT_UNSUITABLE
+
     engine = sync_engine(settings)
-    runtime = Runtime.of(settings, engine=engine, worker=name)
+    runtime = Runtime.of(settings, engine=engine, worker=name, recorder=recorder)
     install(runtime)
     job_timeout = settings.queue_job_timeout / 1000
     patient = JobQueue(patient_client(url, name=name), name=settings.queue_name, job_timeout=job_timeout)
@@ -86,6 +94,7 @@ def main(settings: Settings) -> int:
     unfinished = worker.unfinished
     if unfinished:
         _hand_back(runtime, loops)
+    traces.stop()
     log.info("worker stopped", worker=name, unfinished=unfinished, exit_code=code)
     if unfinished:
         # The interpreter would wait for the threads of jobs that are another worker's by now.
@@ -95,6 +104,17 @@ def main(settings: Settings) -> int:
     quick.close()
     patient.client.close()
     return code
+
+
+def _recorder(settings: Settings, heartbeat_file: HeartbeatFile) -> JobRecorder:
+    """Whoever measures the jobs, already serving. Raises MetricsPortError."""
+    if not settings.metrics_port:
+        return Unrecorded()
+    from app.observability.worker_metrics import WorkerMetrics
+
+    metrics = WorkerMetrics(settings, heartbeat_age=lambda: heartbeat_file.age)
+    metrics.serve(host=settings.host, port=settings.metrics_port)
+    return metrics
 
 
 def _wait_for_redis(client: Redis, shutdown: Shutdown) -> bool:
