@@ -1,6 +1,6 @@
 """Traces from a request to its jobs, when a collector is set. Without one nothing here costs anything.
 
-OpenTelemetry is loaded by `start` alone: its import is a good part of an API's cold start.
+OpenTelemetry is loaded by `start` alone: who sends no traces should not pay for its import at every start.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def start(settings: Settings) -> None:
     """Trace from now on, if there is an endpoint to send traces to. To be called before redis-py is imported."""
     global _tracing
     if settings.otel_exporter_otlp_endpoint is None:
-        # redis-py loads the SDK's metrics, which we do not use, wherever it can be found: 0.15 s of every start.
+        # redis-py loads the SDK's metrics, which we do not use, wherever it finds the package.
         sys.modules.setdefault("opentelemetry", None)  # type: ignore[arg-type]
         return
     from app.observability.otel import Tracing

@@ -11,6 +11,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.client_address import ClientAddress
+from app.api.middleware.observe import METHODS
 from app.observability.otel import Tracing, remote_parent
 
 # Asked every few seconds by whoever watches: each would be a trace that nobody reads.
@@ -28,9 +29,11 @@ class TracedRequests:
         if scope["type"] != "http" or scope["path"] in UNTRACED:
             await self.app(scope, receive, send)
             return
-        method = scope["method"]
+        # As the conventions have it for a word that is no method.
+        method = scope["method"] if scope["method"] in METHODS else "_OTHER"
+        name = "HTTP" if method == "_OTHER" else method
         with self.tracing.tracer.start_as_current_span(
-            method,
+            name,
             context=remote_parent(Headers(scope=scope)),
             kind=SpanKind.SERVER,
             attributes={
@@ -57,5 +60,5 @@ class TracedRequests:
             finally:
                 # Known only now. Without one the method stays the name: raw paths would be a name for every id.
                 if (route := getattr(scope.get("route"), "path", None)) is not None:
-                    span.update_name(f"{method} {route}")
+                    span.update_name(f"{name} {route}")
                     span.set_attribute("http.route", route)

@@ -128,10 +128,12 @@ async def test_metrics(start, migrated_url, tmp_path):
         ).headers["location"]
         await caller.http.get(location, headers=user)
         await caller.http.get("/wp-login.php")
+        await caller.http.request("SCAN", "/health/live")
         text = (await caller.http.get("/metrics")).text
     lines = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
     assert lines['http_requests_total{method="GET",route="/v1/deliveries/{id}",status="200"}'] == "1.0"
     assert lines['http_requests_total{method="GET",route="unmatched",status="404"}'] == "1.0"
+    assert lines['http_requests_total{method="other",route="/health/live",status="405"}'] == "1.0"
     assert lines["http_requests_in_flight"] == "1.0"
     assert lines['slipway_outbox_unsent{queue="webhook-processor"}'] == "1.0"
     assert lines['slipway_jobs_open{queue="webhook-processor",state="due"}'] == "1.0"

@@ -107,6 +107,21 @@ def test_a_collector_that_is_away_or_silent_fails_nothing_and_holds_up_no_stop(
         assert not [line for line in process.log() if line["level"] == "error"], process.log_path.read_text()
 
 
+def test_a_collector_that_takes_traces_again_is_told_once(
+    processes: Any, collector: Any, receiver: Any, deliver: Callable[..., str], eventually: Callable[..., Any]
+) -> None:
+    collector.status = 400
+    api = processes.start("api", OTEL_EXPORTER_OTLP_ENDPOINT=collector.url)
+    deliver(api, receiver.url)
+    eventually(lambda: api.events("traces are lost, the collector does not take them"))
+    collector.status = 200
+    deliver(api, receiver.url)
+    eventually(lambda: api.events("the collector takes traces again"))
+    assert collector.named(ACCEPT)
+    assert api.stop() == 0
+    assert len(api.events("the collector takes traces again")) == 1
+
+
 def test_a_malformed_traceparent_begins_a_trace(
     processes: Any, collector: Any, receiver: Any, deliver: Callable[..., str], eventually: Callable[..., Any]
 ) -> None:
@@ -129,7 +144,7 @@ def test_a_job_of_before_tracing_begins_a_trace(
 
 
 def test_without_an_endpoint_nothing_of_opentelemetry_is_loaded(processes: Any) -> None:
-    """Its import would be a good part of a cold start."""
+    """Neither by us nor by redis-py, which would for its own metrics."""
     code = """
 import os, sys
 from app.observability import traces

@@ -74,6 +74,20 @@ def test_every_panel_says_what_it_shows() -> None:
         assert len({target["refId"] for target in panel["targets"]}) == len(panel["targets"])
 
 
+def test_every_metric_of_ours_is_drawn() -> None:
+    drawn = " ".join(text for _, text in expressions())
+    described = set(re.findall(r"^\| `((?:slipway|http)_\w+)`", README, re.MULTILINE))
+    assert len(described) > 20
+    for name in described:
+        assert re.search(rf"\b{name}(_bucket|_sum|_count)?\b", drawn), name
+
+
+def test_rules_have_what_prometheus_knows_and_no_more() -> None:
+    for rule in RULES:
+        assert set(rule) <= {"alert", "expr", "for", "labels", "annotations"}, rule["alert"]
+        assert re.fullmatch(r"\d+[smh]", rule.get("for", "0s")), rule["alert"]
+
+
 def test_each_alert_has_a_severity_a_summary_and_a_section_of_what_to_do() -> None:
     names = [rule["alert"] for rule in RULES]
     assert len(names) == len(set(names))
