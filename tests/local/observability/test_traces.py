@@ -72,6 +72,17 @@ def test_the_last_spans_are_sent_at_the_end(
     assert collector.named(PROCESS)
 
 
+def test_an_api_and_the_worker_beside_it_both_trace(
+    processes: Any, collector: Any, receiver: Any, deliver: Callable[..., str], eventually: Callable[..., Any]
+) -> None:
+    both = processes.start("all", OTEL_EXPORTER_OTLP_ENDPOINT=collector.url)
+    deliver(both, receiver.url)
+    eventually(lambda: collector.named(ACCEPT) and collector.named(PROCESS))
+    (accepted,), (attempt,) = collector.named(ACCEPT), collector.named(PROCESS)
+    assert (attempt.trace_id, attempt.parent_id) == (accepted.trace_id, accepted.span_id)
+    assert both.stop() == 0
+
+
 def test_what_is_not_sampled_is_not_sent_whatever_the_caller_asks_for(
     processes: Any, collector: Any, receiver: Any, deliver: Callable[..., str], eventually: Callable[..., Any]
 ) -> None:
