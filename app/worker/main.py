@@ -41,6 +41,12 @@ def main(settings: Settings) -> int:
     shutdown.install()
     heartbeat_file = HeartbeatFile(settings.health_file)
     heartbeat_file.remove()
+    try:
+        # Before Redis: a worker that waits for it is one whose figures somebody will look for.
+        recorder = _recorder(settings, heartbeat_file)
+    except MetricsPortError as error:
+        log.error("cannot start", reason=str(error))
+        return EXIT_UNSUITABLE
     url = settings.redis_url.get_secret_value()
     # Random, so that a restart after SIGKILL need not wait until Redis forgets the old one.
     name = f"{socket.gethostname().partition('.')[0]}-{uuid.uuid4().hex[:12]}"
@@ -49,12 +55,6 @@ def main(settings: Settings) -> int:
         if not _wait_for_redis(quick, shutdown):
             return EXIT_OK
     except UnsuitableServerError as error:
-        log.error("cannot start", reason=str(error))
-        return EXIT_UNSUITABLE
-
-    try:
-        recorder = _recorder(settings, heartbeat_file)
-    except MetricsPortError as error:
         log.error("cannot start", reason=str(error))
         return EXIT_UNSUITABLE
 

@@ -23,7 +23,11 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 
 TIMEOUT = 30.0
-_UP = {"api": ("listening",), "worker": ("worker started",), "all": ("listening", "worker started")}
+_UP: dict[str, tuple[str, ...]] = {
+    "api": ("listening",),
+    "worker": ("worker started",),
+    "all": ("listening", "worker started"),
+}
 ACCOUNT = {"email": "someone@example.org", "password": "correct horse battery"}
 
 
@@ -214,6 +218,8 @@ class Processes:
     environ: dict[str, str]
     folder: Path
     started: list[Process] = field(default_factory=list)
+    up: dict[str, tuple[str, ...]] = field(default_factory=lambda: dict(_UP))
+    """The events in the log that show that a process is up, by its MODE."""
 
     def start(self, mode: str, **changes: str) -> Process:
         """It is up, or has ended, when this returns."""
@@ -224,7 +230,7 @@ class Processes:
             popen = subprocess.Popen([sys.executable, "-m", "app"], env=environ, stdout=log, stderr=subprocess.STDOUT)
         process = Process(popen, log_path, int(environ["PORT"]), int(environ["METRICS_PORT"]))
         self.started.append(process)
-        wait_for(lambda: popen.poll() is not None or all(process.events(event) for event in _UP[mode]))
+        wait_for(lambda: popen.poll() is not None or all(process.events(event) for event in self.up[mode]))
         return process
 
 

@@ -6,6 +6,7 @@ import socket
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -90,6 +91,13 @@ def test_an_api_with_a_worker_beside_it_is_read_on_two_ports(processes: Any, eve
     assert "slipway_worker_concurrency" not in samples(both.metrics())
     assert "http_requests_in_flight" not in samples(both.own_metrics())
     assert both.stop() == 0
+
+
+def test_a_worker_that_waits_for_redis_can_be_read(processes: Any, tmp_path: Path) -> None:
+    processes.up["worker"] = ("waiting for Redis",)
+    worker = processes.start("worker", REDIS_URL=f"unix://{tmp_path}/none.sock")
+    assert samples(worker.own_metrics())["slipway_worker_heartbeat_age_seconds"] > 0
+    assert worker.stop() == 0
 
 
 def test_a_worker_serves_no_metrics_unless_told(processes: Any) -> None:
