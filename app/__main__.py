@@ -21,9 +21,11 @@ def main(environ: Mapping[str, str] | None = None) -> int:
     except SettingsError as error:
         _tell(error)
         return EXIT_SETTINGS
-    from app.observability import logging
+    from app.observability import logging, traces
 
     logging.configure(settings)
+    if settings.mode != "migrate":
+        traces.start(settings)
     return _dispatch(settings, started)
 
 

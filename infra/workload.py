@@ -88,6 +88,7 @@ def _api(settings: Settings) -> ServiceSpec:
         **_accepting(settings),
         "QUEUE_ROUTES": ",".join(f"{kind}={queue}" for kind, queue in _routes(settings)),
         **_figures(settings),
+        **_traces(settings),
         **({**_doing(settings, settings.worker), **_worker_health_file(settings)} if combined else {}),
     }
     live = HttpHealth(path="/health/live", port=api.port, **_check(api.health))
@@ -128,6 +129,7 @@ def _worker(settings: Settings, name: str, group: WorkerGroup) -> ServiceSpec:
             "SHUTDOWN_TIMEOUT": str(milliseconds(group.shutdown_timeout)),
             **_accepting(settings, group),
             **_doing(settings, group),
+            **_traces(settings),
             **_worker_health_file(settings),
         },
         secrets=("DATABASE_URL", "REDIS_URL", *_provider_keys(settings)),
@@ -236,6 +238,7 @@ def _doing(settings: Settings, group: WorkerGroup) -> dict[str, str]:
         "DELIVERY_BACKOFF": str(milliseconds(deliveries.backoff)),
         "DELIVERY_BACKOFF_MAX": str(milliseconds(deliveries.backoff_max)),
         "DELIVERY_MAX_RESPONSE_BYTES": str(deliveries.max_response_size),
+        "METRICS_PORT": str(settings.features.metrics_port),
     }
 
 
@@ -251,6 +254,14 @@ def _figures(settings: Settings) -> dict[str, str]:
         "EMF_INTERVAL": str(milliseconds(settings.features.emf_interval)),
         "EMF_QUEUES": ",".join(group.queue for group in settings.worker.groups.values()),
         "STACK_NAME": settings.stack,
+    }
+
+
+def _traces(settings: Settings) -> dict[str, str]:
+    """For whoever handles a request or its job: one trace leads through both, and both keep the same share."""
+    return {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": settings.observability.otlp_endpoint or "",
+        "OTEL_TRACES_SAMPLER_ARG": str(settings.observability.trace_percent / 100),
     }
 
 

@@ -31,7 +31,7 @@ from app.api.state import State
 from app.db.engine import async_engine, async_probe_engine
 from app.errors import AppError
 from app.jobs.outbox import Nudge
-from app.observability import correlation
+from app.observability import correlation, traces
 from app.security.passwords import Passwords
 from app.security.tokens import Tokens
 from app.settings import Settings
@@ -134,6 +134,7 @@ class Api:
         client_address = ClientAddress(settings.trusted_proxies)
         stack = [
             Middleware(Correlation),
+            *_traced(client_address),
             Middleware(Observe, recorder=self._metrics, client_address=client_address),
             Middleware(SecurityHeaders),
             Middleware(CloseWhileDraining, drain=self.drain),
@@ -158,7 +159,9 @@ class Api:
             return None
         from app.observability.metrics import Metrics
 
-        return Metrics(service=self.settings.service_name, version=self.settings.service_version)
+        settings = self.settings
+        queues = (settings.queue_name, *settings.emf_queues)
+        return Metrics(service=settings.service_name, version=settings.service_version, queues=queues)
 
     def _make_limiter(self) -> Limiter | None:
         if not self.settings.enable_rate_limit:
@@ -175,6 +178,14 @@ class Api:
                 "slipway_rate_limit_skipped", "Requests not counted for want of Redis.", lambda: limiter.skipped
             )
         return limiter
+
+
+def _traced(client_address: ClientAddress) -> list[Middleware]:
+    if (tracing := traces.active()) is None:
+        return []
+    from app.api.middleware.traced import TracedRequests
+
+    return [Middleware(TracedRequests, tracing=tracing, client_address=client_address)]
 
 
 def _cors(settings: Settings) -> Middleware:

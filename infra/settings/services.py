@@ -254,7 +254,10 @@ class Features(Group):
     swagger: bool = False
     """Serve `/docs` and `/openapi.json` (`ENABLE_SWAGGER`)."""
     metrics: bool = False
-    """Serve `/metrics` for Prometheus (`ENABLE_METRICS`)."""
+    """Serve `/metrics` of the API for Prometheus (`ENABLE_METRICS`)."""
+    metrics_port: Annotated[int, Between(0, 65535)] = 0
+    """Port of each worker's own metrics (`METRICS_PORT`); 0 serves none. Reachable inside the network only. Not on the
+    local target, whose workers share one host, nor on DigitalOcean, where a worker has no port."""
     health_check: bool = True
     """Serve `/health` (`ENABLE_HEALTH_CHECK`). Without it, load balancers ask `/health/live`, which knows nothing of
     the database and Redis."""

@@ -31,6 +31,7 @@ SECRETS = {
     "OPENAI_API_KEY": "sk-0c9f1b7ae2",
 }
 EVERY_SECRET = {"jwt": KEY, "replicate_api_key": "r8_0c9f1b7ae2", "openai_api_key": "sk-0c9f1b7ae2"}
+COLLECTOR = {"otlp_endpoint": "http://collector:4318"}
 AWS = {"target": "aws", "region": "eu-central-1", "domain": {"name": "api.example.com"}}
 VARIABLE = re.compile(r"\(`([A-Z_]+)`\)")
 
@@ -114,7 +115,9 @@ def other_value(key: Key) -> Any:
         return ["192.168.0.0/16"]
     if key.path[-1] == "isolated_kinds":
         return ["delivery"]
-    return {"version": "1.2.3", "owner_role": "other_owner", "host": "127.0.0.1"}.get(str(key.path[-1]), "other")
+    return {"version": "1.2.3", "owner_role": "other_owner", "host": "127.0.0.1", **COLLECTOR}.get(
+        str(key.path[-1]), "other"
+    )
 
 
 READ = [

@@ -24,7 +24,7 @@ from app.db import deliveries
 from app.db.deliveries import NewDelivery
 from app.errors import Conflict, FieldError, InvalidInput, NotFound, Unauthenticated
 from app.jobs.outbox import new_job
-from app.observability import correlation
+from app.observability import correlation, traces
 from app.security.urls import UrlPolicy, UrlRefused, check_url_shape
 
 JOB_KIND = "delivery"
@@ -114,6 +114,7 @@ async def _add_job(connection: AsyncConnection, state: State, delivery_id: uuid.
             subject_id=delivery_id,
             max_attempts=max_attempts,
             correlation_id=correlation.current(),
+            traceparent=traces.current(),
         )
     )
     return job_id

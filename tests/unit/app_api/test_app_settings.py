@@ -50,6 +50,9 @@ FLIPS = {
     "EMF_INTERVAL": ("5000", 5000),
     "EMF_QUEUES": ("mail, slow", ("mail", "slow")),
     "STACK_NAME": ("prod", "prod"),
+    "METRICS_PORT": ("9100", 9100),
+    "OTEL_EXPORTER_OTLP_ENDPOINT": ("http://collector:4318", "http://collector:4318"),
+    "OTEL_TRACES_SAMPLER_ARG": ("0.05", 0.05),
     "REQUEST_TIMEOUT": ("5", 5),
     "KEEP_ALIVE_TIMEOUT": ("5000", 5000),
     "BODY_LIMIT": ("2048", 2048),
@@ -239,11 +242,28 @@ def test_databases_that_production_takes(production: dict[str, str], url: str) -
         ("DATABASE_OWNER_ROLE", 'x"; DROP'),
         ("OPENAI_API_KEY", "two words"),
         ("ENABLE_METRICS", "perhaps"),
+        ("METRICS_PORT", "65536"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4318"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318?key=1"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:port"),
+        ("OTEL_TRACES_SAMPLER_ARG", "1.1"),
     ],
 )
 def test_values_that_nobody_can_mean(production: dict[str, str], name: str, value: str) -> None:
     (problem,) = problems({**production, "ENVIRONMENT": "test", name: value})
     assert problem.startswith(name)
+
+
+def test_a_worker_beside_an_api_has_a_metrics_port_of_its_own(production: dict[str, str]) -> None:
+    (problem,) = problems({**production, "MODE": "all", "METRICS_PORT": "3000"})
+    assert "must differ from PORT" in problem
+    assert Settings.load({**production, "MODE": "worker", "METRICS_PORT": "3000"}).metrics_port == 3000
+
+
+def test_a_password_in_a_plain_variable_is_refused_and_not_repeated(production: dict[str, str]) -> None:
+    (problem,) = problems({**production, "OTEL_EXPORTER_OTLP_ENDPOINT": "https://me:hunter22@collector"})
+    assert "must hold no password" in problem
+    assert "hunter22" not in problem
 
 
 def test_no_message_holds_a_secret(production: dict[str, str]) -> None:
