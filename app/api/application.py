@@ -19,6 +19,7 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.routing import BaseRoute, Route
 
 from app.api import operations, service_endpoints
+from app.api.auth.guard import LoginGuard
 from app.api.client_address import ClientAddress
 from app.api.health import Health
 from app.api.middleware.correlation import Correlation
@@ -56,8 +57,10 @@ class Api:
         self.tokens = Tokens.of(settings)
         self.started = time.monotonic() if started is None else started
         self._redis_pool = _redis_pool(settings)
+        self._client_address = ClientAddress(settings.trusted_proxies)
         self._metrics = self._make_metrics()
         self._limiter = self._make_limiter()
+        self._guard = self._make_guard()
         self.app = Starlette(
             routes=self._routes(),
             middleware=self._middleware(),
@@ -92,6 +95,8 @@ class Api:
                 redis=redis,
                 tokens=self.tokens,
                 passwords=passwords,
+                guard=self._guard,
+                client_address=self._client_address,
                 nudge=nudge,
                 health=health,
                 metrics=self._metrics,
@@ -131,7 +136,7 @@ class Api:
 
     def _middleware(self) -> list[Middleware]:
         settings = self.settings
-        client_address = ClientAddress(settings.trusted_proxies)
+        client_address = self._client_address
         stack = [
             Middleware(Correlation),
             Middleware(Observe, recorder=self._metrics, client_address=client_address),
@@ -175,6 +180,15 @@ class Api:
                 "slipway_rate_limit_skipped", "Requests not counted for want of Redis.", lambda: limiter.skipped
             )
         return limiter
+
+    def _make_guard(self) -> LoginGuard:
+        guard = LoginGuard.of(self.settings, self._redis_pool)
+        if self._metrics:
+            self._metrics.count_from("slipway_logins_refused", "After too many failures.", lambda: guard.refused)
+            self._metrics.count_from(
+                "slipway_login_guard_skipped", "Lookups and counts left out for want of Redis.", lambda: guard.skipped
+            )
+        return guard
 
 
 def _cors(settings: Settings) -> Middleware:
