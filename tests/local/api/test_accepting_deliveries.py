@@ -125,6 +125,7 @@ async def test_bodies_that_are_no_json_object(start, content, content_type, stat
     assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
 
 
+@pytest.mark.flips("delivery_max_attempts", "delivery_allow_http")
 async def test_what_a_setting_allows(start):
     async with start(
         DELIVERY_ALLOW_HTTP="true", DELIVERY_ALLOW_PRIVATE_NETWORKS="true", DELIVERY_MAX_ATTEMPTS="9"

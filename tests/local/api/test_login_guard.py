@@ -31,6 +31,7 @@ async def register(caller, *accounts):
         await caller.http.post("/v1/auth/register", json=account)
 
 
+@pytest.mark.flips("login_failures_max")
 async def test_after_the_limit_even_the_right_password_is_refused(start):
     async with start(LOGIN_FAILURES_MAX="3", ENABLE_METRICS="true") as caller:
         await register(caller, ANN)
@@ -44,6 +45,7 @@ async def test_after_the_limit_even_the_right_password_is_refused(start):
     assert "slipway_login_guard_skipped_total 0.0" in metrics
 
 
+@pytest.mark.flips("login_failures_window")
 async def test_it_opens_again(start):
     async with start(LOGIN_FAILURES_MAX="1", LOGIN_FAILURES_WINDOW="1000") as caller:
         await register(caller, ANN)

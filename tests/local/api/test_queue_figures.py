@@ -148,6 +148,24 @@ async def test_it_writes_at_every_interval(emitter: Make) -> None:
     assert stamps == sorted(stamps)
 
 
+@pytest.mark.flips("emf_interval")
+@pytest.mark.parametrize(("interval", "rounds"), [("1000", 2), ("60000", 1)])
+async def test_how_often_it_writes(emitter: Make, interval: str, rounds: int) -> None:
+    told = emitter(out := io.StringIO(), EMF_INTERVAL=interval, EMF_QUEUES="")
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(told.run(), timeout=1.6)
+    assert len(out.getvalue().splitlines()) == rounds
+
+
+@pytest.mark.flips("emf_queues", "stack_name")
+@pytest.mark.parametrize(("stack", "queues"), [("prod", ""), ("staging", "mail, slow")])
+async def test_which_queues_of_which_stack_are_told(emitter: Make, stack: str, queues: str) -> None:
+    told = emitter(out := io.StringIO(), STACK_NAME=stack, EMF_QUEUES=queues)
+    found = await figures(told, out)
+    assert set(found) == {QUEUE, *filter(None, queues.split(", "))}
+    assert {line["Stack"] for line in found.values()} == {stack}
+
+
 async def test_a_round_that_fails_is_not_the_last(emitter: Make, capsys: pytest.CaptureFixture[str]) -> None:
     class Full(io.StringIO):
         """A pipe that takes nothing at first."""
@@ -168,6 +186,7 @@ async def test_a_round_that_fails_is_not_the_last(emitter: Make, capsys: pytest.
     assert capsys.readouterr().out.count("queue figures incomplete") == 1
 
 
+@pytest.mark.flips("enable_emf")
 @pytest.mark.parametrize("enabled", [True, False])
 async def test_the_api_writes_only_when_told(start: Any, capsys: pytest.CaptureFixture[str], enabled: bool) -> None:
     async with start(ENABLE_EMF=str(enabled).lower(), STACK_NAME="prod") as caller:

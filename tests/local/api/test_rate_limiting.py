@@ -7,6 +7,7 @@ import pytest
 pytestmark = pytest.mark.anyio
 
 
+@pytest.mark.flips("rate_limit_max")
 async def test_the_limit_and_its_headers(start):
     async with start(RATE_LIMIT_MAX="3", RATE_LIMIT_TIMEWINDOW="60000") as caller:
         answers = [await caller.http.get("/v1/auth/me") for _ in range(4)]
@@ -20,6 +21,7 @@ async def test_the_limit_and_its_headers(start):
     assert refused.headers["x-content-type-options"] == "nosniff"
 
 
+@pytest.mark.flips("rate_limit_timewindow")
 async def test_it_opens_again(start, until):
     async with start(RATE_LIMIT_MAX="1", RATE_LIMIT_TIMEWINDOW="1000") as caller:
         assert (await caller.http.get("/v1/auth/me")).status_code == 401
@@ -73,6 +75,7 @@ async def test_without_redis_it_lets_pass_and_counts(start, tmp_path):
     assert "slipway_rate_limit_skipped_total 3.0" in metrics
 
 
+@pytest.mark.flips("enable_rate_limit")
 async def test_probes_are_exempt_and_it_can_be_switched_off(start):
     async with start(RATE_LIMIT_MAX="1") as caller:
         assert [(await caller.http.get("/health/live")).status_code for _ in range(3)] == [200] * 3

@@ -162,6 +162,7 @@ def test_an_unknown_mode_lists_the_legal_ones() -> None:
     assert problems({}) == ["MODE: is required: one of api, worker, all, migrate"]
 
 
+@pytest.mark.flips("environment")
 @pytest.mark.parametrize(
     ("name", "value"),
     [
