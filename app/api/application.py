@@ -28,6 +28,7 @@ from app.api.middleware.headers import SecurityHeaders
 from app.api.middleware.limits import BodyLimit, RequestTimeout
 from app.api.middleware.observe import Observe
 from app.api.problems import ProblemBoundary, on_error
+from app.api.routing import routes as operation_routes
 from app.api.state import State
 from app.db.engine import async_engine, async_probe_engine
 from app.errors import AppError
@@ -121,7 +122,7 @@ class Api:
 
     def _routes(self) -> list[BaseRoute]:
         routes: list[BaseRoute] = [
-            *(Route(o.path, o.endpoint, methods=[o.method]) for o in operations.OPERATIONS),
+            *operation_routes(operations.OPERATIONS),
             Route("/health/live", service_endpoints.live),
         ]
         if self.settings.enable_health_check:

@@ -15,12 +15,14 @@ from app.api.auth.schemas import AccountOut, Login, Refresh, Registration, Token
 from app.api.deliveries import endpoints as deliveries
 from app.api.deliveries.schemas import Accepted, DeliveryIn, DeliveryOut, DeliveryPage, DeliveryQuery
 
+Endpoint = Callable[[Request[Any]], Awaitable[Response]]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Operation:
     method: Literal["GET", "POST"]
     path: str
-    endpoint: Callable[[Request[Any]], Awaitable[Response]]
+    endpoint: Endpoint
     summary: str
     tag: str
     body: type[BaseModel] | None = None

@@ -73,7 +73,7 @@ async def get(state: State, user_id: uuid.UUID, delivery_id: uuid.UUID) -> Deliv
 
 async def page(state: State, user_id: uuid.UUID, wanted: DeliveryQuery) -> DeliveryPage:
     try:
-        after = cursor.decode(wanted.cursor) if wanted.cursor else None
+        after = None if wanted.cursor is None else cursor.decode(wanted.cursor)
     except ValueError:
         error = FieldError(pointer="/cursor", detail="take it from next_cursor of the page before")
         raise InvalidInput("the input is not valid", errors=[error]) from None

@@ -184,7 +184,11 @@ async def test_list_by_status_and_newest_first(start, migrated_url):
 
 
 @pytest.mark.parametrize(
-    "query", ["limit=0", "limit=101", "limit=x", "status=lost", "cursor=abc", "cursor=%00", "page=2", "limit=1&limit=2"]
+    "query",
+    [
+        *("limit=0", "limit=101", "limit=x", "status=lost", "page=2", "limit=1&limit=2"),
+        *("cursor=", "cursor=abc", "cursor=%00"),
+    ],
 )
 async def test_bad_queries(start, query):
     async with start() as caller:
