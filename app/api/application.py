@@ -197,8 +197,8 @@ def _cors(settings: Settings) -> Middleware:
         CORSMiddleware,
         allow_origins=settings.cors_origin,
         allow_methods=["GET", "POST"],
-        allow_headers=["Authorization", "Content-Type", "Idempotency-Key", correlation.HEADER],
-        expose_headers=[correlation.HEADER, "Location", "RateLimit", "RateLimit-Policy", "Retry-After"],
+        allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "If-None-Match", correlation.HEADER],
+        expose_headers=[correlation.HEADER, "ETag", "Location", "RateLimit", "RateLimit-Policy", "Retry-After"],
         max_age=600,
     )
 

@@ -34,6 +34,8 @@ class Operation:
     """Whether it answers without an access token."""
     idempotent: bool = False
     """Whether it takes an Idempotency-Key."""
+    cached: bool = False
+    """Whether its answer has an ETag, and If-None-Match may get a 304."""
 
     @property
     def name(self) -> str:
@@ -104,6 +106,7 @@ OPERATIONS = (
         query=DeliveryQuery,
         result=DeliveryPage,
         problems=(422,),
+        cached=True,
     ),
     Operation(
         method="GET",
@@ -113,6 +116,7 @@ OPERATIONS = (
         tag="deliveries",
         result=DeliveryOut,
         problems=(404,),
+        cached=True,
     ),
     Operation(
         method="POST",
