@@ -172,6 +172,19 @@ async def test_pages_hold_everything_once(start, migrated_url):
     assert len(seen) == len(set(seen)) == 7
 
 
+async def test_what_arrives_while_paging_moves_nothing(start):
+    async with start() as caller:
+        user = await caller.as_user()
+        ids = [(await caller.http.post("/v1/deliveries", json=DELIVERY, headers=user)).json()["id"] for _ in range(4)]
+        first = (await caller.http.get("/v1/deliveries?limit=2", headers=user)).json()
+        for _ in range(3):
+            await caller.http.post("/v1/deliveries", json=DELIVERY, headers=user)
+        query = {"limit": 2, "cursor": first["next_cursor"]}
+        second = (await caller.http.get("/v1/deliveries", params=query, headers=user)).json()
+    assert [item["id"] for page in (first, second) for item in page["items"]] == ids[::-1]
+    assert second["next_cursor"] is None
+
+
 async def test_list_by_status_and_newest_first(start, migrated_url):
     async with start() as caller:
         user = await caller.as_user()
