@@ -22,20 +22,20 @@ log = get_logger()
 class FailOpen:
     """Asks Redis within a budget. Without an answer `skipped` counts it, and Redis is left alone for a moment."""
 
-    def __init__(self, purpose: str) -> None:
-        """`purpose` is what the log calls it."""
+    def __init__(self, purpose: str, *, budget: float = _BUDGET_SECONDS, pause: float = _PAUSE_SECONDS) -> None:
+        """`purpose` is what the log calls it; `budget` and `pause` are seconds."""
         self.skipped = 0
-        self._purpose = purpose
+        self._purpose, self._budget, self._pause = purpose, budget, pause
         self._paused_until = 0.0
 
     async def ask(self, question: Callable[[], Awaitable[T]]) -> T | None:
         """The answer; None when there is none, which must let the request pass."""
         if time.monotonic() >= self._paused_until:
             try:
-                async with asyncio.timeout(_BUDGET_SECONDS):
+                async with asyncio.timeout(self._budget):
                     return await question()
             except (RedisError, OSError, TimeoutError) as error:
-                self._paused_until = time.monotonic() + _PAUSE_SECONDS
+                self._paused_until = time.monotonic() + self._pause
                 log.warning(f"{self._purpose} skipped", reason=type(error).__name__)
         self.skipped += 1
         return None

@@ -34,6 +34,10 @@ is the 100 an hour that OWASP's verification standard (ASVS 4.0, 2.2.1) allows a
 PER_NETWORK: Final = 20
 """The same for all accounts from one network: an office behind one address has many people who mistype."""
 
+_BUDGET_SECONDS: Final = 1.0
+"""More than the rate limit has, and no pause after it: a burst of logins keeps this process so busy that Redis seems
+slow, and must not open the guard for those that follow."""
+
 log = get_logger()
 
 
@@ -66,7 +70,7 @@ class LoginGuard:
         )
         self._remember_seconds = remember_seconds
         self._client = Redis(connection_pool=pool)
-        self._redis = FailOpen("login guard")
+        self._redis = FailOpen("login guard", budget=_BUDGET_SECONDS, pause=0)
         self.refused = 0
 
     @classmethod
