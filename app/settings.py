@@ -104,6 +104,14 @@ class Settings(BaseSettings):
         60_000
     )
 
+    login_failures_max: Annotated[
+        Count,
+        _doc("Failed logins of one account from one network in a window; the next one is answered 429."),
+    ] = 5
+    login_failures_window: Annotated[Annotated[int, Field(ge=1000, le=86_400_000)], _doc("Length of that window.")] = (
+        900_000
+    )
+
     enable_emf: Annotated[
         bool, _doc("Write the queues' figures into the log, in CloudWatch's embedded metric format.")
     ] = False

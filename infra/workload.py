@@ -80,6 +80,8 @@ def _api(settings: Settings) -> ServiceSpec:
         "ENABLE_RATE_LIMIT": _flag(settings.features.rate_limit),
         "RATE_LIMIT_MAX": str(api.rate_limit.max),
         "RATE_LIMIT_TIMEWINDOW": str(milliseconds(api.rate_limit.window)),
+        "LOGIN_FAILURES_MAX": str(api.login_failures.max),
+        "LOGIN_FAILURES_WINDOW": str(milliseconds(api.login_failures.window)),
         "REQUEST_TIMEOUT": str(milliseconds(api.request_timeout)),
         "KEEP_ALIVE_TIMEOUT": str(milliseconds(api.keep_alive_timeout)),
         "BODY_LIMIT": str(api.body_limit),

@@ -15,12 +15,14 @@ from app.api.auth.schemas import AccountOut, Login, Refresh, Registration, Token
 from app.api.deliveries import endpoints as deliveries
 from app.api.deliveries.schemas import Accepted, DeliveryIn, DeliveryOut, DeliveryPage, DeliveryQuery
 
+Endpoint = Callable[[Request[Any]], Awaitable[Response]]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Operation:
     method: Literal["GET", "POST"]
     path: str
-    endpoint: Callable[[Request[Any]], Awaitable[Response]]
+    endpoint: Endpoint
     summary: str
     tag: str
     body: type[BaseModel] | None = None
@@ -32,6 +34,8 @@ class Operation:
     """Whether it answers without an access token."""
     idempotent: bool = False
     """Whether it takes an Idempotency-Key."""
+    cached: bool = False
+    """Whether its answer has an ETag, and If-None-Match may get a 304."""
 
     @property
     def name(self) -> str:
@@ -102,6 +106,7 @@ OPERATIONS = (
         query=DeliveryQuery,
         result=DeliveryPage,
         problems=(422,),
+        cached=True,
     ),
     Operation(
         method="GET",
@@ -111,6 +116,7 @@ OPERATIONS = (
         tag="deliveries",
         result=DeliveryOut,
         problems=(404,),
+        cached=True,
     ),
     Operation(
         method="POST",

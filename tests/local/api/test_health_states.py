@@ -111,6 +111,7 @@ async def test_pools_heal_after_the_database_dropped_its_connections(start, migr
         assert (await caller.http.get("/health")).status_code == 200
 
 
+@pytest.mark.flips("enable_swagger", "enable_metrics", "enable_health_check")
 async def test_the_switches_of_the_routes(start):
     async with start(ENABLE_HEALTH_CHECK="false") as caller:
         paths = ("/health", "/health/live", "/metrics", "/docs", "/openapi.json")

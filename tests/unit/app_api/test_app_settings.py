@@ -46,6 +46,8 @@ FLIPS = {
     "ENABLE_RATE_LIMIT": ("no", False),
     "RATE_LIMIT_MAX": ("5", 5),
     "RATE_LIMIT_TIMEWINDOW": ("1000", 1000),
+    "LOGIN_FAILURES_MAX": ("9", 9),
+    "LOGIN_FAILURES_WINDOW": ("1000", 1000),
     "ENABLE_EMF": ("true", True),
     "EMF_INTERVAL": ("5000", 5000),
     "EMF_QUEUES": ("mail, slow", ("mail", "slow")),
@@ -166,6 +168,7 @@ def test_an_unknown_mode_lists_the_legal_ones() -> None:
     assert problems({}) == ["MODE: is required: one of api, worker, all, migrate"]
 
 
+@pytest.mark.flips("environment")
 @pytest.mark.parametrize(
     ("name", "value"),
     [

@@ -77,6 +77,7 @@ def test_all_needs_both(api: HTTPServer, tmp_path: Path) -> None:
     assert "no answer" in (problem({**environ, "PORT": "9"}) or "")
 
 
+@pytest.mark.flips("health_file")
 def test_the_rest() -> None:
     assert problem({"MODE": "migrate"}) is None
     assert "HEALTH_FILE is not set" in (problem({"MODE": "worker"}) or "")
