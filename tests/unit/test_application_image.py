@@ -66,4 +66,4 @@ def test_builds_see_the_application_and_its_lock_only() -> None:
     assert rules[0] == "*"
     assert {rule for rule in rules if rule.startswith("!")} == {"!app", "!requirements/app.txt"}
     copied = {text.split()[0] for name, text in instructions() if name == "COPY" and "--from" not in text}
-    assert copied == {"app", "requirements/app.txt"}
+    assert copied == {"app", "app/image/slim.py", "requirements/app.txt"}
