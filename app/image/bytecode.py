@@ -23,9 +23,13 @@ from typing import Final
 import app
 
 LATE: Final = (
+    "_strptime",
+    "encodings.idna",
     "sqlalchemy.dialects.postgresql.psycopg",
     "uvicorn.lifespan.on",
+    "uvicorn.loops.auto",
     "uvicorn.loops.uvloop",
+    "uvicorn.protocols.http.auto",
     "uvicorn.protocols.http.httptools_impl",
 )
 """What is loaded by its name while the application runs."""

@@ -1,7 +1,7 @@
 """`python slim.py FOLDER`: take from an installed environment what nothing reads when the application runs.
 
 By rules, so that it holds for the next version of a package too: sources of compiled modules, stubs of type checkers,
-folders of tests, and those pages of the OpenAPI package that nothing serves. Licences and descriptions of packages stay.
+folders of tests, and those pages of the OpenAPI package that nothing serves. Licences and descriptions stay.
 Imports nothing but the standard library, so that edited code of the application does not install everything anew.
 """
 
