@@ -66,10 +66,10 @@ def _python(distribution: Distribution) -> Component:
         "version": distribution.version,
         "purl": purl,
     }
-    if expression := metadata.get("License-Expression"):
-        component["licenses"] = [{"expression": expression}]
-    elif (licence := metadata.get("License")) and _SPDX_ID.fullmatch(licence):
-        component["licenses"] = [{"license": {"name": licence}}]
+    if "License-Expression" in metadata:
+        component["licenses"] = [{"expression": metadata["License-Expression"]}]
+    elif "License" in metadata and _SPDX_ID.fullmatch(metadata["License"]):
+        component["licenses"] = [{"license": {"name": metadata["License"]}}]
     return component
 
 
