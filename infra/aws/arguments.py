@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import pulumi
 
 from infra import contracts, rotation
-from infra.aws.backup import BackupArgs, disk_gib, dump_image
+from infra.aws.backup import BackupArgs, disk_gib
 from infra.aws.balancer import BalancerArgs
 from infra.aws.cluster import Cluster, ClusterArgs
 from infra.aws.dump import DumpArgs
@@ -283,7 +283,7 @@ def _dump(
         schedule=app.backup.schedule,
         libpq=libpq,
         application_image=image.reference,
-        dump_image=chosen.dump_image or dump_image(settings.postgres.version, own=own),
+        dump_image=chosen.dump_image or image.reference,
         upload_image=chosen.upload_image,
         repository_arns=repository_arns,
         subnet_ids=network.task_subnets,

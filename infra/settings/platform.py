@@ -226,8 +226,8 @@ class Backup(Group):
     """How often AWS Backup restores the newest snapshot to an instance of its own, to show that it can be done, and
     deletes that. It runs for some hours, at the price of the instance. AWS only."""
     dump_image: Annotated[str, _IMAGE] | None = None
-    """Image with `pg_dump`, for example in a registry of your own. Default: the official Postgres image of the
-    database's major version, from ECR Public. AWS only."""
+    """Image with `pg_dump` and `pg_restore`, for a server that is newer than the application image's. Default: the
+    application image, which reads servers up to version 18. AWS only."""
     upload_image: Annotated[str, _IMAGE] = "public.ecr.aws/aws-cli/aws-cli:2.31.23"
     """Image with the AWS CLI, which brings the dump to S3. AWS only."""
 
