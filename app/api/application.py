@@ -21,6 +21,7 @@ from starlette.routing import BaseRoute, Route
 from app.api import operations, service_endpoints
 from app.api.auth.guard import LoginGuard
 from app.api.client_address import ClientAddress
+from app.api.deliveries import service as deliveries
 from app.api.health import Health
 from app.api.middleware.correlation import Correlation
 from app.api.middleware.drain import CloseWhileDraining, Drain
@@ -99,6 +100,7 @@ class Api:
                 guard=self._guard,
                 client_address=self._client_address,
                 nudge=nudge,
+                intake=deliveries.intake(settings, engine, nudge),
                 health=health,
                 metrics=self._metrics,
             )

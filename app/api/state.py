@@ -9,7 +9,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.api.auth.guard import LoginGuard
 from app.api.client_address import ClientAddress
+from app.api.gather import Gather
 from app.api.health import Health
+from app.db.deliveries import NewDelivery
 from app.jobs.outbox import Nudge
 from app.security.passwords import Passwords
 from app.security.tokens import Tokens
@@ -29,6 +31,8 @@ class State(TypedDict):
     guard: LoginGuard
     client_address: ClientAddress
     nudge: Nudge
+    intake: Gather[NewDelivery, bool]
+    """Stores an accepted delivery; whether its key is new."""
     health: Health
     metrics: Metrics | None
     """None without ENABLE_METRICS."""

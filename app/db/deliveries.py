@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import uuid
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import RowMapping, Select, func, select, tuple_, update
-from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy import RowMapping, Select, func, select, text, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.db.models import Delivery, DeliveryAttempt
@@ -35,6 +36,10 @@ _SUMMARY = (
 
 @dataclass(frozen=True, kw_only=True)
 class NewDelivery:
+    """A delivery and its first job."""
+
+    id: uuid.UUID = field(default_factory=uuid.uuid4)
+    job_id: uuid.UUID = field(default_factory=uuid.uuid4)
     user_id: uuid.UUID
     url: str
     payload: Any
@@ -42,20 +47,53 @@ class NewDelivery:
     max_attempts: int
     idempotency_key: str | None
     request_hash: bytes | None
+    correlation_id: str | None
+    traceparent: str | None
 
 
-async def add(connection: AsyncConnection, new: NewDelivery) -> uuid.UUID | None:
-    """The new delivery's id; None when the account has used the idempotency key before.
-
-    With the same key in two transactions at once, the second waits here until the first has committed.
-    """
-    statement = (
-        upsert(Delivery)
-        .values(id=uuid.uuid4(), **vars(new))
-        .on_conflict_do_nothing(index_elements=[Delivery.user_id, Delivery.idempotency_key])
-        .returning(Delivery.id)
+# One statement and so one transaction, whose commit is its end. A key that was used before, also by an earlier entry of
+# the same batch, adds nothing; with the same key in two transactions, the second waits until the first has committed.
+_ADD = text("""
+    WITH given AS (
+        SELECT * FROM unnest(
+            CAST(:ids AS uuid[]), CAST(:user_ids AS uuid[]), CAST(:urls AS text[]), CAST(:payloads AS text[]),
+            CAST(:headers AS text[]), CAST(:max_attempts AS int[]), CAST(:keys AS text[]), CAST(:hashes AS bytea[]),
+            CAST(:job_ids AS uuid[]), CAST(:correlation_ids AS text[]), CAST(:traceparents AS text[])
+        ) AS given (id, user_id, url, payload, headers, max_attempts, key, hash, job_id, correlation_id, traceparent)
+    ),
+    added AS (
+        INSERT INTO deliveries (id, user_id, url, payload, headers, max_attempts, idempotency_key, request_hash)
+        SELECT id, user_id, url, CAST(payload AS jsonb), CAST(headers AS jsonb), max_attempts, key, hash FROM given
+        ON CONFLICT (user_id, idempotency_key) DO NOTHING
+        RETURNING id
     )
-    return (await connection.execute(statement)).scalar_one_or_none()
+    INSERT INTO jobs (id, kind, queue, subject_id, max_attempts, correlation_id, traceparent)
+    SELECT job_id, :kind, :queue, id, max_attempts, correlation_id, traceparent FROM given JOIN added USING (id)
+    RETURNING subject_id
+""")
+
+
+async def add(connection: AsyncConnection, new: Sequence[NewDelivery], *, kind: str, queue: str) -> set[uuid.UUID]:
+    """Add the deliveries, each with a pending job; the ids of those whose account had not used the key before."""
+    rows = await connection.execute(
+        _ADD,
+        {
+            "kind": kind,
+            "queue": queue,
+            "ids": [one.id for one in new],
+            "user_ids": [one.user_id for one in new],
+            "urls": [one.url for one in new],
+            "payloads": [json.dumps(one.payload) for one in new],
+            "headers": [json.dumps(one.headers) for one in new],
+            "max_attempts": [one.max_attempts for one in new],
+            "keys": [one.idempotency_key for one in new],
+            "hashes": [one.request_hash for one in new],
+            "job_ids": [one.job_id for one in new],
+            "correlation_ids": [one.correlation_id for one in new],
+            "traceparents": [one.traceparent for one in new],
+        },
+    )
+    return set(rows.scalars())
 
 
 async def get_by_key(connection: AsyncConnection, user_id: uuid.UUID, key: str) -> tuple[uuid.UUID, bytes | None]:

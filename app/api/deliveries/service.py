@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
+from collections.abc import Sequence
 from datetime import datetime
 from functools import lru_cache
 
-from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.exc import DataError, IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.api import caching
 from app.api.caching import Tag
@@ -23,13 +24,15 @@ from app.api.deliveries.schemas import (
     DeliveryQuery,
     DeliverySummary,
 )
+from app.api.gather import Gather
 from app.api.state import State
 from app.db import deliveries
 from app.db.deliveries import NewDelivery
 from app.errors import Conflict, FieldError, InvalidInput, NotFound, Unauthenticated
-from app.jobs.outbox import new_job
+from app.jobs.outbox import Nudge, new_job
 from app.observability import correlation, traces
 from app.security.urls import UrlPolicy, UrlRefused, check_url_shape
+from app.settings import Settings
 
 JOB_KIND = "delivery"
 """As app.jobs.delivery registers it; that module is not imported here, because it brings the HTTP client along."""
@@ -51,17 +54,33 @@ async def accept(state: State, user_id: uuid.UUID, given: DeliveryIn, *, key: st
         max_attempts=given.max_attempts or settings.delivery_max_attempts,
         idempotency_key=key,
         request_hash=_fingerprint(given) if key else None,
+        correlation_id=correlation.current(),
+        traceparent=traces.current(),
     )
-    async with state["engine"].begin() as connection:
-        try:
-            delivery_id = await deliveries.add(connection, new)
-        except IntegrityError:
-            raise Unauthenticated("the account does not exist any more") from None
-        if delivery_id is None:
+    try:
+        added = await state["intake"].do(new)
+    except IntegrityError:
+        raise Unauthenticated("the account does not exist any more") from None
+    if not added:
+        async with state["engine"].connect() as connection:
             return await _first_answer(connection, new), True
-        job_id = await _add_job(connection, state, delivery_id, new.max_attempts)
-    state["nudge"].soon(job_id, _queue(state))
-    return Accepted(id=delivery_id, status="pending"), False
+    return Accepted(id=new.id, status="pending"), False
+
+
+def intake(settings: Settings, engine: AsyncEngine, nudge: Nudge) -> Gather[NewDelivery, bool]:
+    """Stores accepted deliveries, and announces their jobs once they are committed."""
+    committing = engine.execution_options(isolation_level="AUTOCOMMIT")
+    queue = settings.queue_of(JOB_KIND)
+
+    async def store(new: Sequence[NewDelivery]) -> list[bool]:
+        async with committing.connect() as connection:
+            added = await deliveries.add(connection, new, kind=JOB_KIND, queue=queue)
+        for one in new:
+            if one.id in added:
+                nudge.soon(one.job_id, queue)
+        return [one.id in added for one in new]
+
+    return Gather(store, fault_of_one=(IntegrityError, DataError))
 
 
 async def get(state: State, user_id: uuid.UUID, delivery_id: uuid.UUID) -> DeliveryOut:
