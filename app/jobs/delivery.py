@@ -41,6 +41,10 @@ _RESERVED = frozenset(
 
 
 _STATUSES: Mapping[Result, str] = {"done": "delivered", "retry": "pending", "wait": "pending", "dead": "failed"}
+_BEGIN = text("""
+    UPDATE deliveries SET status = 'delivering', updated_at = now() WHERE id = ANY(CAST(:ids AS uuid[]))
+    RETURNING id, url, payload, headers
+""")
 _SET_STATUS = text("""
     UPDATE deliveries SET
         status = ended.status,
@@ -97,12 +101,7 @@ class DeliveryHandler:
         self._sender = Sender(self._policy, resolve=resolve)
 
     def begin(self, connection: Connection, claims: Sequence[Claim]) -> Mapping[uuid.UUID, Work]:
-        rows = connection.execute(
-            update(Delivery)
-            .where(Delivery.id.in_([claimed.subject_id for claimed in claims]))
-            .values(status="delivering", updated_at=func.now())
-            .returning(Delivery.id, Delivery.url, Delivery.payload, Delivery.headers)
-        )
+        rows = connection.execute(_BEGIN, {"ids": [claimed.subject_id for claimed in claims]})
         works = {row.id: Work(url=row.url, payload=row.payload, headers=row.headers) for row in rows}
         return {claimed.job_id: works[claimed.subject_id] for claimed in claims if claimed.subject_id in works}
 

@@ -7,6 +7,7 @@ or popped late costs time and never a job: the claim (app.jobs.claim) decides wh
 from __future__ import annotations
 
 import json
+import time
 import uuid
 import zlib
 from collections.abc import Iterable
@@ -39,6 +40,11 @@ MINIMUM_SERVER = (6, 2)
 _REQUEUES = 1000
 """How often RQ may put a job back that its worker could not start or finish. Attempts are counted in Postgres."""
 
+HEARTBEAT_INTERVAL: Final = 10
+"""Seconds between two signs of life that a worker gives of each of its jobs."""
+ABANDONED_AFTER: Final = HEARTBEAT_INTERVAL + 60
+"""Seconds after the last one until RQ itself takes a job for abandoned."""
+_LATE: Final = 2.0
 _BATCH: Final = 500
 _OF_EACH_JOB: Final = frozenset({"data", "description"})
 
@@ -174,9 +180,17 @@ class JobQueue:
         return {name.decode() for name in (*waiting, *popped)}
 
     def running_ids(self) -> set[str]:
-        """Ids of the jobs that a worker's heartbeat says it is executing.
+        """Ids of the jobs that a worker's heartbeat says it is executing; without those of a worker that missed one.
 
         From the sorted set and not through RQ's registry, whose readers clean up as they read.
         """
-        entries = cast("list[bytes]", self.client.zrange(self.rq.started_job_registry.key, 0, -1))
+        entries = cast(
+            "list[bytes]",
+            self.client.zrange(
+                self.rq.started_job_registry.key,
+                cast("int", time.time() + ABANDONED_AFTER - HEARTBEAT_INTERVAL - _LATE),
+                cast("int", "+inf"),
+                byscore=True,
+            ),
+        )
         return {entry.decode().partition(":")[0] for entry in entries}

@@ -9,6 +9,7 @@ from rq import Queue
 from rq.timeouts import BaseDeathPenalty
 from rq.worker import BaseWorker
 
+from app.jobs.queue import HEARTBEAT_INTERVAL
 from app.observability.logging import get_logger
 from app.worker.signals import Shutdown
 
@@ -17,7 +18,6 @@ log = get_logger()
 # RQ's defaults notice a killed worker after ten minutes and more; with these, after about one.
 WORKER_TTL = 45
 MAINTENANCE_INTERVAL = 15
-MONITORING_INTERVAL = 10
 
 
 class NoDeathPenalty(BaseDeathPenalty):
@@ -45,7 +45,7 @@ class AdaptedWorker(BaseWorker):
             connection=queue.connection,
             worker_ttl=WORKER_TTL,
             maintenance_interval=MAINTENANCE_INTERVAL,
-            job_monitoring_interval=MONITORING_INTERVAL,
+            job_monitoring_interval=HEARTBEAT_INTERVAL,
             log_job_description=False,
             serializer="json",
         )

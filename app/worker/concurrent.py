@@ -28,9 +28,10 @@ from rq.job import Job
 from rq.suspension import is_suspended
 from rq.worker import WorkerStatus
 
+from app.jobs.queue import ABANDONED_AFTER, HEARTBEAT_INTERVAL
 from app.jobs.runtime import Runtime
 from app.observability.logging import get_logger
-from app.worker.adapted import MONITORING_INTERVAL, WORKER_TTL, AdaptedWorker
+from app.worker.adapted import WORKER_TTL, AdaptedWorker
 from app.worker.books import Books, Popped, Told
 from app.worker.database import DatabaseGate
 from app.worker.health import HeartbeatFile
@@ -42,7 +43,6 @@ log = get_logger()
 
 _POLL = 0.5
 """Longest wait for a job, and so the longest until a signal is noticed."""
-_ABANDONED_AFTER = MONITORING_INTERVAL + 60
 
 EXIT_OK = 0
 EXIT_STUCK = 70
@@ -73,7 +73,7 @@ class ConcurrentWorker(AdaptedWorker):
         self._runtime = runtime
         self._stop_timeout = stop_timeout
         self._scheduled = Scheduled(quick, queue, interval=_POLL)
-        books = {"worker": name, "worker_key": self.key, "abandoned_after": _ABANDONED_AFTER}
+        books = {"worker": name, "worker_key": self.key, "abandoned_after": ABANDONED_AFTER}
         self._taking = Books(quick, queue, **books)
         self._pipeline = Pipeline(
             runtime=runtime, books=Books(queue.connection, queue, **books), rq=self, gate=gate, concurrency=concurrency
@@ -219,10 +219,10 @@ class ConcurrentWorker(AdaptedWorker):
             pipeline.hset(self.key, "state", WorkerStatus.BUSY if slots else WorkerStatus.IDLE)
             worker_registration.register(self, pipeline)
             for slot in slots:
-                self._execution(slot.popped).heartbeat(self._queue.started_job_registry, _ABANDONED_AFTER, pipeline)
+                self._execution(slot.popped).heartbeat(self._queue.started_job_registry, ABANDONED_AFTER, pipeline)
             pipeline.execute()
         self._reclaim()
-        self._next_heartbeat = time.monotonic() + MONITORING_INTERVAL
+        self._next_heartbeat = time.monotonic() + HEARTBEAT_INTERVAL
 
     def _reclaim(self) -> None:
         """Put back what Redis believes to be under way here and is not: the answer to a pop was lost with its

@@ -397,3 +397,15 @@ def test_a_worker_with_a_stuck_job_ends_with_an_error(
 
     assert worker.serve() == EXIT_STUCK
     assert shutdown.requested.is_set()
+
+
+def test_a_job_that_was_popped_and_never_claimed_comes_back_soon(world: Any) -> None:
+    """Its worker died in between. RQ itself would take more than a minute to notice."""
+    now = datetime.now(UTC)
+    lost, held = add_many(world, 2, run_at=now - timedelta(minutes=1))
+    started = world.queue.rq.started_job_registry.key
+    world.redis.zadd(started, {f"{lost}:x": now.timestamp() + 55, f"{held}:y": now.timestamp() + 65})
+
+    assert sweeper(world).sweep().requeued == 1
+
+    assert world.queue.waiting_ids() == {str(lost)}

@@ -96,3 +96,37 @@ async def test_hashing_is_off_the_event_loop(monkeypatch: pytest.MonkeyPatch) ->
     await passwords.verify("password", await passwords.hash("password"))
     passwords.close()
     assert [name.partition("_")[0] for name in seen] == ["argon2", "argon2"]
+
+
+def test_a_valid_token_is_checked_once_until_it_expires(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [datetime.now(UTC)]
+    made = Tokens(
+        KeyRing(active="new", keys=KEYS),
+        issuer="i",
+        audience="a",
+        access_seconds=60,
+        refresh_seconds=600,
+        now=lambda: now[0],
+    )
+    text = made.issue_access(USER).text
+    first = made.check_access(text)
+    with monkeypatch.context() as patched:
+        patched.setattr(made, "_check", lambda kind, text: pytest.fail("checked again"))
+        assert made.check_access(text) is first
+    with pytest.raises(InvalidToken):
+        made.check_access(text[:-2])
+
+    now[0] += timedelta(seconds=61)
+    calls: list[str] = []
+    monkeypatch.setattr(made, "_check", lambda kind, text: calls.append(kind) or first)
+    made.check_access(text)
+
+    assert calls == ["at+jwt"]
+
+
+def test_checked_tokens_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.security.tokens._MOST_CHECKED", 3)
+    made = tokens()
+    for _ in range(10):
+        made.check_access(made.issue_access(uuid.uuid4()).text)
+    assert len(made._checked) <= 3
