@@ -7,8 +7,9 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 
@@ -22,6 +23,7 @@ class BenchmarkError(Exception):
     """Something that was to be measured did not run; the message says what, and shows its last output."""
 
 
+@cache
 def cores() -> list[int]:
     """The cores that this benchmark may use, in order; empty where the system cannot pin a process."""
     return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
@@ -37,6 +39,19 @@ def load_core() -> int | None:
     return cores()[-1] if cores() else None
 
 
+@contextmanager
+def pinned(core: int | None) -> Iterator[None]:
+    """What this thread starts in the block runs on that core from its first moment on; None pins nothing."""
+    if core is None:
+        yield
+        return
+    os.sched_setaffinity(0, {core})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, cores())
+
+
 class Running:
     """A process in a group of its own. `core` pins it and its children."""
 
@@ -45,25 +60,17 @@ class Running:
     ) -> None:
         self.log = log
         self._name = " ".join(command)
-        allowed = cores()
-        with log.open("ab") as out:
-            # Inherited from this thread; there is no moment in which the new process runs elsewhere.
-            if core is not None:
-                os.sched_setaffinity(0, {core})
-            try:
-                self.started = time.time()
-                self._process = subprocess.Popen(
-                    command,
-                    cwd=ROOT,
-                    env={"PATH": os.environ.get("PATH", os.defpath), "PYTHONPATH": str(ROOT), **environment},
-                    stdin=subprocess.DEVNULL,
-                    stdout=out,
-                    stderr=subprocess.STDOUT,
-                    start_new_session=True,
-                )
-            finally:
-                if core is not None:
-                    os.sched_setaffinity(0, allowed)
+        with log.open("ab") as out, pinned(core):
+            self.started = time.time()
+            self._process = subprocess.Popen(
+                command,
+                cwd=ROOT,
+                env={"PATH": os.environ.get("PATH", os.defpath), "PYTHONPATH": str(ROOT), **environment},
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
 
     def __enter__(self) -> Running:
         return self

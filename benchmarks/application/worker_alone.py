@@ -81,11 +81,12 @@ class _Run:
         self._one.enqueue(self._servers, "warm", self._warm_up, self._milliseconds)
         self._one.enqueue(self._servers, "job", self._jobs, self._milliseconds)
         path = self._servers.file("journal")
-        with self._one.start(self._servers, database_url=self._database_url, journal=path) as worker:
-            with PeakMemory(worker.pid) as memory:
-                worker.wait_for(
-                    lambda: _ends(path) >= self._jobs + self._warm_up, seconds=self._limit, what="end of its jobs"
-                )
+        total = self._jobs + self._warm_up
+        with (
+            self._one.start(self._servers, database_url=self._database_url, journal=path) as worker,
+            PeakMemory(worker.pid) as memory,
+        ):
+            worker.wait_for(lambda: _ends(path) >= total, seconds=self._limit, what="end of its jobs", interval=0.1)
         self.memory = memory.peak
         notes = journal.read(path)
         path.unlink()

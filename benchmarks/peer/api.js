@@ -10,8 +10,9 @@ import * as config from "./config.js";
 const MAX_ATTEMPTS = 3;
 
 const pool = new pg.Pool({ connectionString: config.databaseUrl(), max: 10 });
+const redis = config.redisClient();
 const queue = new Queue(config.queueName, {
-  connection: config.redisConnection(),
+  connection: redis,
   defaultJobOptions: {
     attempts: MAX_ATTEMPTS,
     backoff: { type: "exponential", delay: 2000 },
@@ -108,9 +109,10 @@ app.post("/v1/deliveries", { schema, onRequest: authenticate }, async (request, 
 
 app.get("/health", async (request, reply) => {
   try {
-    await Promise.all([pool.query("SELECT 1"), (await queue.client).ping()]);
+    await Promise.all([pool.query("SELECT 1"), redis.ping()]);
     return { status: "healthy" };
-  } catch {
+  } catch (error) {
+    request.log.error(error);
     return reply.code(503).send({ status: "unhealthy" });
   }
 });
@@ -119,6 +121,7 @@ for (const signal of ["SIGTERM", "SIGINT"]) {
   process.once(signal, async () => {
     await app.close();
     await queue.close();
+    redis.disconnect();
     await pool.end();
     process.exit(0);
   });

@@ -1,5 +1,7 @@
 // What the three programs read from the environment.
 
+import { Redis } from "ioredis";
+
 function required(name) {
   const value = process.env[name];
   if (!value) {
@@ -17,9 +19,8 @@ export function databaseUrl() {
 }
 
 // maxRetriesPerRequest null is what BullMQ asks of a worker's connection.
-export function redisConnection() {
-  const url = new URL(required("REDIS_URL"));
-  return { host: url.hostname, port: Number(url.port), maxRetriesPerRequest: null };
+export function redisClient() {
+  return new Redis(required("REDIS_URL"), { maxRetriesPerRequest: null });
 }
 
 export function jwtSecret() {

@@ -8,7 +8,7 @@ import * as config from "./config.js";
 
 const BATCH = 1000;
 const queueName = "jobs";
-const connection = config.redisConnection();
+const connection = config.redisClient();
 
 function work() {
   const file = openSync(process.env.BENCH_LOG, "a");

@@ -83,7 +83,7 @@ async function deliver(job) {
 }
 
 const worker = new Worker(config.queueName, deliver, {
-  connection: config.redisConnection(),
+  connection: config.redisClient(),
   concurrency: config.concurrency,
   ...config.recovery,
 });
