@@ -142,7 +142,8 @@ class Load:
         body = json.dumps({"url": self._order.receiver, "payload": payload}).encode()
         head = (
             "POST /v1/deliveries HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
-            f"Authorization: Bearer {self._order.token}\r\nIdempotency-Key: {key}\r\nContent-Length: {len(body)}\r\n\r\n"
+            f"Authorization: Bearer {self._order.token}\r\nIdempotency-Key: {key}\r\n"
+            f"Content-Length: {len(body)}\r\n\r\n"
         )
         return head.encode() + body
 

@@ -76,4 +76,3 @@ class Generator:
             self._problem = f"the load generator failed:\n{self._log.read_text()}"
             return
         self._answers = [Answer(**json.loads(line)) for line in out.read_text().splitlines()]
-

@@ -23,7 +23,8 @@ _CREDENTIALS = {"email": "benchmark@example.com", "password": "correct horse bat
 
 
 class System(ABC):
-    """`template`: the database it starts from. `port` of its API. A new one a run, with its own database."""
+    """`template`: the database it starts from. `port` of its API; `healthy_at`: when /health last
+    answered. A new one a run, with its own database."""
 
     name: str
     template: str
@@ -33,6 +34,7 @@ class System(ABC):
         self.servers = servers
         self.database_url = servers.database(self.template)
         self.port = free_port()
+        self.healthy_at = 0.0
 
     @abstractmethod
     def api_command(self) -> list[str]: ...
@@ -56,8 +58,9 @@ class System(ABC):
         log = self.servers.file("api.log")
         return Running(self.api_command(), environment=environment, log=log, core=server_core())
 
-    def worker(self) -> Running:
-        environment = {**self._common(), **self.worker_environment()}
+    def worker(self, settings: Mapping[str, str] | None = None) -> Running:
+        """`settings`: further environment variables."""
+        environment = {**self._common(), **self.worker_environment(), **(settings or {})}
         return Running(self.worker_command(), environment=environment, log=self.servers.file("worker.log"))
 
     def wait_until_healthy(self, api: Running, *, interval: float = 0.02) -> None:
@@ -73,9 +76,10 @@ class System(ABC):
             return dict(connection.execute(query).fetchall())
 
     def count_completed(self) -> int:
-        with psycopg.connect(self.database_url) as connection:
-            row = connection.execute("SELECT count(*) FROM deliveries WHERE status = 'delivered'").fetchone()
-        return row[0] if row else 0
+        return self._count("WHERE status = 'delivered'")
+
+    def count_rows(self) -> int:
+        return self._count("")
 
     def wait_for_deliveries(self, count: int, *, seconds: float) -> bool:
         """Whether so many are delivered within the time."""
@@ -89,9 +93,15 @@ class System(ABC):
     def _common(self) -> dict[str, str]:
         return {"DATABASE_URL": self.database_url, "REDIS_URL": self.servers.redis_url}
 
+    def _count(self, where: str) -> int:
+        with psycopg.connect(self.database_url) as connection:
+            row = connection.execute(f"SELECT count(*) FROM deliveries {where}".encode()).fetchone()
+        return row[0] if row else 0
+
     def _is_healthy(self) -> bool:
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/health", timeout=5) as answer:
+                self.healthy_at = time.time()
                 return bool(answer.status == 200)
         except OSError:
             return False
