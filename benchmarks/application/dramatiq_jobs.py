@@ -9,7 +9,7 @@ from dramatiq.brokers.redis import RedisBroker
 
 from benchmarks.application import jobs
 
-broker = RedisBroker(
+broker = RedisBroker(  # type: ignore[no-untyped-call]
     url=os.environ["REDIS_URL"],
     heartbeat_timeout=int(os.environ.get("HEARTBEAT_TIMEOUT", "60000")),
     maintenance_chance=int(os.environ.get("MAINTENANCE_CHANCE", "1000")),

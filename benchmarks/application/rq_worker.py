@@ -26,13 +26,15 @@ def main() -> None:
         pool.start(burst=False, logging_level="WARNING")
         return
     kind = {"worker": Worker, "simple": SimpleWorker}[sys.argv[1]]
-    recovery = {
-        "worker_ttl": int(os.environ.get("WORKER_TTL", "420")),
-        "maintenance_interval": int(os.environ.get("MAINTENANCE_INTERVAL", "600")),
-        "job_monitoring_interval": int(os.environ.get("JOB_MONITORING_INTERVAL", "30")),
-    }
-    queue = Queue(QUEUE, connection=connection, serializer=JSONSerializer)
-    worker = kind([queue], connection=connection, serializer=JSONSerializer, log_job_description=False, **recovery)
+    worker = kind(
+        [Queue(QUEUE, connection=connection, serializer=JSONSerializer)],
+        connection=connection,
+        serializer=JSONSerializer,
+        log_job_description=False,
+        worker_ttl=int(os.environ.get("WORKER_TTL", "420")),
+        maintenance_interval=int(os.environ.get("MAINTENANCE_INTERVAL", "600")),
+        job_monitoring_interval=int(os.environ.get("JOB_MONITORING_INTERVAL", "30")),
+    )
     worker.work(logging_level="WARNING")
 
 
