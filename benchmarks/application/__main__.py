@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 import tempfile
 import time
@@ -27,6 +28,8 @@ _RESULTS = "results.json"
 def main() -> int:
     given = _arguments()
     started = time.monotonic()
+    # By default it would end this process and leave the servers behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         with tempfile.TemporaryDirectory(prefix="slipway-bench-") as folder:
             # The database server may run as another user.
@@ -50,7 +53,11 @@ def _measure(given: argparse.Namespace, running: servers.Servers) -> dict[str, A
     rounds = 1 if given.quick else given.rounds
     seconds = 1.0 if given.quick else 3.0
     known = facts.gather(running.node)
-    plan = acceptance.Plan(rounds=1, requests=600, seconds=4.0) if given.quick else acceptance.Plan(rounds=rounds)
+    plan = (
+        acceptance.Plan(rounds=1, requests=600, seconds=4.0)
+        if given.quick
+        else acceptance.Plan(rounds=rounds, rate=given.rate)
+    )
     parts: dict[str, dict[str, Callable[[], dict[str, Any]]]] = {
         "worker": {
             "worker": lambda: _section(worker_alone.measure(running, rounds=rounds, seconds=seconds)),
@@ -98,10 +105,13 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("part", nargs="?", default="all", choices=("all", "worker", "accept", "start"))
     parser.add_argument("--quick", action="store_true", help="one short round, nothing written")
     parser.add_argument("--rounds", type=int, default=5, help="rounds of what is timed (default 5)")
+    parser.add_argument("--rate", type=float, default=150.0, help="requests a second of the steady load (default 150)")
     parser.add_argument("--output", type=Path, default=OUTPUT, help="folder of the report (default docs/benchmarks)")
     given = parser.parse_args()
     if given.rounds < 1:
         parser.error("--rounds must be at least 1")
+    if given.rate <= 0:
+        parser.error("--rate must be above 0")
     return given
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -21,6 +22,7 @@ from infra.local import binaries, identity
 
 PEER = ROOT / "benchmarks" / "peer"
 SECRET = "benchmark-" + "k" * 54
+_NODE = (20, 18)
 _START_SECONDS = 30.0
 _names = itertools.count()
 
@@ -36,7 +38,7 @@ def free_port() -> int:
 def prepare_node() -> str:
     """The `node` to use, with the peer's packages installed as its lock says. Raises BenchmarkError."""
     node, npm = shutil.which("node"), shutil.which("npm")
-    if not node or not npm:
+    if not node or not npm or _node_version(node) < _NODE:
         raise BenchmarkError(
             "make bench measures against Fastify and BullMQ and needs node 20.18 or newer and npm on PATH."
         )
@@ -50,6 +52,11 @@ def prepare_node() -> str:
         raise BenchmarkError(f"npm ci failed in {PEER.relative_to(ROOT)}:\n{done.stderr}")
     shutil.copy(lock, stamp)
     return node
+
+
+def _node_version(node: str) -> tuple[int, ...]:
+    said = subprocess.run([node, "--version"], capture_output=True, text=True).stdout
+    return tuple(int(part) for part in re.findall(r"\d+", said)[:2])
 
 
 @dataclass(frozen=True)
