@@ -23,6 +23,7 @@ from infra.local.errors import LocalError
 
 OUTPUT = ROOT / "docs" / "benchmarks"
 _RESULTS = "results.json"
+_QUIET = 1.0
 
 
 def main() -> int:
@@ -53,6 +54,8 @@ def _measure(given: argparse.Namespace, running: servers.Servers) -> dict[str, A
     rounds = 1 if given.quick else given.rounds
     seconds = 1.0 if given.quick else 3.0
     known = facts.gather(running.node)
+    if (busy := float(known["load before"])) > _QUIET:
+        print(f"The machine is busy (load {busy}): the figures will say little.", file=sys.stderr)
     plan = (
         acceptance.Plan(rounds=1, requests=600, seconds=4.0)
         if given.quick

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from benchmarks.application import load
@@ -18,7 +18,8 @@ _DRAIN_SECONDS = 300.0
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """`requests` over `connections` as fast as they are answered, after `warm_up`; then `rate` a second."""
+    """After `warm_up`: `requests` over `connections` as fast as they are answered, with the worker stopped; the
+    worker with that backlog and an idle API; the same requests with both; then `rate` a second for `seconds`."""
 
     rounds: int = 5
     warm_up: int = 300
@@ -34,6 +35,8 @@ class Runs:
     500 and above; such a request is sent again, and its time runs from the first sending."""
 
     name: str
+    accepted_alone: list[float] = field(default_factory=list)
+    delivered_alone: list[float] = field(default_factory=list)
     accepted: list[float] = field(default_factory=list)
     delivered: list[float] = field(default_factory=list)
     answer_p50: list[float] = field(default_factory=list)
@@ -65,7 +68,7 @@ def capacity(servers: Servers, plan: Plan) -> float:
 
 
 def _round(system: System, plan: Plan, runs: Runs) -> None:
-    with load.receiver(system.servers) as receiver, system.api() as api, system.worker() as worker:
+    with load.receiver(system.servers) as receiver, system.api() as api:
         system.wait_until_healthy(api)
         token = system.token()
         refusals: list[int] = []
@@ -82,30 +85,36 @@ def _round(system: System, plan: Plan, runs: Runs) -> None:
             refusals.append(len(answers) - len(accepted))
             return accepted
 
-        warm = ask("warm", plan.warm_up)
-        _drain(system, len(warm))
-        with PeakMemory(api.pid) as api_memory, PeakMemory(worker.pid) as worker_memory:
-            saturated = ask("saturated", plan.requests)
-            _drain(system, len(warm) + len(saturated))
-            steady = ask("steady", round(plan.rate * plan.seconds), plan.rate)
-            _drain(system, len(warm) + len(saturated) + len(steady))
+        answers = {"warm": ask("warm", plan.warm_up), "backlog": ask("backlog", plan.requests)}
+        with PeakMemory(api.pid) as api_memory, system.worker() as worker, PeakMemory(worker.pid) as worker_memory:
+            _drain(system, answers)
+            answers["saturated"] = ask("saturated", plan.requests)
+            _drain(system, answers)
+            answers["steady"] = ask("steady", round(plan.rate * plan.seconds), plan.rate)
+            _drain(system, answers)
         completed = system.completed()
         received = receiver.received()
     system.drop()
 
-    runs.accepted.append(_rate(saturated))
-    ends = [completed[str(answer.id)] for answer in saturated]
-    runs.delivered.append(len(ends) / (max(ends) - min(answer.sent for answer in saturated)))
-    answered = [1000 * (answer.answered - answer.sent) for answer in steady]
-    done = [1000 * (completed[str(answer.id)] - answer.sent) for answer in steady]
+    def done(prefix: str) -> list[float]:
+        return [completed[str(answer.id)] for answer in answers[prefix]]
+
+    drained = [*done("warm"), *done("backlog")]
+    runs.accepted_alone.append(_rate(answers["backlog"]))
+    runs.delivered_alone.append(len(drained) / (max(drained) - min(drained)))
+    first = min(answer.sent for answer in answers["saturated"])
+    runs.accepted.append(_rate(answers["saturated"]))
+    runs.delivered.append(plan.requests / (max(done("saturated")) - first))
+    answered = [1000 * (answer.answered - answer.sent) for answer in answers["steady"]]
+    finished = [1000 * (completed[str(answer.id)] - answer.sent) for answer in answers["steady"]]
     runs.answer_p50.append(percentile(answered, 50))
     runs.answer_p99.append(percentile(answered, 99))
-    runs.done_p50.append(percentile(done, 50))
-    runs.done_p99.append(percentile(done, 99))
+    runs.done_p50.append(percentile(finished, 50))
+    runs.done_p99.append(percentile(finished, 99))
     runs.api_memory.append(api_memory.peak)
     runs.worker_memory.append(worker_memory.peak)
     runs.refused.append(sum(refusals))
-    accepted = [str(answer.id) for answer in (*warm, *saturated, *steady)]
+    accepted = [str(answer.id) for found in answers.values() for answer in found]
     runs.deliveries.append(str(Delivered.check(accepted, received)))
 
 
@@ -120,7 +129,9 @@ def _order(plan: Plan, *, port: int, token: str, receiver: str, prefix: str) -> 
     )
 
 
-def _drain(system: System, count: int) -> None:
+def _drain(system: System, answers: Mapping[str, Sequence[Answer]]) -> None:
+    """Wait until all that was accepted so far is delivered."""
+    count = sum(len(found) for found in answers.values())
     if not system.wait_for_deliveries(count, seconds=_DRAIN_SECONDS):
         done = system.count_completed()
         raise BenchmarkError(f"{system.name}: {done} of {count} delivered after {_DRAIN_SECONDS:.0f} s")
