@@ -31,8 +31,9 @@ class Plan:
 
 @dataclass
 class Runs:
-    """Of one system, a value a round. Rates a second, times in milliseconds, memory in bytes. `refused`: answers of
-    500 and above; such a request is sent again, and its time runs from the first sending."""
+    """Of one system, a value a round. Rates a second, memory in bytes, times in milliseconds; those of a processor are
+    for one delivery. `refused`: answers of 500 and above; such a request is sent again, and its time runs from the
+    first sending."""
 
     name: str
     accepted_alone: list[float] = field(default_factory=list)
@@ -43,6 +44,8 @@ class Runs:
     answer_p99: list[float] = field(default_factory=list)
     done_p50: list[float] = field(default_factory=list)
     done_p99: list[float] = field(default_factory=list)
+    api_processor: list[float] = field(default_factory=list)
+    worker_processor: list[float] = field(default_factory=list)
     api_memory: list[int] = field(default_factory=list)
     worker_memory: list[int] = field(default_factory=list)
     refused: list[int] = field(default_factory=list)
@@ -88,8 +91,10 @@ def _round(system: System, plan: Plan, runs: Runs) -> None:
         answers = {"warm": ask("warm", plan.warm_up), "backlog": ask("backlog", plan.requests)}
         with PeakMemory(api.pid) as api_memory, system.worker() as worker, PeakMemory(worker.pid) as worker_memory:
             _drain(system, answers)
+            before = api.processor_seconds(), worker.processor_seconds()
             answers["saturated"] = ask("saturated", plan.requests)
             _drain(system, answers)
+            after = api.processor_seconds(), worker.processor_seconds()
             answers["steady"] = ask("steady", round(plan.rate * plan.seconds), plan.rate)
             _drain(system, answers)
         completed = system.completed()
@@ -111,6 +116,8 @@ def _round(system: System, plan: Plan, runs: Runs) -> None:
     runs.answer_p99.append(percentile(answered, 99))
     runs.done_p50.append(percentile(finished, 50))
     runs.done_p99.append(percentile(finished, 99))
+    runs.api_processor.append(1000 * (after[0] - before[0]) / plan.requests)
+    runs.worker_processor.append(1000 * (after[1] - before[1]) / plan.requests)
     runs.api_memory.append(api_memory.peak)
     runs.worker_memory.append(worker_memory.peak)
     runs.refused.append(sum(refusals))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from textwrap import fill
 from typing import Any
 
 from benchmarks.application import figures
@@ -160,6 +161,8 @@ def _acceptance(section: Mapping[str, Any]) -> str:
             ("answer p99, ms", "answer_p99", 1),
             ("to the row done p50, ms", "done_p50", 1),
             ("to the row done p99, ms", "done_p99", 1),
+            ("API, processor ms a request", "api_processor", 1),
+            ("worker, processor ms a delivery", "worker_processor", 1),
             ("API, peak MiB", "api_memory", _MIB),
             ("worker, peak MiB", "worker_memory", _MIB),
         )
@@ -167,9 +170,7 @@ def _acceptance(section: Mapping[str, Any]) -> str:
     rows.append(("answers 5xx", *(str(sum(run["refused"])) for run in runs), ""))
     rows.append(("lost or sent twice", *(_deliveries(run["deliveries"]) for run in runs), ""))
     plan = section["plan"]
-    return f"""\
-## From the request to the finished delivery
-
+    text = f"""\
 POST /v1/deliveries with a token and an Idempotency-Key, a row in Postgres, a job on the queue, a worker that sends the
 webhook and stores the attempt. The rates are those of {plan["requests"]} requests over {plan["connections"]}
 connections, each sent when the one before it is answered: first with the worker stopped, then the worker alone with
@@ -178,7 +179,11 @@ this backlog, then as many with both at work. The times are those at a fixed rat
 API on one core, generator and receiver on another, workers and servers where the system puts them; ten jobs at once and
 ten database connections for both. Postgres flushes every commit to disk, Valkey keeps everything in memory; a new
 database each round. The generator alone makes {section["capacity"]:,.0f} requests/s against a responder that does
-nothing.
+nothing."""
+    return f"""\
+## From the request to the finished delivery
+
+{fill(text, 120)}
 
 The Fastify application puts the payload into the job instead of reading it from the row, and does less: no outbox and
 no sweeper, no table of jobs, no claim with a lease, no check of the address that it sends to, no accounts.

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 from xml.etree import ElementTree
 
-from benchmarks.application import chart, report
+from benchmarks.application import acceptance, chart, report
 from benchmarks.application.http import Messages
 
 FACTS = {"date": "2026-01-02 03:04 UTC", "machine": "two cores"}
@@ -72,6 +73,23 @@ def starts() -> list[dict[str, Any]]:
 def test_the_other_system_is_compared_with_ours() -> None:
     page = report.render({"start": {"facts": FACTS, "runs": starts()}})
     assert cells(page, "API: first 200")[1:] == ["0.50", "0.25", "0.50 x"]
+
+
+def test_the_acceptance_path_is_shown_in_the_units_of_its_rows() -> None:
+    def run(name: str, value: float) -> dict[str, Any]:
+        fields = [field.name for field in dataclasses.fields(acceptance.Runs) if field.name != "name"]
+        return {
+            **{"name": name, **{field: [value] for field in fields}},
+            **{"api_memory": [value * 2**20], "refused": [2, 3], "deliveries": ["9 once"]},
+        }
+
+    section = {"plan": dataclasses.asdict(acceptance.Plan()), "capacity": 12_345.6}
+    runs = [run("Slipway", 20.0), run("Fastify + BullMQ", 50.0)]
+    page = report.render({"acceptance": {"facts": FACTS, "runs": runs, **section}})
+    assert "12,346 requests/s" in page
+    assert cells(page, "accepted/s, both busy")[1:] == ["20.0", "50.0", "2.50 x"]
+    assert cells(page, "API, peak MiB")[1:] == ["20.0", "50.0", "2.50 x"]
+    assert cells(page, "answers 5xx")[1:3] == ["5", "5"]
 
 
 def test_the_chart_is_well_formed_and_shows_each_contestant() -> None:
