@@ -13,10 +13,11 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 p
 	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$p && break; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help install up down status test test-aws lint format lock docs bench-up bench-plan clean
+.PHONY: help install up down status test test-aws lint format lock docs bench bench-worker bench-accept bench-start \
+	bench-up bench-plan clean
 
 help: ## List the commands
-	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # A virtual environment holds its own path: one that was moved with its folder is made anew. So is one that has no pip:
 # its making was interrupted, or the Python it was made from is gone.
@@ -70,6 +71,18 @@ docs: $(STAMP) ## Regenerate the reference pages and the IAM policies
 	@$(BIN)/python -m app.settings_reference > docs/reference/environment.md
 	@$(BIN)/python -m infra.cli.reference
 	@$(BIN)/slipway permissions --stack prod
+
+bench: $(STAMP) ## Measure the application against its alternatives; needs node and npm (BENCH_ARGS=--quick to try)
+	@$(BIN)/python -m benchmarks.application all $(BENCH_ARGS)
+
+bench-worker: $(STAMP) ## Of that, the workers alone
+	@$(BIN)/python -m benchmarks.application worker $(BENCH_ARGS)
+
+bench-accept: $(STAMP) ## Of that, from the request to the finished delivery, and faults under load
+	@$(BIN)/python -m benchmarks.application accept $(BENCH_ARGS)
+
+bench-start: $(STAMP) ## Of that, the cold starts
+	@$(BIN)/python -m benchmarks.application start $(BENCH_ARGS)
 
 bench-up: $(STAMP) ## Time a cold `make up`, one with nothing to do, and a rolling change
 	@$(BIN)/python benchmarks/up.py

@@ -1,0 +1,1 @@
+"""The application measured against its alternatives, on this machine. `make bench`; see docs/benchmarks."""

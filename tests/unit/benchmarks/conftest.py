@@ -1,0 +1,8 @@
+"""Benchmarks are run from the checkout and not installed."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
