@@ -35,6 +35,11 @@ _BACKLOG = 20_000
 _PAUSE_AFTER_FAILURE = 1.0
 
 
+def queue_of(settings: Settings, kind: str) -> str:  # noqa: ARG001 - one queue for every kind
+    """The queue whose workers do jobs of this kind."""
+    return settings.queue_name
+
+
 def new_job(
     *,
     job_id: uuid.UUID,

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
-from app.api.http import RequestModel, ResponseModel, check_storable
+from app.api.http import RequestModel, ResponseModel, storable
 from app.db.models import DeliveryStatus
 
 MAX_HEADERS = 50
@@ -28,11 +28,6 @@ _FORBIDDEN = frozenset(
 )
 
 
-def _storable(value: Any) -> Any:
-    check_storable(value)
-    return value
-
-
 def _deliverable(headers: dict[str, str]) -> dict[str, str]:
     names = [name.lower() for name in headers]
     if forbidden := sorted(_FORBIDDEN.intersection(names)):
@@ -48,8 +43,8 @@ def _deliverable(headers: dict[str, str]) -> dict[str, str]:
 
 
 class DeliveryIn(RequestModel):
-    url: Annotated[str, Field(max_length=2048), AfterValidator(_storable)]
-    payload: Annotated[Any, Field(description="Any JSON; sent as the body."), AfterValidator(_storable)]
+    url: Annotated[str, Field(max_length=2048), AfterValidator(storable)]
+    payload: Annotated[Any, Field(description="Any JSON; sent as the body."), AfterValidator(storable)]
     headers: Annotated[
         dict[str, str], Field(max_length=MAX_HEADERS, default_factory=dict), AfterValidator(_deliverable)
     ]

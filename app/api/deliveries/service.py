@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import uuid
 
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.api.deliveries import cursor
+from app.api import cursor
 from app.api.deliveries.schemas import (
     Accepted,
     AttemptOut,
@@ -19,11 +17,12 @@ from app.api.deliveries.schemas import (
     DeliveryQuery,
     DeliverySummary,
 )
+from app.api.idempotency import fingerprint
 from app.api.state import State
 from app.db import deliveries
 from app.db.deliveries import NewDelivery
 from app.errors import Conflict, FieldError, InvalidInput, NotFound, Unauthenticated
-from app.jobs.outbox import new_job
+from app.jobs.outbox import new_job, queue_of
 from app.observability import correlation
 from app.security.urls import UrlPolicy, UrlRefused, check_url_shape
 
@@ -46,7 +45,7 @@ async def accept(state: State, user_id: uuid.UUID, given: DeliveryIn, *, key: st
         headers=given.headers,
         max_attempts=given.max_attempts or settings.delivery_max_attempts,
         idempotency_key=key,
-        request_hash=_fingerprint(given) if key else None,
+        request_hash=fingerprint(given) if key else None,
     )
     async with state["engine"].begin() as connection:
         try:
@@ -110,7 +109,7 @@ async def _add_job(connection: AsyncConnection, state: State, delivery_id: uuid.
         new_job(
             job_id=job_id,
             kind=JOB_KIND,
-            queue=state["settings"].queue_name,
+            queue=queue_of(state["settings"], JOB_KIND),
             subject_id=delivery_id,
             max_attempts=max_attempts,
             correlation_id=correlation.current(),
@@ -137,9 +136,3 @@ def _check_url(url: str, policy: UrlPolicy) -> None:
 
 def _allow_private(state: State) -> bool:
     return state["settings"].delivery_allow_private_networks
-
-
-def _fingerprint(given: DeliveryIn) -> bytes:
-    """Equal for requests that mean the same: neither blanks nor the order of members count."""
-    canonical = json.dumps(given.model_dump(), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(canonical.encode()).digest()
