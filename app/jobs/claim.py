@@ -2,24 +2,45 @@
 
 A worker owns a job from its claim until it finishes it or the lease ends. Every statement after the claim names the
 attempt and the owner, so a worker that was away for longer than its lease (a paused container, a cut network) changes
-nothing when it comes back: LeaseLost rolls its whole transaction back, the job's effect with it.
+nothing when it comes back: its jobs are missing from what `finish` returns, and it must not store their effects.
+
+All of it works on many jobs at once. A round trip and a commit for each job is what a worker's time went into.
 """
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any
+from typing import Literal
 
-from sqlalchemy import Connection, Update, and_, case, func, literal, or_, select, update
+from sqlalchemy import Connection, and_, case, func, literal, or_, select, text, update
 
 from app.db.models import Job
 
+State = Literal["pending", "done", "dead"]
 
-class LeaseLostError(Exception):
-    """The job belongs to another attempt by now; nothing of this one may be stored."""
+# Several jobs by arrays, not by as many statements: psycopg sends and Postgres plans it once.
+_FINISH = text("""
+    UPDATE jobs SET
+        state = ended.state,
+        attempt = jobs.attempt - ended.given_back,
+        run_at = CASE WHEN ended.state = 'pending' THEN now() + make_interval(secs => ended.seconds)
+                 ELSE jobs.run_at END,
+        enqueued_at = CASE WHEN ended.state = 'pending' THEN NULL ELSE jobs.enqueued_at END,
+        finished_at = CASE WHEN ended.state = 'pending' THEN NULL ELSE now() END,
+        last_error = ended.error,
+        lease_until = NULL,
+        claimed_by = NULL
+    FROM unnest(
+        CAST(:ids AS uuid[]), CAST(:attempts AS int[]), CAST(:workers AS text[]), CAST(:states AS text[]),
+        CAST(:seconds AS float8[]), CAST(:given_back AS int[]), CAST(:errors AS text[])
+    ) AS ended (id, attempt, worker, state, seconds, given_back, error)
+    WHERE jobs.id = ended.id AND jobs.state = 'running'
+        AND jobs.attempt = ended.attempt AND jobs.claimed_by = ended.worker
+    RETURNING jobs.id
+""")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,25 +58,40 @@ class Claim:
     traceparent: str | None
 
 
-@dataclass(frozen=True)
-class NotYet:
-    """The job is to run in so many seconds."""
+@dataclass(frozen=True, kw_only=True)
+class Claims:
+    """`won`: in no order. `not_yet`: seconds until those are to run. What is in neither is done, dead, another
+    worker's, or of a kind that this worker does not know."""
 
-    seconds: float
+    won: list[Claim] = field(default_factory=list)
+    not_yet: dict[uuid.UUID, float] = field(default_factory=dict)
 
 
-def claim(
-    connection: Connection, *, job_id: uuid.UUID, worker: str, leases: Mapping[str, float]
-) -> Claim | NotYet | None:
-    """Take the job; None when it is done, dead, another worker's, or of a kind that is not in `leases`.
+@dataclass(frozen=True, kw_only=True)
+class Finish:
+    """What becomes of a claimed job. `seconds`: the wait of a pending one. `counted`: whether the attempt was one.
+
+    That the number of an attempt that was not counted is used again is safe: the owner is fenced too, and no worker
+    claims a job that it still holds.
+    """
+
+    claim: Claim
+    state: State
+    seconds: float = 0.0
+    error: str | None = None
+    counted: bool = True
+
+
+def claim(connection: Connection, *, job_ids: Sequence[uuid.UUID], worker: str, leases: Mapping[str, float]) -> Claims:
+    """Take those of the jobs that can be taken.
 
     `leases`: seconds by kind. During a deploy an old worker meets new kinds; it leaves them to the new ones.
     """
     lease = case(*((Job.kind == kind, literal(timedelta(seconds=seconds))) for kind, seconds in leases.items()))
-    row = connection.execute(
+    rows = connection.execute(
         update(Job)
         .where(
-            Job.id == job_id,
+            Job.id.in_(job_ids),
             Job.kind.in_(leases),
             Job.attempt < Job.max_attempts,
             or_(
@@ -70,59 +106,44 @@ def claim(
             claimed_by=worker,
             enqueued_at=func.coalesce(Job.enqueued_at, func.now()),
         )
-        .returning(Job.kind, Job.subject_id, Job.attempt, Job.max_attempts, Job.correlation_id, Job.traceparent)
-    ).one_or_none()
-    if row is None:
-        return _why_not(connection, job_id)
-    return Claim(
-        job_id=job_id,
-        worker=worker,
-        lease=leases[row.kind],
-        **row._mapping,
-    )
-
-
-def _why_not(connection: Connection, job_id: uuid.UUID) -> NotYet | None:
-    seconds = connection.scalar(
-        select(func.extract("epoch", Job.run_at - func.now())).where(Job.id == job_id, Job.state == "pending")
-    )
-    return NotYet(float(seconds)) if seconds is not None and seconds > 0 else None
-
-
-def complete(connection: Connection, claimed: Claim) -> None:
-    """The effect is in this transaction. Raises LeaseLostError, as all below."""
-    _change(connection, claimed, state="done", finished_at=func.now(), last_error=None)
-
-
-def retry_in(connection: Connection, claimed: Claim, *, seconds: float, error: str) -> None:
-    """Give the job up until `seconds` from now."""
-    run_at = func.now() + timedelta(seconds=seconds)
-    _change(connection, claimed, state="pending", run_at=run_at, enqueued_at=None, last_error=error)
-
-
-def bury(connection: Connection, claimed: Claim, *, error: str) -> None:
-    """The job failed for good."""
-    _change(connection, claimed, state="dead", finished_at=func.now(), last_error=error)
-
-
-def release(connection: Connection, claimed: Claim) -> None:
-    """Hand the job back as if it had not been claimed: a worker that must stop takes no attempt from it.
-
-    That the number is used again is safe, because the owner is fenced too and a stopping worker claims nothing more.
-    """
-    _change(connection, claimed, state="pending", attempt=Job.attempt - 1, run_at=func.now(), enqueued_at=None)
-
-
-def _change(connection: Connection, claimed: Claim, **values: Any) -> None:
-    statement: Update = (
-        update(Job)
-        .where(
-            Job.id == claimed.job_id,
-            Job.state == "running",
-            Job.attempt == claimed.attempt,
-            Job.claimed_by == claimed.worker,
+        .returning(
+            Job.id.label("job_id"),
+            Job.kind,
+            Job.subject_id,
+            Job.attempt,
+            Job.max_attempts,
+            Job.correlation_id,
+            Job.traceparent,
         )
-        .values(lease_until=None, claimed_by=None, **values)
+    ).all()
+    won = [Claim(worker=worker, lease=leases[row.kind], **row._mapping) for row in rows]
+    others = set(job_ids) - {claimed.job_id for claimed in won}
+    return Claims(won=won, not_yet=_not_yet(connection, others) if others else {})
+
+
+def finish(connection: Connection, finished: Sequence[Finish]) -> set[uuid.UUID]:
+    """End the claims; the ids of the jobs whose lease still held. Only those may have their effect stored."""
+    claims = [one.claim for one in finished]
+    rows = connection.execute(
+        _FINISH,
+        {
+            "ids": [claimed.job_id for claimed in claims],
+            "attempts": [claimed.attempt for claimed in claims],
+            "workers": [claimed.worker for claimed in claims],
+            "states": [one.state for one in finished],
+            "seconds": [float(one.seconds) for one in finished],
+            "given_back": [0 if one.counted else 1 for one in finished],
+            "errors": [one.error for one in finished],
+        },
     )
-    if connection.execute(statement).rowcount != 1:
-        raise LeaseLostError
+    return set(rows.scalars())
+
+
+def _not_yet(connection: Connection, job_ids: set[uuid.UUID]) -> dict[uuid.UUID, float]:
+    seconds = func.extract("epoch", Job.run_at - func.now())
+    rows = connection.execute(
+        select(Job.id, seconds.label("seconds")).where(
+            Job.id.in_(job_ids), Job.state == "pending", Job.run_at > func.now()
+        )
+    )
+    return {row.id: float(row.seconds) for row in rows}

@@ -9,16 +9,17 @@ from __future__ import annotations
 import json
 import time
 import uuid
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, func, text, update
 
-from app.db.models import Delivery, DeliveryAttempt
+from app.db.models import Delivery
 from app.jobs.backoff import retry_after
 from app.jobs.claim import Claim
-from app.jobs.execute import Outcome
+from app.jobs.handler import Outcome, Result
 from app.observability import correlation
 from app.security.outbound import Answer, RequestFailed, RequestInvalid, Resolver, post
 from app.security.urls import UrlPolicy, UrlRefused, check_url_shape
@@ -36,6 +37,30 @@ _RESERVED = frozenset(
     {"webhook-id", "webhook-timestamp", "user-agent", "host", "connection", "content-length", "transfer-encoding"}
     | {"te", "trailer", "upgrade", "keep-alive", "proxy-connection", "expect", correlation.HEADER.lower()}
 )
+
+
+_STATUSES: Mapping[Result, str] = {"done": "delivered", "retry": "pending", "wait": "pending", "dead": "failed"}
+_SET_STATUS = text("""
+    UPDATE deliveries SET
+        status = ended.status,
+        last_error = ended.error,
+        updated_at = now(),
+        completed_at = CASE WHEN ended.status = 'pending' THEN NULL ELSE now() END
+    FROM unnest(CAST(:ids AS uuid[]), CAST(:statuses AS text[]), CAST(:errors AS text[])) AS ended (id, status, error)
+    WHERE deliveries.id = ended.id
+""")
+# Joined with the deliveries: one may have been deleted while its request was under way.
+_ADD_ATTEMPTS = text("""
+    INSERT INTO delivery_attempts
+        (delivery_id, number, started_at, duration_ms, status_code, error, response_excerpt)
+    SELECT made.id, coalesce((SELECT max(number) FROM delivery_attempts WHERE delivery_id = made.id), 0) + 1,
+        made.started_at, made.duration_ms, made.status_code, made.error, made.response_excerpt
+    FROM unnest(
+        CAST(:ids AS uuid[]), CAST(:started AS timestamptz[]), CAST(:durations AS int[]), CAST(:codes AS int[]),
+        CAST(:errors AS text[]), CAST(:excerpts AS text[])
+    ) AS made (id, started_at, duration_ms, status_code, error, response_excerpt)
+    JOIN deliveries ON deliveries.id = made.id
+""")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +82,7 @@ class Attempt:
 
 
 class DeliveryHandler:
-    """See app.jobs.execute.Handler."""
+    """See app.jobs.handler.Handler."""
 
     def __init__(self, settings: Settings, *, resolve: Resolver | None = None) -> None:
         self._timeout = settings.delivery_timeout / 1000
@@ -70,14 +95,15 @@ class DeliveryHandler:
         self._user_agent = f"{settings.service_name}/{settings.service_version}"
         self._resolve = resolve
 
-    def begin(self, connection: Connection, claimed: Claim) -> Work | None:
-        row = connection.execute(
+    def begin(self, connection: Connection, claims: Sequence[Claim]) -> Mapping[uuid.UUID, Work]:
+        rows = connection.execute(
             update(Delivery)
-            .where(Delivery.id == claimed.subject_id)
+            .where(Delivery.id.in_([claimed.subject_id for claimed in claims]))
             .values(status="delivering", updated_at=func.now())
-            .returning(Delivery.url, Delivery.payload, Delivery.headers)
-        ).one_or_none()
-        return None if row is None else Work(url=row.url, payload=row.payload, headers=row.headers)
+            .returning(Delivery.id, Delivery.url, Delivery.payload, Delivery.headers)
+        )
+        works = {row.id: Work(url=row.url, payload=row.payload, headers=row.headers) for row in rows}
+        return {claimed.job_id: works[claimed.subject_id] for claimed in claims if claimed.subject_id in works}
 
     def run(self, work: Work, claimed: Claim) -> Outcome:
         started_at, started = datetime.now(UTC), time.monotonic()
@@ -103,38 +129,31 @@ class DeliveryHandler:
             return ended(Outcome(result="retry", error=str(error)))
         return ended(classify(answer), status=answer.status, excerpt=_excerpt(answer.body))
 
-    def store(self, connection: Connection, claimed: Claim, outcome: Outcome) -> None:
-        delivery_id = claimed.subject_id
-        attempt: Attempt | None = outcome.detail
-        status = {"done": "delivered", "retry": "pending", "dead": "failed"}[outcome.result]
-        found = connection.execute(
-            update(Delivery)
-            .where(Delivery.id == delivery_id)
-            .values(
-                status=status,
-                last_error=outcome.error,
-                updated_at=func.now(),
-                completed_at=None if outcome.result == "retry" else func.now(),
-            )
-        ).rowcount
-        if attempt is None or not found:
-            return
-        number = (
-            select(func.coalesce(func.max(DeliveryAttempt.number), 0) + 1)
-            .where(DeliveryAttempt.delivery_id == delivery_id)
-            .scalar_subquery()
-        )
+    def store(self, connection: Connection, ended: Sequence[tuple[Claim, Outcome]]) -> None:
         connection.execute(
-            insert(DeliveryAttempt).values(
-                delivery_id=delivery_id,
-                number=number,
-                started_at=attempt.started_at,
-                duration_ms=attempt.duration_ms,
-                status_code=attempt.status_code,
-                error=attempt.error,
-                response_excerpt=attempt.response_excerpt,
-            )
+            _SET_STATUS,
+            {
+                "ids": [claimed.subject_id for claimed, _ in ended],
+                "statuses": [_STATUSES[outcome.result] for _, outcome in ended],
+                "errors": [outcome.error for _, outcome in ended],
+            },
         )
+        # A job whose delivery was deleted meanwhile made no attempt, or one that nobody can ask for any more.
+        attempts: list[tuple[uuid.UUID, Attempt]] = [
+            (claimed.subject_id, outcome.detail) for claimed, outcome in ended if outcome.detail is not None
+        ]
+        if attempts:
+            connection.execute(
+                _ADD_ATTEMPTS,
+                {
+                    "ids": [delivery_id for delivery_id, _ in attempts],
+                    "started": [attempt.started_at for _, attempt in attempts],
+                    "durations": [attempt.duration_ms for _, attempt in attempts],
+                    "codes": [attempt.status_code for _, attempt in attempts],
+                    "errors": [attempt.error for _, attempt in attempts],
+                    "excerpts": [attempt.response_excerpt for _, attempt in attempts],
+                },
+            )
 
     def abandoned(self, connection: Connection, subject_ids: list[uuid.UUID], *, dead: bool, error: str) -> None:
         connection.execute(

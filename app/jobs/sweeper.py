@@ -16,7 +16,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, false, func, or_, select, tuple_, update
 
 from app.db.models import Job
-from app.jobs.execute import Handler
+from app.jobs.handler import Handler
 from app.jobs.queue import JobQueue
 from app.observability.logging import get_logger
 

@@ -5,19 +5,20 @@ keys stay what RQ's tools expect: the worker is registered with its heartbeat an
 execution and its entry in the started registry, ended ones are in the finished, failed or scheduled registry.
 
 What differs from RQ's own workers, and why:
+- Jobs are popped, registered, claimed, stored and told in batches (app.worker.books, app.worker.pipeline).
 - Signals only set a flag. RQ raises from the handler, which can strike between the pop and the registration of a job,
   or inside a transaction.
 - The loop outlives Redis: RQ's quits on an error that it does not know.
 - A thread cannot be killed. Jobs keep their own deadline; one that overruns it by a minute ends the whole worker, whose
-  other jobs finish first, and the lease brings the stuck one back elsewhere.
+  other jobs finish first, and which counts the attempt.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any, cast
 
 from redis import Redis, RedisError
@@ -27,30 +28,24 @@ from rq.job import Job
 from rq.suspension import is_suspended
 from rq.worker import WorkerStatus
 
-from app.jobs.execute import JobDeadError, JobNotStartedError, JobNotStoredError, RetryAt, Runtime
+from app.jobs.runtime import Runtime
 from app.observability.logging import get_logger
 from app.worker.adapted import MONITORING_INTERVAL, WORKER_TTL, AdaptedWorker
+from app.worker.books import Books, Popped, Told
 from app.worker.database import DatabaseGate
 from app.worker.health import HeartbeatFile
+from app.worker.pipeline import Pipeline
 from app.worker.scheduled import Scheduled
 from app.worker.signals import Shutdown
 
 log = get_logger()
 
 _POLL = 0.5
-"""Longest time in one blocking pop, and so the longest until a signal is noticed."""
+"""Longest wait for a job, and so the longest until a signal is noticed."""
+_ABANDONED_AFTER = MONITORING_INTERVAL + 60
 
 EXIT_OK = 0
 EXIT_STUCK = 70
-
-
-@dataclass
-class _Slot:
-    """A job under way in this process."""
-
-    job_id: str
-    job: Job | None = None
-    execution: Execution | None = None
 
 
 class ConcurrentWorker(AdaptedWorker):
@@ -78,9 +73,11 @@ class ConcurrentWorker(AdaptedWorker):
         self._runtime = runtime
         self._stop_timeout = stop_timeout
         self._scheduled = Scheduled(quick, queue, interval=_POLL)
-        self._slots = threading.BoundedSemaphore(concurrency)
-        self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix="job")
-        self._under_way: dict[int, _Slot] = {}
+        books = {"worker": name, "worker_key": self.key, "abandoned_after": _ABANDONED_AFTER}
+        self._taking = Books(quick, queue, **books)
+        self._pipeline = Pipeline(
+            runtime=runtime, books=Books(queue.connection, queue, **books), rq=self, gate=gate, concurrency=concurrency
+        )
         self._next_heartbeat = 0.0
         self._next_suspension_check = 0.0
         self._redis_failures = 0
@@ -110,14 +107,21 @@ class ConcurrentWorker(AdaptedWorker):
 
     @property
     def unfinished(self) -> int:
-        return len(self._under_way)
+        """Jobs of which RQ has not been told the end yet."""
+        return len(self._pipeline.under_way)
+
+    def hand_back(self) -> None:
+        """Let another worker have the jobs under way now, rather than when their leases end."""
+        self._runtime.hand_back()
+        # Whether one is to run again is the claim's to say.
+        self._give_back([slot.popped for slot in self._pipeline.under_way.values()])
 
     @property
     def stopping(self) -> threading.Event:
         return self._stop
 
     def _turn(self) -> None:
-        """Take one job if there is one, a free slot for it, and a database to claim it from."""
+        """Take as many jobs as there are slots free, if there is a database to claim them from."""
         self._send_heartbeats()
         if not self._gate.is_open():
             self._stop.wait(0.1)
@@ -125,19 +129,21 @@ class ConcurrentWorker(AdaptedWorker):
         if self._suspended():
             return
         wait = self._scheduled.promote()
-        if not self._slots.acquire(timeout=_POLL):
+        free = self._pipeline.free(timeout=_POLL)
+        if not free:
             return
-        taken = False
-        try:
-            job_id = self._pop(timeout=max(0.01, min(wait, _POLL)))
-            if job_id is not None and self._stop.is_set():
-                self._give_back(job_id)
-            elif job_id is not None:
-                self._pool.submit(self._work_on, job_id)
-                taken = True
-        finally:
-            if not taken:
-                self._slots.release()
+        taken = self._taking.take(free)
+        if taken and self._stop.is_set():
+            self._give_back(taken)
+        elif taken:
+            self._show(WorkerStatus.BUSY)
+            self._pipeline.put(taken)
+        else:
+            self._wait_for_a_job(timeout=max(0.01, min(wait, _POLL)))
+
+    def _give_back(self, jobs: Sequence[Popped]) -> None:
+        if jobs:
+            self._taking.tell([Told(popped=popped, fate="queued") for popped in jobs])
 
     def _suspended(self) -> bool:
         """Whether `rq suspend` holds all workers; waits a little if so."""
@@ -149,18 +155,15 @@ class ConcurrentWorker(AdaptedWorker):
         self._next_suspension_check = time.monotonic() + _POLL
         return False
 
-    def _pop(self, *, timeout: float) -> str | None:
-        """The next id, moved to the intermediate list, from where RQ's maintenance recovers it if we die now."""
-        if not self._under_way and self.get_state() != WorkerStatus.IDLE:
-            self.set_state(WorkerStatus.IDLE, pipeline=cast("Any", self._quick))
-        popped = self._quick.blmove(self._queue.key, self._queue.intermediate_queue_key, cast("int", timeout))
-        return None if popped is None else cast("bytes", popped).decode()
+    def _wait_for_a_job(self, *, timeout: float) -> None:
+        if not self._pipeline.under_way:
+            self._show(WorkerStatus.IDLE)
+        # From the front of the queue to the front of the queue: it waits for an entry, and moves none.
+        self._quick.blmove(self._queue.key, self._queue.key, cast("int", timeout), "LEFT", "LEFT")
 
-    def _give_back(self, job_id: str) -> None:
-        with self._quick.pipeline() as pipeline:
-            pipeline.lrem(self._queue.intermediate_queue_key, 1, job_id)
-            pipeline.lpush(self._queue.key, job_id)
-            pipeline.execute()
+    def _show(self, state: WorkerStatus) -> None:
+        if self.get_state() != state:
+            self.set_state(state, pipeline=cast("Any", self._quick))
 
     def _wait_for_redis(self, error: Exception) -> None:
         self._redis_failures += 1
@@ -175,53 +178,33 @@ class ConcurrentWorker(AdaptedWorker):
             log.info("Redis is back")
             self._redis_failures = 0
 
-    # -- one job, in a thread
+    # -- jobs that need more of RQ than the pipeline does itself
 
-    def _work_on(self, job_id: str) -> None:
-        slot = _Slot(job_id=job_id)
-        self._under_way[id(slot)] = slot
-        try:
-            self._execute(slot)
-        except (RedisError, OSError) as error:
-            # Its effect is in Postgres. RQ's registries catch up when the entry expires and the job is popped again.
-            log.warning("job's end not told to Redis", job_id=job_id, reason=type(error).__name__)
-        except Exception:  # the slot must come back whatever RQ raised
-            log.exception("RQ failed around a job", job_id=job_id)
-        finally:
-            if slot.execution is not None:
-                self.executions.pop(slot.execution.id, None)
-            del self._under_way[id(slot)]
-            self._slots.release()
+    def perform(self, popped: Popped) -> None:
+        """Callbacks, repeats, rate limits: all of it RQ's own way."""
+        self.perform_job(popped.job, self._queue, self._execution(popped))
 
-    def _execute(self, slot: _Slot) -> None:
-        fetched = self.queue_class._fetch_dequeued_job(
-            self.connection, self._queue.key, slot.job_id, job_class=self.job_class, serializer=self.serializer
-        )
-        if fetched is None:
-            # Its data expired or was removed; if the row is still open, the sweeper puts the job on the queue anew.
-            self.connection.lrem(self._queue.intermediate_queue_key, 1, slot.job_id)
-            return
-        slot.job, queue = fetched
-        slot.job.redis_server_version = self.get_redis_server_version()  # type: ignore[no-untyped-call]
-        slot.execution = self.prepare_execution(slot.job)
-        self.perform_job(slot.job, queue, slot.execution)
+    def finish(self, popped: Popped, value: Any) -> None:
+        self._began(popped)
+        self._finalize_success(popped.job, self._queue, self._execution(popped), value)
 
-    def handle_job_retry(self, job: Job, queue: Queue, retry: Any, started_job_registry: Any, execution: Any) -> None:
-        """RQ schedules in whole seconds; set the exact time beside it."""
-        super().handle_job_retry(job, queue, retry, started_job_registry, execution)
-        if isinstance(retry, RetryAt):
-            due = time.time() + retry.seconds
-            self.connection.zadd(queue.scheduled_job_registry.key, {job.id: due}, xx=True)
-            self._scheduled.expect(due)
+    def fail(self, popped: Popped, exc_info: Any) -> None:
+        self._began(popped)
+        self._finalize_failure(popped.job, self._queue, self._execution(popped), exc_info)
 
-    def handle_exception(self, job: Job, *exc_info: Any) -> None:
-        """Our own ways to end are told in a line; RQ's report with its traceback is for the unexpected."""
-        error = exc_info[1]
-        if isinstance(error, JobNotStartedError | JobNotStoredError):
-            self._gate.close()
-            log.warning("job goes back, the database is away", job_id=job.id, reason=str(error))
-        elif not isinstance(error, JobDeadError):
-            super().handle_exception(job, *exc_info)
+    def expect(self, due: float) -> None:
+        self._scheduled.expect(due)
+
+    def release_dependents(self, job_ids: Sequence[str]) -> None:
+        for job_id in job_ids:
+            self._queue.enqueue_dependents(Job.fetch(job_id, connection=self.connection, serializer=self.serializer))
+
+    def _began(self, popped: Popped) -> None:
+        popped.job.started_at = datetime.fromtimestamp(popped.at, UTC)
+        popped.job.redis_server_version = self.get_redis_server_version()  # type: ignore[no-untyped-call]
+
+    def _execution(self, popped: Popped) -> Execution:
+        return Execution(popped.execution_id, popped.job_id, self.connection, worker_name=self.name)
 
     # -- heartbeats
 
@@ -229,20 +212,28 @@ class ConcurrentWorker(AdaptedWorker):
         """Tell Redis that this worker and its jobs are alive, and who it is, in case Redis forgot."""
         if time.monotonic() < self._next_heartbeat or self.birth_date is None:
             return
-        ttl = MONITORING_INTERVAL + 60
+        slots = list(self._pipeline.under_way.values())
         with self._quick.pipeline() as pipeline:
             self.heartbeat(WORKER_TTL + 60, pipeline=pipeline)
             pipeline.hset(self.key, mapping=self.serialize())
-            pipeline.hset(self.key, "state", WorkerStatus.BUSY if self._under_way else WorkerStatus.IDLE)
+            pipeline.hset(self.key, "state", WorkerStatus.BUSY if slots else WorkerStatus.IDLE)
             worker_registration.register(self, pipeline)
-            for slot in list(self._under_way.values()):
-                if slot.job is not None and slot.execution is not None and slot.execution.id in self.executions:
-                    slot.execution.heartbeat(slot.job.started_job_registry, ttl, pipeline=pipeline)
+            for slot in slots:
+                self._execution(slot.popped).heartbeat(self._queue.started_job_registry, _ABANDONED_AFTER, pipeline)
             pipeline.execute()
+        self._reclaim()
         self._next_heartbeat = time.monotonic() + MONITORING_INTERVAL
 
+    def _reclaim(self) -> None:
+        """Put back what Redis believes to be under way here and is not: the answer to a pop was lost with its
+        connection, or Redis was away when a job ended. In the loop's own thread, so that no pop can be half way."""
+        strays = self._taking.taken_beside(self._pipeline.under_way)
+        if strays:
+            log.warning("jobs that are not under way here go back", job_ids=[popped.job_id for popped in strays])
+            self._give_back(strays)
+
     def _check_overruns(self) -> None:
-        if stuck := self._runtime.stuck():
+        if stuck := [*self._runtime.stuck(), *self._pipeline.overdue()]:
             log.critical("jobs ignore their deadline, the worker ends to be rid of them", job_ids=stuck)
             self._exit_code = EXIT_STUCK
             self._stop.set()
@@ -253,7 +244,7 @@ class ConcurrentWorker(AdaptedWorker):
         """Wait for the jobs under way, with heartbeats, for as long as the longest job may take."""
         log.info("worker stopping", worker=self.name, jobs=self.unfinished)
         end = time.monotonic() + self._stop_timeout
-        while self._under_way and time.monotonic() < end and not self._shutdown_flags.forced.wait(0.05):
+        while self.unfinished and time.monotonic() < end and not self._shutdown_flags.forced.wait(0.05):
             self._file.beat()
             try:
                 self._send_heartbeats()
@@ -263,7 +254,6 @@ class ConcurrentWorker(AdaptedWorker):
             if self._redis_failures and not self._runtime.held:
                 # Every effect is stored; what is left is to tell Redis, which is away and will find out.
                 break
-        self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _leave(self) -> None:
         self._file.remove()

@@ -12,8 +12,8 @@ from redis import Redis, RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.db.engine import sync_engine
-from app.jobs.execute import Runtime, install
 from app.jobs.queue import JobQueue, UnsuitableServerError, check_server, patient_client, quick_client
+from app.jobs.runtime import Runtime
 from app.jobs.sweeper import Sweeper
 from app.observability.logging import get_logger
 from app.settings import Settings
@@ -52,7 +52,6 @@ def main(settings: Settings) -> int:
 
     engine = sync_engine(settings)
     runtime = Runtime.of(settings, engine=engine, worker=name)
-    install(runtime)
     job_timeout = settings.queue_job_timeout / 1000
     patient = JobQueue(patient_client(url, name=name), name=settings.queue_name, job_timeout=job_timeout)
     loops = JobQueue(quick, name=settings.queue_name, job_timeout=job_timeout)
@@ -85,7 +84,7 @@ def main(settings: Settings) -> int:
     code = worker.serve()
     unfinished = worker.unfinished
     if unfinished:
-        _hand_back(runtime, loops)
+        _hand_back(worker)
     log.info("worker stopped", worker=name, unfinished=unfinished, exit_code=code)
     if unfinished:
         # The interpreter would wait for the threads of jobs that are another worker's by now.
@@ -113,9 +112,8 @@ def _wait_for_redis(client: Redis, shutdown: Shutdown) -> bool:
     return False
 
 
-def _hand_back(runtime: Runtime, queue: JobQueue) -> None:
-    """Let another worker have the jobs now rather than when their leases end."""
+def _hand_back(worker: ConcurrentWorker) -> None:
     try:
-        queue.push(runtime.hand_back())
+        worker.hand_back()
     except (SQLAlchemyError, RedisError, OSError) as error:
         log.warning("jobs not handed back, their leases will end", reason=type(error).__name__)

@@ -14,10 +14,12 @@ from sqlalchemy import func, insert, select, text, update
 
 from app.db.models import Job
 from app.jobs import claim
-from app.jobs.claim import Claim, LeaseLostError, NotYet
-from app.jobs.execute import Runtime
+from app.jobs.claim import Claim, Finish
+from app.jobs.execute import attempt
+from app.jobs.handler import Outcome
 from app.jobs.outbox import new_job
 from app.jobs.queue import JobQueue
+from app.jobs.runtime import Runtime
 from app.jobs.sweeper import LOCK_KEY, Sweeper
 from app.worker.concurrent import EXIT_STUCK, ConcurrentWorker
 from app.worker.database import DatabaseGate
@@ -30,9 +32,19 @@ LEASES = {"delivery": 30.0}
 URL = "https://example.com/"
 
 
-def claim_job(world: Any, job_id: uuid.UUID, worker: str = "w", leases: dict[str, float] = LEASES) -> Any:
+def claim_jobs(world: Any, *job_ids: uuid.UUID, worker: str = "w", leases: dict[str, float] = LEASES) -> Any:
     with world.engine.begin() as connection:
-        return claim.claim(connection, job_id=job_id, worker=worker, leases=leases)
+        return claim.claim(connection, job_ids=job_ids, worker=worker, leases=leases)
+
+
+def claim_job(world: Any, job_id: uuid.UUID, **kwargs: Any) -> Any:
+    """The claim; None when it was not won."""
+    return next(iter(claim_jobs(world, job_id, **kwargs).won), None)
+
+
+def finish(world: Any, *finished: Finish) -> set[uuid.UUID]:
+    with world.engine.begin() as connection:
+        return claim.finish(connection, finished)
 
 
 def set_job(world: Any, job_id: uuid.UUID, **values: Any) -> None:
@@ -63,9 +75,9 @@ def test_what_cannot_be_claimed(world: Any) -> None:
     assert claim_job(world, uuid.uuid4()) is None
     assert claim_job(world, job_id, leases={"prediction": 5.0}) is None
     set_job(world, job_id, run_at=datetime.now(UTC) + timedelta(seconds=50))
-    not_yet = claim_job(world, job_id)
-    assert isinstance(not_yet, NotYet)
-    assert 45 < not_yet.seconds <= 50
+    claims = claim_jobs(world, job_id)
+    assert claims.won == []
+    assert 45 < claims.not_yet[job_id] <= 50
     for state in ("done", "dead"):
         set_job(world, job_id, state=state, run_at=func.now())
         assert claim_job(world, job_id) is None
@@ -79,16 +91,14 @@ def test_an_ended_lease_can_be_claimed_by_another_and_fences_the_first(world: An
     second = claim_job(world, job_id, worker="second")
     assert (first.attempt, second.attempt) == (1, 2)
 
-    for finish in (
-        lambda connection: claim.complete(connection, first),
-        lambda connection: claim.retry_in(connection, first, seconds=1, error="x"),
-        lambda connection: claim.bury(connection, first, error="x"),
-        lambda connection: claim.release(connection, first),
-    ):
-        with pytest.raises(LeaseLostError), world.engine.begin() as connection:
-            finish(connection)
-    with world.engine.begin() as connection:
-        claim.complete(connection, second)
+    ends: list[Finish] = [
+        Finish(claim=first, state="done"),
+        Finish(claim=first, state="pending", seconds=1, error="x"),
+        Finish(claim=first, state="dead", error="x"),
+        Finish(claim=first, state="pending", counted=False),
+    ]
+    assert all(finish(world, end) == set() for end in ends)
+    assert finish(world, Finish(claim=second, state="done")) == {job_id}
 
     assert world.job(job_id).state == "done"
     assert world.job(job_id).finished_at is not None
@@ -97,14 +107,37 @@ def test_an_ended_lease_can_be_claimed_by_another_and_fences_the_first(world: An
 def test_a_released_job_keeps_its_attempts_and_fences_the_one_that_released_it(world: Any) -> None:
     _, job_id = world.add(URL, push=False, max_attempts=1)
     first = claim_job(world, job_id, worker="first")
-    with world.engine.begin() as connection:
-        claim.release(connection, first)
+    assert finish(world, Finish(claim=first, state="pending", counted=False)) == {job_id}
     second = claim_job(world, job_id, worker="second")
-    assert isinstance(second, Claim)
     assert second.attempt == first.attempt == 1
 
-    with pytest.raises(LeaseLostError), world.engine.begin() as connection:
-        claim.complete(connection, first)
+    assert finish(world, Finish(claim=first, state="done")) == set()
+
+
+def test_many_are_claimed_and_finished_at_once_each_in_its_own_way(world: Any) -> None:
+    done, again, dead, waiting = ids = add_many(world, 4)
+    [foreign] = add_many(world, 1, kind="prediction")
+    claims = {one.job_id: one for one in claim_jobs(world, *ids, foreign, uuid.uuid4()).won}
+    assert set(claims) == set(ids)
+
+    finished = finish(
+        world,
+        Finish(claim=claims[done], state="done"),
+        Finish(claim=claims[again], state="pending", seconds=50, error="busy"),
+        Finish(claim=claims[dead], state="dead", error="no"),
+        Finish(claim=claims[waiting], state="pending", seconds=20, counted=False),
+    )
+
+    assert finished == set(ids)
+    rows = {job_id: world.job(job_id) for job_id in ids}
+    assert [(rows[i].state, rows[i].attempt, rows[i].last_error) for i in ids] == [
+        ("done", 1, None),
+        ("pending", 1, "busy"),
+        ("dead", 1, "no"),
+        ("pending", 0, None),
+    ]
+    assert {rows[i].claimed_by for i in ids} == {rows[i].lease_until for i in ids} == {None}
+    assert claim_jobs(world, *ids).not_yet.keys() == {again, waiting}
 
 
 def sweeper(world: Any, *, interval: float = 0.001, handlers: dict[str, Any] | None = None) -> Sweeper:
@@ -237,21 +270,84 @@ class Faulty:
 
     lease = 30.0
 
-    def begin(self, connection: Any, claimed: Claim) -> object:
-        return object()
+    def begin(self, connection: Any, claims: Any) -> Any:
+        return {claimed.job_id: object() for claimed in claims}
 
     def run(self, work: Any, claimed: Claim) -> Any:
         raise ZeroDivisionError
 
-    def store(self, connection: Any, claimed: Claim, outcome: Any) -> None:
+    def store(self, connection: Any, ended: Any) -> None:
         pass
+
+    def abandoned(self, connection: Any, subject_ids: Any, *, dead: bool, error: str) -> None:
+        pass
+
+
+class Choosy(Faulty):
+    """One whose effect the database refuses for some jobs."""
+
+    def __init__(self, refused: uuid.UUID) -> None:
+        self.refused = refused
+
+    def run(self, work: Any, claimed: Claim) -> Any:
+        return Outcome(result="done")
+
+    def store(self, connection: Any, ended: Any) -> None:
+        for claimed, _ in ended:
+            value = "x" if claimed.job_id == self.refused else "1"
+            connection.execute(text("SELECT CAST(:value AS int)"), {"value": value})
+
+
+def test_an_effect_that_cannot_be_stored_holds_up_no_other(world: Any) -> None:
+    ids = add_many(world, 5)
+    made = runtime(world, Choosy(ids[2]))
+
+    fates = made.store([made.run(started) for started in made.claim(ids).started])
+
+    assert {ended.claimed.job_id: fate for ended, fate in fates} == {
+        job_id: "unstored" if job_id == ids[2] else "stored" for job_id in ids
+    }
+    assert [world.job(job_id).state for job_id in ids] == ["done", "done", "running", "done", "done"]
+    assert made.held == {}
+
+
+def test_waiting_is_no_attempt_and_takes_exactly_as_long_as_asked(world: Any) -> None:
+    handler = Choosy(uuid.uuid4())
+    handler.run = lambda work, claimed: Outcome(result="wait", at_least=40.0)  # type: ignore[method-assign]
+    [job_id] = add_many(world, 1, max_attempts=1)
+
+    retry = attempt(runtime(world, handler), job_id)
+
+    assert retry is not None
+    assert retry.seconds == 40.0
+    assert (world.job(job_id).state, world.job(job_id).attempt) == ("pending", 0)
+    assert 35 < claim_jobs(world, job_id).not_yet[job_id] <= 40
+
+
+def test_a_worker_that_stops_hands_its_jobs_back_and_counts_those_that_would_not_end(
+    world: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free, again, last = add_many(world, 3)
+    set_job(world, last, max_attempts=1)
+    made = runtime(world, Faulty())
+    made.claim([free, again, last])
+    monkeypatch.setattr(made, "stuck", lambda: [str(again), str(last)])
+
+    made.hand_back()
+
+    assert [(world.job(i).state, world.job(i).attempt) for i in (free, again, last)] == [
+        ("pending", 0),
+        ("pending", 1),
+        ("dead", 1),
+    ]
+    assert world.job(last).last_error == "the job ignored its deadline"
 
 
 def test_a_fault_in_a_handler_is_a_counted_attempt(world: Any) -> None:
     _, job_id = world.add(URL, push=False, max_attempts=2)
     made = runtime(world, Faulty())
 
-    retry = made.execute(job_id)
+    retry = attempt(made, job_id)
 
     assert retry is not None
     assert retry.seconds <= 0.01
@@ -262,10 +358,10 @@ def test_a_fault_in_a_handler_is_a_counted_attempt(world: Any) -> None:
 def test_a_deleted_delivery_ends_its_job(world: Any) -> None:
     [job_id] = add_many(world, 1)
     handler = Faulty()
-    handler.begin = lambda connection, claimed: None  # type: ignore[method-assign]
+    handler.begin = lambda connection, claims: {}  # type: ignore[method-assign]
 
     with pytest.raises(Exception, match="what the job was for is gone"):
-        runtime(world, handler).execute(job_id)
+        attempt(runtime(world, handler), job_id)
 
     assert world.job(job_id).state == "dead"
 
@@ -275,9 +371,9 @@ def test_a_job_far_beyond_its_lease_is_stuck(world: Any, monkeypatch: pytest.Mon
     claimed = claim_job(world, job_id)
     made = runtime(world, Faulty())
     made.held[job_id] = (claimed, 0.0)
-    monkeypatch.setattr("app.jobs.execute.time.monotonic", lambda: 89.0)
+    monkeypatch.setattr("app.jobs.runtime.time.monotonic", lambda: 89.0)
     assert made.stuck() == []
-    monkeypatch.setattr("app.jobs.execute.time.monotonic", lambda: 91.0)
+    monkeypatch.setattr("app.jobs.runtime.time.monotonic", lambda: 91.0)
     assert made.stuck() == [str(job_id)]
 
 

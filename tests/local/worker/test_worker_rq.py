@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 from rq import Queue
-from rq.executions import Execution
+from rq.executions import WORKER_EXECUTIONS_KEY_TEMPLATE, Execution
 from rq.intermediate_queue import IntermediateQueue
 from rq.job import Job
 from rq.registry import StartedJobRegistry
+from rq.results import Result
 from rq.worker import BaseWorker, Worker
 
 from app.jobs.queue import UnsuitableServerError, check_server
@@ -226,9 +227,8 @@ def test_the_parts_of_rq_that_we_build_on_exist() -> None:
         return list(inspect.signature(function).parameters)
 
     assert parameters(BaseWorker.perform_job) == ["self", "job", "queue", "execution"]
-    assert parameters(BaseWorker.prepare_execution) == ["self", "job"]
-    assert parameters(BaseWorker.handle_job_retry) == parameters(ConcurrentWorker.handle_job_retry)
-    assert parameters(BaseWorker.handle_exception)[:2] == ["self", "job"]
+    assert parameters(BaseWorker._finalize_success) == ["self", "job", "queue", "execution", "return_value"]
+    assert parameters(BaseWorker._finalize_failure) == ["self", "job", "queue", "execution", "exc_info"]
     assert parameters(BaseWorker.heartbeat) == ["self", "timeout", "pipeline"]
     assert parameters(BaseWorker.set_state) == ["self", "state", "pipeline"]
     assert parameters(BaseWorker.bootstrap)[:2] == ["self", "logging_level"]
@@ -241,10 +241,16 @@ def test_the_parts_of_rq_that_we_build_on_exist() -> None:
     for name in ("teardown", "run_maintenance_tasks", "register_death", "serialize", "get_redis_server_version"):
         assert callable(getattr(BaseWorker, name)), name
     assert isinstance(BaseWorker.should_run_maintenance_tasks, property)
-    assert parameters(Queue._fetch_dequeued_job)[:3] == ["connection", "queue_key", "job_id"]
+    assert parameters(Queue.enqueue_dependents)[:2] == ["self", "job"]
     assert isinstance(Queue.intermediate_queue_key, property)
     assert parameters(Execution.heartbeat) == ["self", "started_job_registry", "ttl", "pipeline"]
-    assert "self.executions" in inspect.getsource(BaseWorker.__init__)
+    assert parameters(Execution.__init__) == ["self", "id", "job_id", "connection", "worker_name"]
+    assert parameters(Job.restore) == ["self", "raw_data"]
+    for name in ("_success_callback_name", "_failure_callback_name", "_stopped_callback_name", "webhooks"):
+        assert f"self.{name}" in inspect.getsource(Job.__init__), name
+    assert isinstance(Job.has_rate_limit, property)
+    assert [kind.value for kind in (Result.Type.SUCCESSFUL, Result.Type.FAILED, Result.Type.RETRIED)] == [1, 2, 4]
+    assert WORKER_EXECUTIONS_KEY_TEMPLATE == "rq:worker:{0}:executions"
     # What a lost pop and a lost worker rely on.
     assert "handle_job_failure" in inspect.getsource(IntermediateQueue.cleanup)
     assert "JobStatus.STARTED" in inspect.getsource(StartedJobRegistry.cleanup)

@@ -1,0 +1,286 @@
+"""Claim, run, store: the three steps of a job, the first and the last for many jobs in one transaction.
+
+A worker runs each step in threads of its own (app.worker.pipeline); `execute` runs them one after another.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+import uuid
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar
+
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
+
+from app.jobs import backoff, claim
+from app.jobs.claim import Claim, Finish
+from app.jobs.handler import Handler, Outcome
+from app.observability import correlation
+from app.observability.logging import get_logger
+from app.settings import Settings
+
+log = get_logger()
+
+_Item = TypeVar("_Item")
+_Key = TypeVar("_Key")
+
+_STORE_PAUSE = 0.25
+_OVERRUN = 60.0
+_STATES: Mapping[str, claim.State] = {"done": "done", "retry": "pending", "wait": "pending", "dead": "dead"}
+
+
+class JobsNotStartedError(Exception):
+    """Postgres could not be asked; the jobs go back to the queue."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Started:
+    """A claimed job, and what its handler needs; None when what the job was for is gone."""
+
+    claimed: Claim
+    work: Any
+    at: float
+    """Monotonic time of the claim."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Taken:
+    """What came of an attempt to claim jobs: see app.jobs.claim.Claims."""
+
+    started: list[Started] = field(default_factory=list)
+    not_yet: Mapping[uuid.UUID, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """A job after its attempt. `wait`: seconds until it is to run again, when it is."""
+
+    started: Started
+    outcome: Outcome
+    wait: float
+    duration: float
+
+    @property
+    def claimed(self) -> Claim:
+        return self.started.claimed
+
+
+Fate = Literal["stored", "lost", "unstored"]
+"""lost: another worker has the job by now. unstored: Postgres was away until the lease had ended."""
+
+
+@dataclass(kw_only=True)
+class Runtime:
+    """What jobs need of the process that runs them.
+
+    `held`: the claims of the jobs under way, and when (monotonic) each was claimed.
+    """
+
+    engine: Engine
+    handlers: Mapping[str, Handler]
+    worker: str
+    backoff_base: float
+    backoff_cap: float
+    held: dict[uuid.UUID, tuple[Claim, float]] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @classmethod
+    def of(cls, settings: Settings, *, engine: Engine, worker: str) -> Runtime:
+        from app.jobs.delivery import KIND, DeliveryHandler
+
+        return cls(
+            engine=engine,
+            handlers={KIND: DeliveryHandler(settings)},
+            worker=worker,
+            backoff_base=settings.delivery_backoff / 1000,
+            backoff_cap=settings.delivery_backoff_max / 1000,
+        )
+
+    @property
+    def leases(self) -> dict[str, float]:
+        return {kind: handler.lease for kind, handler in self.handlers.items()}
+
+    def claim(self, job_ids: Sequence[uuid.UUID]) -> Taken:
+        """Take those jobs that can be taken. Raises JobsNotStartedError with none of them taken."""
+        try:
+            with self.engine.begin() as connection:
+                # A claim that a crash of Postgres forgets is one that was never made: its worker is fenced out. So
+                # nobody has to wait for the disk.
+                connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
+                claims = claim.claim(connection, job_ids=job_ids, worker=self.worker, leases=self.leases)
+                works = self._begin(connection, claims.won)
+        except SQLAlchemyError as error:
+            raise JobsNotStartedError(type(error).__name__) from None
+        now = time.monotonic()
+        with self._lock:
+            self.held.update((claimed.job_id, (claimed, now)) for claimed in claims.won)
+        for claimed in claims.won:
+            with correlation.bound(claimed.correlation_id):
+                log.info("job started", subject_id=str(claimed.subject_id), **_facts(claimed))
+        started = [Started(claimed=claimed, work=works.get(claimed.job_id), at=now) for claimed in claims.won]
+        return Taken(started=started, not_yet=claims.not_yet)
+
+    def run(self, started: Started) -> Ended:
+        """The attempt itself; no fault of a handler escapes."""
+        claimed, begun = started.claimed, time.monotonic()
+        with correlation.bound(claimed.correlation_id):
+            outcome = _exhausted(self._run(started), claimed)
+        wait = (
+            outcome.at_least
+            if outcome.result == "wait"
+            else backoff.delay(
+                attempt=claimed.attempt, base=self.backoff_base, cap=self.backoff_cap, at_least=outcome.at_least
+            )
+        )
+        return Ended(started=started, outcome=outcome, wait=wait, duration=time.monotonic() - begun)
+
+    def store(self, batch: Sequence[Ended]) -> list[tuple[Ended, Fate]]:
+        """Finish the jobs and store their effects, for as long as their leases hold. Does not raise."""
+        fates: list[tuple[Ended, Fate]] = []
+        waiting = list(batch)
+        while waiting:
+            try:
+                kept = self._store(waiting)
+            except Exception as error:  # noqa: BLE001 - a handler's fault must not take the other jobs' effects along
+                if len(waiting) > 1 and not _is_outage(error):
+                    # One of them holds what the database refuses: each on its own, so that the others get through.
+                    fates += [fate for one in waiting for fate in self.store([one])]
+                    break
+                given_up = [one for one in waiting if not _is_outage(error) or self._lease_over(one)]
+                for one in given_up:
+                    log.error("job's result not stored", reason=type(error).__name__, **_facts(one.claimed))
+                fates += [(one, "unstored") for one in given_up]
+                waiting = [one for one in waiting if one not in given_up]
+                if waiting:
+                    time.sleep(_STORE_PAUSE * (1 + random.random()))  # noqa: S311 - spreads workers, guards nothing
+            else:
+                fates += [(one, "stored" if one.claimed.job_id in kept else "lost") for one in waiting]
+                break
+        self._settle(fates)
+        return fates
+
+    def hand_back(self) -> None:
+        """Release every job still under way: for a worker that stops without them. Raises SQLAlchemyError.
+
+        That takes no attempt from them, but for those that ignored their deadline and may do so wherever they run.
+        """
+        stuck = set(self.stuck())
+        with self._lock:
+            held = [claimed for claimed, _ in self.held.values()]
+        finishes = [_handed_back(claimed, counted=str(claimed.job_id) in stuck) for claimed in held]
+        with self.engine.begin() as connection:
+            free = claim.finish(connection, finishes)
+            for (kind, dead, error), group in _grouped(finishes, lambda one: (one.claim.kind, one.state, one.error)):
+                subjects = [one.claim.subject_id for one in group if one.claim.job_id in free]
+                self.handlers[kind].abandoned(connection, subjects, dead=dead == "dead", error=error or "")
+
+    def stuck(self) -> list[str]:
+        """Ids of the jobs that outlasted their lease by far: nothing in this process can end them."""
+        now = time.monotonic()
+        with self._lock:
+            return [str(job_id) for job_id, (held, since) in self.held.items() if now > since + held.lease + _OVERRUN]
+
+    def _begin(self, connection: Connection, claims: Iterable[Claim]) -> dict[uuid.UUID, Any]:
+        works: dict[uuid.UUID, Any] = {}
+        for kind, group in _grouped(claims, lambda claimed: claimed.kind):
+            works.update(self.handlers[kind].begin(connection, group))
+        return works
+
+    def _run(self, started: Started) -> Outcome:
+        if started.work is None:
+            return Outcome(result="dead", error="what the job was for is gone")
+        try:
+            return self.handlers[started.claimed.kind].run(started.work, started.claimed)
+        except Exception:  # a handler's fault must end as a counted attempt, not as an endless requeue
+            log.exception("job failed unexpectedly", job_id=str(started.claimed.job_id))
+            return Outcome(result="retry", error="internal error")
+
+    def _store(self, batch: Sequence[Ended]) -> set[uuid.UUID]:
+        with self.engine.begin() as connection:
+            kept = claim.finish(
+                connection,
+                [
+                    Finish(
+                        claim=one.claimed,
+                        state=_STATES[one.outcome.result],
+                        seconds=one.wait,
+                        error=one.outcome.error,
+                        counted=one.outcome.result != "wait",
+                    )
+                    for one in batch
+                ],
+            )
+            for kind, group in _grouped(batch, lambda one: one.claimed.kind):
+                stored = [(one.claimed, one.outcome) for one in group if one.claimed.job_id in kept]
+                if stored:
+                    self.handlers[kind].store(connection, stored)
+        return kept
+
+    def _lease_over(self, one: Ended) -> bool:
+        return time.monotonic() >= one.started.at + one.claimed.lease
+
+    def _settle(self, fates: Iterable[tuple[Ended, Fate]]) -> None:
+        for one, fate in fates:
+            with self._lock:
+                self.held.pop(one.claimed.job_id, None)
+            with correlation.bound(one.claimed.correlation_id):
+                if fate == "lost":
+                    log.warning("job lost its lease, its result was dropped", **_facts(one.claimed))
+                elif fate == "stored":
+                    _tell(one)
+
+
+def _tell(one: Ended) -> None:
+    outcome = one.outcome
+    tell = log.info if outcome.result in ("done", "wait") else log.warning
+    tell(
+        "job ended",
+        outcome=outcome.result,
+        duration_ms=round(one.duration * 1000),
+        **({"error": outcome.error} if outcome.error else {}),
+        **({"retry_in_ms": round(one.wait * 1000)} if outcome.result in ("retry", "wait") else {}),
+        **outcome.log,
+        **_facts(one.claimed),
+    )
+
+
+def _facts(claimed: Claim) -> dict[str, Any]:
+    return {"job_id": str(claimed.job_id), "kind": claimed.kind, "attempt": claimed.attempt}
+
+
+def _exhausted(outcome: Outcome, claimed: Claim) -> Outcome:
+    """A failure of the last attempt is final."""
+    if outcome.result != "retry" or claimed.attempt < claimed.max_attempts:
+        return outcome
+    error = f"{outcome.error} (attempt {claimed.attempt} of {claimed.max_attempts})"
+    return Outcome(result="dead", error=error, detail=outcome.detail, log=outcome.log)
+
+
+def _is_outage(error: Exception) -> bool:
+    """Whether the same may succeed when tried again: the server is away, or two transactions were in each other's way.
+
+    Everything else about a statement (a value that cannot be stored) stays as it is.
+    """
+    if isinstance(error, OperationalError | InterfaceError):
+        return True
+    if isinstance(error, DBAPIError):
+        return error.connection_invalidated
+    return isinstance(error, SQLAlchemyError)
+
+
+def _handed_back(claimed: Claim, *, counted: bool) -> Finish:
+    error = "the job ignored its deadline" if counted else "the worker stopped"
+    last = counted and claimed.attempt >= claimed.max_attempts
+    return Finish(claim=claimed, state="dead" if last else "pending", error=error, counted=counted)
+
+
+def _grouped(items: Iterable[_Item], key: Callable[[_Item], _Key]) -> Iterable[tuple[_Key, list[_Item]]]:
+    groups: dict[_Key, list[_Item]] = defaultdict(list)
+    for item in items:
+        groups[key(item)].append(item)
+    return groups.items()

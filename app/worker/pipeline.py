@@ -1,0 +1,258 @@
+"""The way of a job through a worker: claimed, run, stored, told to RQ.
+
+    taken ─▶ claim (one thread) ─▶ run (a thread a slot) ─▶ store (one thread) ─▶ tell (one thread) ─▶ gone
+
+Only running takes a slot. The other steps work on whatever has gathered, so that under load a job costs a fraction of a
+transaction and of a round trip. Postgres and Redis have a thread each at the end: while Redis is away, effects are
+still stored before their leases end.
+
+A job of another function than ours (somebody's own RQ job on this queue) skips claim and store. One that uses more of
+RQ than a return value (callbacks, repeats, rate limits), or fails, is RQ's own code's to finish.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from redis import RedisError
+from rq.job import Job, Retry
+
+from app.jobs.queue import FUNCTION
+from app.jobs.runtime import Ended, Fate, JobsNotStartedError, Runtime, Started
+from app.observability.logging import get_logger
+from app.worker.books import Books, Popped, Told
+from app.worker.database import DatabaseGate
+from app.worker.stages import Crew, Stage
+
+log = get_logger()
+
+_MOST = 200
+_OVERRUN = 60.0
+
+
+@dataclass(kw_only=True)
+class Slot:
+    """A job under way in this process."""
+
+    popped: Popped
+    ours: bool
+    since: float = field(default_factory=time.monotonic)
+    runs: bool = True
+    """Whether it takes one of the worker's slots, from the moment it was taken until its function has returned."""
+
+    @property
+    def job(self) -> Job:
+        return self.popped.job
+
+    @property
+    def overdue(self) -> bool:
+        """Whether a job of somebody else's function ignores its own time limit."""
+        return self.runs and not self.ours and time.monotonic() > self.since + (self.job.timeout or 0) + _OVERRUN
+
+
+class RqSide(Protocol):
+    """What RQ's worker does itself for jobs that need more of it."""
+
+    def perform(self, popped: Popped) -> None: ...
+
+    def finish(self, popped: Popped, value: Any) -> None: ...
+
+    def fail(self, popped: Popped, exc_info: Any) -> None: ...
+
+    def expect(self, due: float) -> None: ...
+
+    def release_dependents(self, job_ids: Sequence[str]) -> None: ...
+
+
+class Pipeline:
+    """Takes popped jobs; `under_way` holds them until RQ has been told how they ended."""
+
+    def __init__(self, *, runtime: Runtime, books: Books, rq: RqSide, gate: DatabaseGate, concurrency: int) -> None:
+        self._runtime, self._books, self._rq, self._gate = runtime, books, rq, gate
+        self._concurrency = concurrency
+        self.under_way: dict[str, Slot] = {}
+        self._changed = threading.Condition()
+        self._crew: Crew[Callable[[], None]] = Crew("job", lambda work: work(), size=concurrency)
+        self._claiming: Stage[Slot] = Stage("claim", self._claim, most=_MOST)
+        self._storing: Stage[tuple[Slot, Ended]] = Stage("store", self._store, most=_MOST)
+        self._telling: Stage[tuple[Slot, Told]] = Stage("tell", self._tell, most=_MOST)
+
+    def free(self, *, timeout: float) -> int:
+        """How many more jobs may be taken; waits for at least one, up to `timeout` seconds.
+
+        None while as many have run and are not stored: when Postgres hangs, what was done must not pile up.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._free() > 0, timeout)
+            return max(0, self._free())
+
+    def put(self, jobs: Sequence[Popped]) -> None:
+        slots = [Slot(popped=popped, ours=_is_ours(popped)) for popped in jobs]
+        with self._changed:
+            self.under_way.update((slot.popped.execution_id, slot) for slot in slots)
+        self._claiming.put(slot for slot in slots if slot.ours)
+        for slot in slots:
+            if slot.popped.unreadable:
+                self._end([slot], [Told(popped=slot.popped, fate="failed", error=slot.popped.unreadable)])
+            elif not slot.ours:
+                self._crew.put([self._bound(self._run_theirs, slot)])
+
+    def overdue(self) -> list[str]:
+        """Ids of the jobs of other functions that ignore their own time limit."""
+        return [slot.job.id for slot in list(self.under_way.values()) if slot.overdue]
+
+    def _free(self) -> int:
+        running = sum(slot.runs for slot in self.under_way.values())
+        return min(self._concurrency - running, 2 * self._concurrency - len(self.under_way))
+
+    @staticmethod
+    def _bound(work: Callable[..., None], *args: Any) -> Callable[[], None]:
+        return lambda: work(*args)
+
+    # -- our jobs
+
+    def _claim(self, slots: Sequence[Slot]) -> None:
+        by_id: dict[uuid.UUID, Slot] = {}
+        twice: list[Slot] = []
+        for slot in slots:
+            if (job_id := uuid.UUID(slot.job.args[0])) in by_id:
+                twice.append(slot)
+            else:
+                by_id[job_id] = slot
+        try:
+            taken = self._runtime.claim(list(by_id))
+        except JobsNotStartedError as error:
+            self._gate.close()
+            log.warning("jobs go back, the database is away", jobs=len(slots), reason=str(error))
+            self._end(slots, [Told(popped=slot.popped, fate="queued") for slot in slots])
+            return
+        for started in taken.started:
+            self._crew.put([self._bound(self._run_ours, by_id.pop(started.claimed.job_id), started)])
+        ends = [(by_id.pop(job_id), seconds) for job_id, seconds in taken.not_yet.items()]
+        nothing = [*by_id.values(), *twice]
+        self._end(
+            [*(slot for slot, _ in ends), *nothing],
+            [
+                *(self._again(slot, seconds) for slot, seconds in ends),
+                *(Told(popped=slot.popped, fate="dropped") for slot in nothing),
+            ],
+        )
+
+    def _run_ours(self, slot: Slot, started: Started) -> None:
+        ended = self._runtime.run(started)
+        self._release(slot)
+        self._storing.put([(slot, ended)])
+
+    def _store(self, batch: Sequence[tuple[Slot, Ended]]) -> None:
+        slots = {id(ended): slot for slot, ended in batch}
+        told = []
+        for ended, fate in self._runtime.store([ended for _, ended in batch]):
+            slot = slots[id(ended)]
+            if fate == "unstored":
+                self._gate.close()
+            told.append((slot, self._told(slot, ended, fate)))
+        self._telling.put(told)
+
+    def _told(self, slot: Slot, ended: Ended, fate: Fate) -> Told:
+        if fate == "lost":
+            return Told(popped=slot.popped, fate="dropped")
+        if fate == "unstored":
+            return Told(popped=slot.popped, fate="queued")
+        result = ended.outcome.result
+        if result in ("retry", "wait"):
+            return self._again(slot, ended.wait)
+        if result == "dead":
+            return Told(popped=slot.popped, fate="failed", error=ended.outcome.error or "", ended_at=time.time())
+        return Told(popped=slot.popped, fate="finished", ended_at=time.time())
+
+    def _again(self, slot: Slot, seconds: float) -> Told:
+        self._rq.expect(time.time() + seconds)
+        return Told(popped=slot.popped, fate="scheduled", seconds=seconds)
+
+    # -- somebody else's
+
+    def _run_theirs(self, slot: Slot) -> None:
+        told = None
+        try:
+            if _is_plain(slot.job):
+                told = self._perform(slot)
+            else:
+                self._rq.perform(slot.popped)
+        except (RedisError, OSError) as error:
+            log.warning("job's end not told to Redis", job_id=slot.job.id, reason=type(error).__name__)
+        finally:
+            self._release(slot)
+            if told is None:
+                self._gone([slot])
+            else:
+                self._telling.put([(slot, told)])
+
+    def _perform(self, slot: Slot) -> Told | None:
+        """Call the job's function; None when RQ's code has told its end."""
+        try:
+            value = slot.job.perform()
+        except BaseException:  # noqa: BLE001 - SystemExit in a job is the job's, not the worker's
+            self._rq.fail(slot.popped, sys.exc_info())
+            return None
+        if isinstance(value, Retry):
+            self._rq.finish(slot.popped, value)
+            return None
+        return Told(popped=slot.popped, fate="finished", value=value, ended_at=time.time())
+
+    # -- the end
+
+    def _end(self, slots: Sequence[Slot], told: Sequence[Told]) -> None:
+        for slot in slots:
+            self._release(slot)
+        self._telling.put(zip(slots, told, strict=True))
+
+    def _tell(self, batch: Sequence[tuple[Slot, Told]]) -> None:
+        try:
+            if parents := self._books.tell([told for _, told in batch]):
+                self._rq.release_dependents(parents)
+        except (RedisError, OSError) as error:
+            # Their effects are in Postgres. RQ's registries catch up when the entries expire and the jobs are popped
+            # again.
+            ids = [slot.job.id for slot, _ in batch]
+            log.warning("jobs' ends not told to Redis", job_ids=ids, reason=type(error).__name__)
+        finally:
+            self._gone([slot for slot, _ in batch])
+
+    def _release(self, slot: Slot) -> None:
+        with self._changed:
+            slot.runs = False
+            self._changed.notify_all()
+
+    def _gone(self, slots: Sequence[Slot]) -> None:
+        with self._changed:
+            for slot in slots:
+                self.under_way.pop(slot.popped.execution_id, None)
+            self._changed.notify_all()
+
+
+def _is_ours(popped: Popped) -> bool:
+    if popped.unreadable or popped.job.func_name != FUNCTION:
+        return False
+    try:
+        uuid.UUID(popped.job.args[0])
+    except (ValueError, IndexError, AttributeError, TypeError):
+        return False
+    return True
+
+
+def _is_plain(job: Job) -> bool:
+    """Whether nothing but its result is to be stored when it returns."""
+    return not (
+        job._success_callback_name
+        or job._failure_callback_name
+        or job._stopped_callback_name
+        or job.webhooks
+        or job.repeats_left
+        or job.has_rate_limit
+    )

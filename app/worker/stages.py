@@ -1,0 +1,64 @@
+"""Threads that hand work on to each other: a stage works on batches, a crew on one item a thread."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from queue import Empty, SimpleQueue
+from typing import Generic, TypeVar
+
+from app.observability.logging import get_logger
+
+log = get_logger()
+
+T = TypeVar("T")
+
+
+class Stage(Generic[T]):
+    """One thread that works on whatever has gathered since its last batch: the busier, the larger the batches."""
+
+    def __init__(self, name: str, work: Callable[[Sequence[T]], None], *, most: int) -> None:
+        """`most` items in a batch. `work` handles its own errors: what escapes it is logged, and its batch lost."""
+        self._work, self._most = work, most
+        self._gathered: SimpleQueue[Sequence[T]] = SimpleQueue()
+        threading.Thread(target=self._run, name=name, daemon=True).start()
+
+    def put(self, items: Iterable[T]) -> None:
+        if batch := list(items):
+            self._gathered.put(batch)
+
+    def _run(self) -> None:
+        while True:
+            batch = list(self._gathered.get())
+            try:
+                while len(batch) < self._most:
+                    batch += self._gathered.get_nowait()
+            except Empty:
+                pass
+            try:
+                self._work(batch)
+            except Exception:  # the thread must outlive it
+                log.exception("a batch failed")
+
+
+class Crew(Generic[T]):
+    """So many threads, each of which works on one item at a time."""
+
+    def __init__(self, name: str, work: Callable[[T], None], *, size: int) -> None:
+        """As for a stage. Threads that are idle end with the process, and so do those that are not."""
+        self._work = work
+        self._waiting: SimpleQueue[T] = SimpleQueue()
+        for number in range(size):
+            threading.Thread(target=self._run, name=f"{name}-{number}", daemon=True).start()
+
+    def put(self, items: Iterable[T]) -> None:
+        for item in items:
+            self._waiting.put(item)
+
+    def _run(self) -> None:
+        while True:
+            item = self._waiting.get()
+            try:
+                self._work(item)
+            except Exception:  # the thread must outlive it
+                log.exception("a job's thread failed")
