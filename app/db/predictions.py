@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import RowMapping, Select, func, select, tuple_, update
+from sqlalchemy import RowMapping, func, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -86,7 +86,7 @@ async def page(
     limit: int,
 ) -> list[RowMapping]:
     """Newest first, those that come after (are older than) `after`."""
-    statement: Select[Any] = select(*_SUMMARY).where(Prediction.user_id == user_id)
+    statement: Any = select(*_SUMMARY).where(Prediction.user_id == user_id)
     if status is not None:
         statement = statement.where(Prediction.status == status)
     if after is not None:

@@ -91,11 +91,17 @@ class Runtime:
 
     @classmethod
     def of(cls, settings: Settings, *, engine: Engine, worker: str) -> Runtime:
-        from app.jobs.delivery import KIND, DeliveryHandler
+        from app.jobs import delivery, prediction, webhook
+        from app.providers.client import clients
 
+        providers = clients(settings)
         return cls(
             engine=engine,
-            handlers={KIND: DeliveryHandler(settings)},
+            handlers={
+                delivery.KIND: delivery.DeliveryHandler(settings),
+                prediction.KIND: prediction.PredictionHandler(settings, providers),
+                webhook.KIND: webhook.WebhookHandler(settings, providers),
+            },
             worker=worker,
             backoff_base=settings.delivery_backoff / 1000,
             backoff_cap=settings.delivery_backoff_max / 1000,

@@ -162,6 +162,11 @@ class ProviderClient:
         return Refused(f"{name} answered {status}" + (f": {said}" if said else ""), status=status)
 
 
+def request_timeout(settings: Settings) -> float:
+    """Seconds that one request may take: a job makes up to two, and must end before its own time limit."""
+    return min(settings.prediction_request_timeout, settings.queue_job_timeout * 2 // 5) / 1000
+
+
 def clients(settings: Settings) -> dict[ProviderName, ProviderClient]:
     """A client for each provider that has a key. Connects on first use."""
     known: dict[ProviderName, tuple[str, str]] = {
@@ -173,7 +178,7 @@ def clients(settings: Settings) -> dict[ProviderName, ProviderClient]:
             DIALECTS[name],
             base_url=base_url,
             key=key,
-            timeout=settings.prediction_request_timeout / 1000,
+            timeout=request_timeout(settings),
             max_response_bytes=settings.prediction_max_response_bytes,
             connections=settings.queue_concurrency,
             user_agent=f"{settings.service_name}/{settings.service_version}",
