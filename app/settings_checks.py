@@ -161,8 +161,9 @@ def webhook_secrets(text: str, *, production: bool) -> tuple[str, ...]:
     if len(secrets) > MAX_WEBHOOK_SECRETS:
         raise ValueError(f"holds {len(secrets)} secrets: the current and the previous one are enough")
     for secret in secrets:
+        text_of_key = secret.removeprefix("whsec_")
         try:
-            key = base64.b64decode(secret.removeprefix("whsec_"), validate=True)
+            key = base64.b64decode(text_of_key + "=" * (-len(text_of_key) % 4), validate=True)
         except ValueError:
             key = b""
         if not secret.startswith("whsec_") or len(key) < MIN_WEBHOOK_KEY_BYTES:
