@@ -29,8 +29,13 @@ SECRETS = {
     "JWT_SECRET": KEY,
     "REPLICATE_API_KEY": "r8_0c9f1b7ae2",
     "OPENAI_API_KEY": "sk-0c9f1b7ae2",
+    "WEBHOOK_SECRET_REPLICATE": "whsec_MDEyMzQ1Njc4OWFiY2RlZg==",
+    "WEBHOOK_SECRET_OPENAI": "whsec_ZmVkY2JhOTg3NjU0MzIxMA==",
 }
-EVERY_SECRET = {"jwt": KEY, "replicate_api_key": "r8_0c9f1b7ae2", "openai_api_key": "sk-0c9f1b7ae2"}
+EVERY_SECRET = {
+    "jwt": KEY,
+    **{name.lower(): text for name, text in SECRETS.items() if name.startswith(("REPLICATE", "OPENAI", "WEBHOOK"))},
+}
 AWS = {"target": "aws", "region": "eu-central-1", "domain": {"name": "api.example.com"}}
 VARIABLE = re.compile(r"\(`([A-Z_]+)`\)")
 
@@ -112,6 +117,8 @@ def other_value(key: Key) -> Any:
         return ["https://other.example.com"]
     if key.path == ("api", "trusted_proxies"):
         return ["192.168.0.0/16"]
+    if str(key.path[-1]).endswith("base_url"):
+        return "https://other.example.com/v2"
     return {"version": "1.2.3", "owner_role": "other_owner", "host": "127.0.0.1"}.get(str(key.path[-1]), "other")
 
 
