@@ -94,7 +94,7 @@ class OpenAI:
 
     def notice(self, document: Any) -> Notice | None:
         event = members(document)
-        if event.get("type") not in _ENDS:
+        if str(event.get("type")) not in _ENDS:
             return None
         return Notice(provider_id=identifier(members(event.get("data")).get("id")), snapshot=None)
 

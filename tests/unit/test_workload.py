@@ -257,3 +257,13 @@ def test_the_local_stack_says_what_it_opens() -> None:
     closed = {"allow_http": False, "allow_private_networks": False}
     assert Workload.of(parse({"target": "local", "deliveries": closed}, stack="local")).notices == ()
     assert Workload.of(parse(AWS, stack="test")).notices == ()
+
+
+def test_webhooks_are_asked_for_at_the_public_name() -> None:
+    def address(tree: dict[str, Any]) -> str | None:
+        return Workload.of(parse(tree, stack="test")).workers[0].environment.get("WEBHOOK_BASE_URL")
+
+    chosen = {"predictions": {"webhook_base_url": "https://hooks.example.com/in"}}
+    assert address(AWS) == "https://api.example.com"
+    assert address({**AWS, **chosen}) == "https://hooks.example.com/in"
+    assert address({"target": "local"}) is None
