@@ -210,10 +210,10 @@ def _end(change: Change) -> Outcome:
 
 
 def _cancel(client: ProviderClient, provider_id: str) -> Snapshot | None:
-    """What the provider says; None when there is nothing to call off any more."""
+    """What the provider says; None when it must be asked how the prediction stands: it may have ended before."""
     try:
         return client.cancel(provider_id)
-    except Refused:
+    except (Refused, TryAgain):
         return None
 
 

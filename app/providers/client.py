@@ -21,6 +21,7 @@ from httpcore2 import NetworkBackend, NetworkStream
 from app.jobs.backoff import retry_after
 from app.providers.base import Call, Dialect, ProviderName, Snapshot, Submission, Unreadable, parse
 from app.providers.dialects import DIALECTS
+from app.security.outbound import RequestFailed, resolve_within, system_resolver
 from app.settings import Settings
 
 _CONNECT_TIMEOUT = 5.0
@@ -104,6 +105,8 @@ class ProviderClient:
                 status, headers, body = self._exchange(call)
         except (TimeoutError, httpcore2.TimeoutException):
             raise TryAgain(f"{name} gave no complete answer within {self._timeout:g} s") from None
+        except RequestFailed as error:
+            raise TryAgain(f"{name} could not be reached: {error}") from None
         except (httpcore2.NetworkError, httpcore2.ProtocolError, OSError) as error:
             raise TryAgain(f"{name} could not be reached: {type(error).__name__}") from None
         if 200 <= status < 300:
@@ -220,9 +223,18 @@ class _DeadlineBackend(NetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> NetworkStream:
-        within = self._clock.least(timeout)
-        stream = self._inner.connect_tcp(host, port, within, local_address, socket_options)
-        return _DeadlineStream(stream, self._clock)
+        addresses = resolve_within(system_resolver, host.strip("[]"), port, self._clock.least(timeout))
+        for position, address in enumerate(addresses, start=1):
+            try:
+                stream = self._inner.connect_tcp(
+                    address, port, self._clock.least(timeout), local_address, socket_options
+                )
+            except httpcore2.ConnectError:
+                if position == len(addresses):
+                    raise
+            else:
+                return _DeadlineStream(stream, self._clock)
+        raise httpcore2.ConnectError("no address")
 
 
 class _DeadlineStream(NetworkStream):

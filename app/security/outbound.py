@@ -82,7 +82,7 @@ def post(
     Raises UrlRefused for an address that is not allowed, RequestFailed for anything else that gives no status.
     """
     deadline = _Deadline(timeout)
-    backend = _GuardedBackend(policy=policy, deadline=deadline, resolve=resolve or _system_resolver)
+    backend = _GuardedBackend(policy=policy, deadline=deadline, resolve=resolve or system_resolver)
     url = httpcore2.URL(
         scheme=target.scheme.encode(), host=_url_host(target), port=target.port, target=target.path.encode()
     )
@@ -156,12 +156,12 @@ def _tls() -> ssl.SSLContext:
     return httpcore2.default_ssl_context()
 
 
-def _system_resolver(host: str, port: int) -> list[str]:
+def system_resolver(host: str, port: int) -> list[str]:
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
-def _resolve_within(resolve: Resolver, host: str, port: int, seconds: float) -> Sequence[str]:
+def resolve_within(resolve: Resolver, host: str, port: int, seconds: float) -> Sequence[str]:
     """`resolve` with a time limit.
 
     getaddrinfo takes none and waits for as long as the system's name servers let it, so it runs in a thread that is
@@ -201,7 +201,7 @@ class _GuardedBackend(NetworkBackend):
         local_address: str | None = None,  # noqa: ARG002
         socket_options: Iterable[Any] | None = None,  # noqa: ARG002
     ) -> NetworkStream:
-        addresses = _resolve_within(self._resolve, host.strip("[]"), port, self._deadline.remaining())
+        addresses = resolve_within(self._resolve, host.strip("[]"), port, self._deadline.remaining())
         # One forbidden address refuses the host: a name that mixes public and private answers is an attack or a
         # mistake, and trying the next one would make the outcome depend on chance.
         for address in addresses:

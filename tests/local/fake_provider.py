@@ -108,7 +108,7 @@ class Provider:
             "REPLICATE_BASE_URL": self.url,
             "OPENAI_BASE_URL": f"{self.url}/v1",
             "PREDICTION_POLL_INTERVAL": "100",
-            "PREDICTION_REQUEST_TIMEOUT": "700",
+            "PREDICTION_REQUEST_TIMEOUT": "2000",
         }
 
     def steps(self, step: str) -> list[Asked]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 
 from starlette.datastructures import Headers
@@ -21,6 +22,8 @@ JOB_KIND = "webhook"
 """As app.jobs.webhook registers it."""
 REFERENCE = "prediction"
 """Query parameter of the address that a provider is given: our id of the prediction."""
+
+_SMALL = 65_536
 
 log = get_logger()
 
@@ -46,8 +49,11 @@ async def accept(
     except WebhookRefused as error:
         log.warning("webhook refused", provider=provider, reason=str(error))
         raise Unauthenticated(str(error), challenge="Webhook-Signature") from None
+    dialect = next(DIALECTS[name] for name in PROVIDERS if name == provider)
     try:
-        notice = next(DIALECTS[name].notice(parse(body)) for name in PROVIDERS if name == provider)
+        # Megabytes of JSON would keep every other request waiting.
+        content = parse(body) if len(body) <= _SMALL else await asyncio.to_thread(parse, body)
+        notice = dialect.notice(content)
     except Unreadable as error:
         raise MalformedRequest(f"the body is not what {provider} sends: {error}") from None
     new = NewWebhook(

@@ -200,6 +200,14 @@ async def test_a_body_above_the_limit(start):
     assert answer.status_code == 413
 
 
+async def test_a_large_body_is_stored_whole(start, migrated_url):
+    body = json.dumps({"id": "abc", "status": "succeeded", "output": ["é" * 100] * 2000}, ensure_ascii=False).encode()
+    async with start(**SECRETS) as caller:
+        answer = await caller.http.post(PATH, content=body, headers=signed(body))
+    assert answer.status_code == 202
+    assert rows(migrated_url, "SELECT body FROM inbound_webhooks") == [(body,)]
+
+
 async def test_a_providers_webhooks_are_not_counted_as_requests_of_one_address(start):
     async with start(**SECRETS, RATE_LIMIT_MAX="2") as caller:
         answers = [await caller.http.post(PATH, content=BODY, headers=signed(BODY)) for _ in range(5)]

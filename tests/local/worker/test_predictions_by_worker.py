@@ -307,9 +307,21 @@ def test_called_off_while_the_provider_works_on_it(ground: Ground) -> None:
     assert len(ground.provider.steps("cancel")) == 1
 
 
+@pytest.mark.parametrize("says", [answer(200, b""), answer(409, b""), answer(400, {"detail": "it has ended"})])
+def test_an_answer_to_calling_off_that_says_nothing(ground: Ground, says: Any) -> None:
+    ground.start()
+    prediction_id = ground.add()
+    ground.settled(prediction_id, "processing")
+    ground.provider.faults["cancel"] += [says] * 20
+    ground.change(prediction_id, cancel_requested_at=func.now())
+    ground.eventually(lambda: ground.provider.steps("cancel"))
+    ground.provider.end(ground.made())
+    ground.settled(prediction_id, "succeeded")
+
+
 def test_called_off_while_it_is_being_handed_over(ground: Ground) -> None:
     """The run that hands it over does not know; the next one comes at once, not after the wait for a webhook."""
-    ground.start(**SECRETS, PREDICTION_REQUEST_TIMEOUT="2000")
+    ground.start(**SECRETS)
     made: list[Made] = []
 
     def slow(handler: Any) -> None:
@@ -334,7 +346,7 @@ def test_a_worker_that_vanishes_before_it_stores_the_id(ground: Ground) -> None:
 
     ground.provider.faults["submit"].append(make_and_hang)
     ground.provider.ends_after = 0
-    first = ground.start(PREDICTION_REQUEST_TIMEOUT="1900", QUEUE_JOB_TIMEOUT="5000", QUEUE_LEASE="5000")
+    first = ground.start()
     prediction_id = ground.add()
     ground.eventually(lambda: stuck)
     first.kill()

@@ -30,6 +30,7 @@ def settings_for(provider: Provider, **more: str) -> Settings:
         "DATABASE_URL": "postgresql:///x",
         "REDIS_URL": "unix:///x",
         **provider.environ,
+        "PREDICTION_REQUEST_TIMEOUT": "700",
     }
     return Settings.load({**environ, **more})
 
@@ -170,6 +171,23 @@ def test_an_answer_that_is_too_large_is_not_read(client: Any, provider: Provider
 def test_nobody_there(client: Any) -> None:
     with pytest.raises(TryAgain, match="replicate could not be reached: ConnectError"):
         client(REPLICATE_BASE_URL="http://127.0.0.1:1").fetch("a")
+
+
+def test_a_name_server_that_hangs(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def hang(host: str, port: int) -> list[str]:
+        time.sleep(1.5)
+        return []
+
+    monkeypatch.setattr("app.providers.client.system_resolver", hang)
+    started = time.monotonic()
+    with pytest.raises(TryAgain, match=r"within 0.7 s"):
+        client().fetch("a")
+    assert time.monotonic() - started < 1.4
+
+
+def test_a_name_that_is_none(client: Any) -> None:
+    with pytest.raises(TryAgain, match="could not be reached: the host name could not be resolved"):
+        client(REPLICATE_BASE_URL="http://nowhere.invalid").fetch("a")
 
 
 def test_an_answer_that_postgres_cannot_hold_is_mended(client: Any, provider: Provider) -> None:
