@@ -18,6 +18,8 @@ from app.environment import EnvironmentSource, SettingsError, is_secret
 from app.settings_checks import KeyRing
 
 Mode = Literal["api", "worker", "all", "migrate"]
+JobKind = Literal["delivery", "prediction", "webhook"]
+"""What app.jobs.handlers has a handler for."""
 Milliseconds = Annotated[int, Field(ge=1, le=86_400_000)]
 Seconds = Annotated[int, BeforeValidator(checks.duration)]
 Count = Annotated[int, Field(ge=1, le=100_000)]
@@ -122,8 +124,21 @@ class Settings(BaseSettings):
     ] = 1_000
     shutdown_timeout: Annotated[Milliseconds, _doc("After that: how long requests under way may take.")] = 25_000
 
-    queue_name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$"), _doc("RQ queue.")] = "webhook-processor"
+    queue_name: Annotated[str, Field(pattern=f"^{checks.QUEUE_NAME.pattern}$"), _doc("RQ queue.")] = "webhook-processor"
     queue_concurrency: Annotated[int, Field(ge=1, le=1000), _doc("Jobs at once in one worker process.")] = 10
+    queue_routes: Annotated[
+        tuple[tuple[JobKind, str], ...],
+        BeforeValidator(checks.routes),
+        _doc("Queues of kinds that have workers of their own: `kind=queue`, comma list. The rest: `QUEUE_NAME`."),
+    ] = ()
+    queue_isolated_kinds: Annotated[
+        tuple[JobKind, ...],
+        BeforeValidator(checks.comma_list),
+        _doc("Kinds of jobs that run each in a process of its own, comma list: for work that computes."),
+    ] = ()
+    queue_isolated_memory: Annotated[
+        int, Field(ge=0), _doc("Bytes of memory that such a process may have. 0: no limit.")
+    ] = 0
     queue_remove_on_complete: Annotated[int, Field(ge=0), _doc("Finished jobs that Redis keeps.")] = 100
     queue_remove_on_fail: Annotated[int, Field(ge=0), _doc("Failed jobs that Redis keeps.")] = 1_000
     queue_job_timeout: Annotated[Milliseconds, _doc("Longest run of one job.")] = 100_000
@@ -235,6 +250,10 @@ class Settings(BaseSettings):
         given = {"replicate": self.webhook_secret_replicate, "openai": self.webhook_secret_openai}
         texts = {name: secret.get_secret_value() for name, secret in given.items()}
         return {n: checks.webhook_secrets(text, production=False) if text else () for n, text in texts.items()}
+
+    def queue_of(self, kind: str) -> str:
+        """The queue that jobs of this kind are put on."""
+        return next((queue for routed, queue in self.queue_routes if routed == kind), self.queue_name)
 
     @field_validator("database_url")
     @classmethod

@@ -21,6 +21,8 @@ MAX_SIGNING_KEYS = 8
 MAX_WEBHOOK_SECRETS = 2
 MIN_WEBHOOK_KEY_BYTES = 16
 
+QUEUE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+
 _DURATION = re.compile(r"(\d{1,9})\s*(s|m|h|d)")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _KEY_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -68,6 +70,19 @@ def origins(values: tuple[str, ...], *, production: bool) -> tuple[str, ...]:
         if parts.scheme not in ("http", "https") or not parts.hostname or value != f"{parts.scheme}://{parts.netloc}":
             raise ValueError(f"{value!r} is no origin: write scheme://host[:port] without a path, comma separated")
     return values
+
+
+def routes(value: Any) -> Any:
+    """`"prediction=slow, delivery=mail"` → pairs of a kind of job and its queue."""
+    if not isinstance(value, str):
+        return value
+    pairs = [part.partition("=") for part in comma_list(value)]
+    kinds = [kind.strip() for kind, _, _ in pairs]
+    if any(not sign or not QUEUE_NAME.fullmatch(queue.strip()) for _, sign, queue in pairs):
+        raise ValueError("must look like kind=queue, comma separated, each queue 1 to 64 of letters, digits, '_.-'")
+    if len(set(kinds)) < len(kinds):
+        raise ValueError("names a kind twice: its jobs go to one queue")
+    return tuple((kind, queue.strip()) for kind, (_, _, queue) in zip(kinds, pairs, strict=True))
 
 
 def networks(value: Any) -> Any:

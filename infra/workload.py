@@ -5,6 +5,7 @@ Every target takes its services from here, so that they differ in where they run
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -87,6 +88,7 @@ def _api(settings: Settings) -> ServiceSpec:
         "SHUTDOWN_TIMEOUT": str(milliseconds(api.shutdown_timeout)),
         **_accepting(settings),
         "PREDICTION_MAX_ATTEMPTS": str(settings.predictions.max_attempts),
+        "QUEUE_ROUTES": ",".join(f"{kind}={queue}" for kind, queue in _routes(settings)),
         **_figures(settings),
         **({**_doing(settings, settings.worker), **_worker_health_file(settings)} if combined else {}),
     }
@@ -228,6 +230,8 @@ def _doing(settings: Settings, group: WorkerGroup) -> dict[str, str]:
     worker, deliveries = settings.worker, settings.deliveries
     return {
         "QUEUE_CONCURRENCY": str(group.concurrency),
+        "QUEUE_ISOLATED_KINDS": ",".join(group.isolated_kinds),
+        "QUEUE_ISOLATED_MEMORY": str(group.isolated_memory),
         "QUEUE_REMOVE_ON_COMPLETE": str(worker.keep_completed),
         "QUEUE_REMOVE_ON_FAIL": str(worker.keep_failed),
         "SWEEP_INTERVAL": str(milliseconds(worker.sweep_interval)),
@@ -251,6 +255,11 @@ def _predicting(settings: Settings) -> dict[str, str]:
         "PREDICTION_REQUEST_TIMEOUT": str(milliseconds(chosen.request_timeout)),
         "PREDICTION_MAX_RESPONSE_BYTES": str(chosen.max_response_size),
     }
+
+
+def _routes(settings: Settings) -> Iterator[tuple[str, str]]:
+    for group in settings.worker.groups.values():
+        yield from ((kind, group.queue) for kind in group.kinds)
 
 
 def _figures(settings: Settings) -> dict[str, str]:

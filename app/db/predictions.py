@@ -110,8 +110,8 @@ async def cancel(connection: AsyncConnection, prediction_id: uuid.UUID, *, at_on
     await connection.execute(update(Prediction).where(Prediction.id == prediction_id).values(values))
 
 
-async def hurry(connection: AsyncConnection, prediction_id: uuid.UUID) -> uuid.UUID | None:
-    """Make the prediction's waiting job due; its id. None when a worker is at it, which looks again afterwards.
+async def hurry(connection: AsyncConnection, prediction_id: uuid.UUID) -> tuple[uuid.UUID, str] | None:
+    """Make the prediction's waiting job due; its id and queue. None when a worker is at it, which looks again then.
 
     A job that a claim holds is skipped, not waited for: the claim waits for the prediction, which is ours.
     """
@@ -121,8 +121,9 @@ async def hurry(connection: AsyncConnection, prediction_id: uuid.UUID) -> uuid.U
         .with_for_update(skip_locked=True)
         .scalar_subquery()
     )
-    statement = update(Job).where(Job.id == waiting).values(run_at=func.now()).returning(Job.id)
-    return (await connection.execute(statement)).scalar_one_or_none()
+    statement = update(Job).where(Job.id == waiting).values(run_at=func.now()).returning(Job.id, Job.queue)
+    row = (await connection.execute(statement)).one_or_none()
+    return None if row is None else (row.id, row.queue)
 
 
 async def add_webhook(connection: AsyncConnection, new: NewWebhook) -> uuid.UUID | None:

@@ -3,7 +3,7 @@
     async with connection.begin():
         await connection.execute(insert(Delivery)...)
         await connection.execute(new_job(job_id=job_id, kind="delivery", subject_id=delivery_id, ...))
-    nudge.soon(job_id)
+    nudge.soon(job_id, queue)
 
 A crash between the two, or Redis being away, leaves a pending row that the sweeper of any worker finds. `enqueued_at`
 is set by whoever next touches the row with a database connection at hand: the claim, or the sweeper.
@@ -34,10 +34,8 @@ _BACKLOG = 20_000
 """Ids held while Redis is slow; beyond it they are left to the sweeper instead of to this process's memory."""
 _PAUSE_AFTER_FAILURE = 1.0
 
-
-def queue_of(settings: Settings, kind: str) -> str:  # noqa: ARG001 - one queue for every kind
-    """The queue whose workers do jobs of this kind."""
-    return settings.queue_name
+_Announced = tuple[str, uuid.UUID]
+"""A queue's name and the id of a job that is to be on it."""
 
 
 def new_job(
@@ -70,29 +68,25 @@ class Nudge:
     `sent` and `failed` count ids since the start; a failed one is late by the sweeper's interval, not lost.
     """
 
-    def __init__(self, redis_url: str, *, queue_name: str, job_timeout: float) -> None:
+    def __init__(self, redis_url: str, *, job_timeout: float) -> None:
         """`job_timeout` in seconds. Connects on first use."""
         self.sent = 0
         self.failed = 0
-        self._redis_url, self._queue_name, self._job_timeout = redis_url, queue_name, job_timeout
-        self._ids: queue.Queue[uuid.UUID | None] = queue.Queue(maxsize=_BACKLOG)
+        self._redis_url, self._job_timeout = redis_url, job_timeout
+        self._jobs: queue.Queue[_Announced | None] = queue.Queue(maxsize=_BACKLOG)
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._closed = False
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
-        return cls(
-            settings.redis_url.get_secret_value(),
-            queue_name=settings.queue_name,
-            job_timeout=settings.queue_job_timeout / 1000,
-        )
+        return cls(settings.redis_url.get_secret_value(), job_timeout=settings.queue_job_timeout / 1000)
 
-    def soon(self, job_id: uuid.UUID) -> None:
+    def soon(self, job_id: uuid.UUID, queue_name: str) -> None:
         """Push the id within milliseconds, if Redis is there. To be called after the commit."""
         self._start()
         try:
-            self._ids.put_nowait(job_id)
+            self._jobs.put_nowait((queue_name, job_id))
         except queue.Full:
             self.failed += 1
 
@@ -105,7 +99,7 @@ class Nudge:
             return
         deadline = time.monotonic() + timeout
         try:
-            self._ids.put(None, timeout=timeout)
+            self._jobs.put(None, timeout=timeout)
         except queue.Full:
             return
         thread.join(max(0.0, deadline - time.monotonic()))
@@ -123,26 +117,31 @@ class Nudge:
         from app.jobs.queue import JobQueue, quick_client
 
         client = quick_client(self._redis_url, name="nudge")
-        jobs = JobQueue(client, name=self._queue_name, job_timeout=self._job_timeout)
+        queues: dict[str, JobQueue] = {}
         while True:
             batch, last = self._next_batch()
-            if batch and not self._push(jobs, batch) and not last:
+            pushed = True
+            for name, job_ids in _by_queue(batch).items():
+                if name not in queues:
+                    queues[name] = JobQueue(client, name=name, job_timeout=self._job_timeout)
+                pushed = self._push(queues[name], job_ids) and pushed
+            if not pushed and not last:
                 # With Redis away every push costs its timeouts; the ids that gather meanwhile go out together.
                 time.sleep(_PAUSE_AFTER_FAILURE)
             if last:
                 client.close()
                 return
 
-    def _next_batch(self) -> tuple[list[uuid.UUID], bool]:
-        """Wait for an id, then take what else is there; whether the end was reached."""
-        batch: list[uuid.UUID] = []
-        item = self._ids.get()
+    def _next_batch(self) -> tuple[list[_Announced], bool]:
+        """Wait for a job, then take what else is there; whether the end was reached."""
+        batch: list[_Announced] = []
+        item = self._jobs.get()
         while item is not None:
             batch.append(item)
             if len(batch) == _BATCH:
                 return batch, False
             try:
-                item = self._ids.get_nowait()
+                item = self._jobs.get_nowait()
             except queue.Empty:
                 return batch, False
         return batch, True
@@ -158,3 +157,10 @@ class Nudge:
             return False
         self.sent += len(batch)
         return True
+
+
+def _by_queue(batch: list[_Announced]) -> dict[str, list[uuid.UUID]]:
+    queues: dict[str, list[uuid.UUID]] = {}
+    for name, job_id in batch:
+        queues.setdefault(name, []).append(job_id)
+    return queues

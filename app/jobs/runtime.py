@@ -90,18 +90,10 @@ class Runtime:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @classmethod
-    def of(cls, settings: Settings, *, engine: Engine, worker: str) -> Runtime:
-        from app.jobs import delivery, prediction, webhook
-        from app.providers.client import clients
-
-        providers = clients(settings)
+    def of(cls, settings: Settings, *, engine: Engine, worker: str, handlers: Mapping[str, Handler]) -> Runtime:
         return cls(
             engine=engine,
-            handlers={
-                delivery.KIND: delivery.DeliveryHandler(settings),
-                prediction.KIND: prediction.PredictionHandler(settings, providers),
-                webhook.KIND: webhook.WebhookHandler(settings, providers),
-            },
+            handlers=handlers,
             worker=worker,
             backoff_base=settings.delivery_backoff / 1000,
             backoff_cap=settings.delivery_backoff_max / 1000,

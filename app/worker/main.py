@@ -12,6 +12,7 @@ from redis import Redis, RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.db.engine import sync_engine
+from app.jobs.handlers import handlers
 from app.jobs.queue import JobQueue, UnsuitableServerError, check_server, patient_client, quick_client
 from app.jobs.runtime import Runtime
 from app.jobs.sweeper import Sweeper
@@ -20,6 +21,7 @@ from app.settings import Settings
 from app.worker.concurrent import EXIT_OK, ConcurrentWorker
 from app.worker.database import DatabaseGate
 from app.worker.health import HeartbeatFile
+from app.worker.isolated import isolate
 from app.worker.protection import TaskProtection
 from app.worker.signals import Shutdown
 from app.worker.upkeep import Upkeep
@@ -51,7 +53,7 @@ def main(settings: Settings) -> int:
         return EXIT_UNSUITABLE
 
     engine = sync_engine(settings)
-    runtime = Runtime.of(settings, engine=engine, worker=name)
+    runtime = Runtime.of(settings, engine=engine, worker=name, handlers=isolate(handlers(settings), settings))
     job_timeout = settings.queue_job_timeout / 1000
     patient = JobQueue(patient_client(url, name=name), name=settings.queue_name, job_timeout=job_timeout)
     loops = JobQueue(quick, name=settings.queue_name, job_timeout=job_timeout)

@@ -13,6 +13,7 @@ from infra.settings.tables import DO_APP_SIZES
 
 QUEUE_NAME = Text(r"[A-Za-z0-9_.-]{1,64}", "1 to 64 letters, digits, '_', '.' or '-'")
 GROUP_NAME = Text(r"[a-z]([a-z0-9-]{0,14}[a-z0-9])?", "1 to 16 lower-case letters, digits or '-', a letter first")
+JOB_KIND = Text("delivery|prediction|webhook", "delivery, prediction or webhook")
 _CIDR = Text(r"[0-9A-Fa-f:.]+(/\d{1,3})?", "a network such as 10.0.0.0/16")
 _BASE_URL = Text(r"https?://[^\s/?#@]{1,253}(/[^\s?#@]{1,200})?", "an address such as https://api.example.com")
 _NAME = Text(r"\S(.{0,126}\S)?", "1 to 128 characters")
@@ -173,6 +174,11 @@ class WorkerGroup(Process):
     concurrency: Annotated[int, Between(1, 1000, "jobs")] = 10
     """Jobs at once in one worker (`QUEUE_CONCURRENCY`). About 20 suits work that waits on the network, 2 work that
     computes."""
+    isolated_kinds: tuple[Annotated[str, JOB_KIND], ...] = ()
+    """Kinds of jobs that run each in a process of its own (`QUEUE_ISOLATED_KINDS`): for work that computes or may
+    crash. Costs some ten milliseconds a job, and the memory of an interpreter for each of `concurrency`."""
+    isolated_memory: Annotated[int, Size("0 B", "64 GiB")] = 0
+    """Memory that such a process may have (`QUEUE_ISOLATED_MEMORY`). 0: no limit of its own."""
     job_timeout: Annotated[timedelta, Span("1s", "24h")] = timedelta(seconds=100)
     """Longest run of one job (`QUEUE_JOB_TIMEOUT`). Below `stop_timeout`, so that a replaced worker can finish."""
     lease: Annotated[timedelta, Span("1s", "24h")] = timedelta(seconds=120)
@@ -189,6 +195,14 @@ class WorkerGroup(Process):
     """When workers are added."""
 
 
+class NamedGroup(WorkerGroup):
+    """Further workers, for some kinds of jobs or for a queue that others fill."""
+
+    kinds: tuple[Annotated[str, JOB_KIND], ...] = ()
+    """Kinds of jobs that the API puts on this queue (`QUEUE_ROUTES`), to give them a size and a concurrency of their
+    own. All others go to the main queue."""
+
+
 class Worker(WorkerGroup):
     """The workers of the main queue, and what all workers share."""
 
@@ -198,7 +212,7 @@ class Worker(WorkerGroup):
     """Failed jobs that Redis keeps (`QUEUE_REMOVE_ON_FAIL`)."""
     sweep_interval: Annotated[timedelta, Span("1s", "24h")] = timedelta(seconds=5)
     """How often a worker looks for due, lost or abandoned jobs (`SWEEP_INTERVAL`)."""
-    groups: dict[Annotated[str, GROUP_NAME], WorkerGroup] = Field(default_factory=dict)
+    groups: dict[Annotated[str, GROUP_NAME], NamedGroup] = Field(default_factory=dict)
     """Further workers by name, each with its own queue, size and concurrency."""
 
 

@@ -22,7 +22,7 @@ from app.api.state import State
 from app.db import deliveries
 from app.db.deliveries import NewDelivery
 from app.errors import Conflict, FieldError, InvalidInput, NotFound, Unauthenticated
-from app.jobs.outbox import new_job, queue_of
+from app.jobs.outbox import new_job
 from app.observability import correlation
 from app.security.urls import UrlPolicy, UrlRefused, check_url_shape
 
@@ -55,7 +55,7 @@ async def accept(state: State, user_id: uuid.UUID, given: DeliveryIn, *, key: st
         if delivery_id is None:
             return await _first_answer(connection, new), True
         job_id = await _add_job(connection, state, delivery_id, new.max_attempts)
-    state["nudge"].soon(job_id)
+    state["nudge"].soon(job_id, _queue(state))
     return Accepted(id=delivery_id, status="pending"), False
 
 
@@ -94,7 +94,7 @@ async def retry(state: State, user_id: uuid.UUID, delivery_id: uuid.UUID) -> Acc
             raise Conflict(f"only a failed delivery can be tried again, this one is {found['status']}")
         await deliveries.reopen(connection, delivery_id)
         job_id = await _add_job(connection, state, delivery_id, found["max_attempts"])
-    state["nudge"].soon(job_id)
+    state["nudge"].soon(job_id, _queue(state))
     return Accepted(id=delivery_id, status="pending")
 
 
@@ -109,7 +109,7 @@ async def _add_job(connection: AsyncConnection, state: State, delivery_id: uuid.
         new_job(
             job_id=job_id,
             kind=JOB_KIND,
-            queue=queue_of(state["settings"], JOB_KIND),
+            queue=_queue(state),
             subject_id=delivery_id,
             max_attempts=max_attempts,
             correlation_id=correlation.current(),
@@ -125,6 +125,10 @@ async def _first_answer(connection: AsyncConnection, again: NewDelivery) -> Acce
     if request_hash != again.request_hash:
         raise InvalidInput("this Idempotency-Key was used with another body: use a new key for a new delivery")
     return Accepted(id=delivery_id, status="pending")
+
+
+def _queue(state: State) -> str:
+    return state["settings"].queue_of(JOB_KIND)
 
 
 def _check_url(url: str, policy: UrlPolicy) -> None:

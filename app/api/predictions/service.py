@@ -22,7 +22,7 @@ from app.db import predictions
 from app.db.models import OPEN_PREDICTION
 from app.db.predictions import NewPrediction
 from app.errors import Conflict, FieldError, InvalidInput, NotFound, Unauthenticated
-from app.jobs.outbox import new_job, queue_of
+from app.jobs.outbox import new_job
 from app.observability import correlation
 from app.providers.dialects import DIALECTS
 from app.settings import Settings
@@ -57,13 +57,13 @@ async def accept(
             new_job(
                 job_id=job_id,
                 kind=JOB_KIND,
-                queue=queue_of(settings, JOB_KIND),
+                queue=settings.queue_of(JOB_KIND),
                 subject_id=prediction_id,
                 max_attempts=settings.prediction_max_attempts,
                 correlation_id=correlation.current(),
             )
         )
-    state["nudge"].soon(job_id)
+    state["nudge"].soon(job_id, settings.queue_of(JOB_KIND))
     return PredictionAccepted(id=prediction_id, status="queued"), False
 
 
@@ -91,7 +91,7 @@ async def page(state: State, user_id: uuid.UUID, wanted: PredictionQuery) -> Pre
 
 async def cancel(state: State, user_id: uuid.UUID, prediction_id: uuid.UUID) -> PredictionAccepted:
     """Call it off: at once while no provider has it, else by the worker, which asks the provider."""
-    job_id = None
+    job = None
     async with state["engine"].begin() as connection:
         status = await predictions.lock(connection, user_id, prediction_id)
         if status is None:
@@ -100,9 +100,9 @@ async def cancel(state: State, user_id: uuid.UUID, prediction_id: uuid.UUID) -> 
             raise Conflict(f"only an open prediction can be canceled, this one is {status}")
         await predictions.cancel(connection, prediction_id, at_once=status == "queued")
         if status != "queued":
-            job_id = await predictions.hurry(connection, prediction_id)
-    if job_id is not None:
-        state["nudge"].soon(job_id)
+            job = await predictions.hurry(connection, prediction_id)
+    if job is not None:
+        state["nudge"].soon(*job)
     return PredictionAccepted.model_validate(
         {"id": prediction_id, "status": "canceled" if status == "queued" else status}
     )

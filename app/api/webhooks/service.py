@@ -11,7 +11,7 @@ from app.api.state import State
 from app.db import predictions
 from app.db.predictions import NewWebhook
 from app.errors import MalformedRequest, NotFound, Unauthenticated
-from app.jobs.outbox import new_job, queue_of
+from app.jobs.outbox import new_job
 from app.observability import correlation
 from app.observability.logging import get_logger
 from app.providers.base import PROVIDERS, Unreadable, parse
@@ -73,13 +73,13 @@ async def accept(
             new_job(
                 job_id=job_id,
                 kind=JOB_KIND,
-                queue=queue_of(state["settings"], JOB_KIND),
+                queue=state["settings"].queue_of(JOB_KIND),
                 subject_id=row_id,
                 max_attempts=state["settings"].prediction_max_attempts,
                 correlation_id=correlation.current(),
             )
         )
-    state["nudge"].soon(job_id)
+    state["nudge"].soon(job_id, state["settings"].queue_of(JOB_KIND))
     return webhook_id
 
 

@@ -48,6 +48,17 @@ async def test_the_queue_is_told(start, redis_url, until):
             until(lambda: client.llen("rq:queue:webhook-processor") == 1)
 
 
+async def test_predictions_may_have_a_queue_of_their_own(start, redis_url, until):
+    import redis
+
+    async with start(**KEYS, QUEUE_ROUTES="prediction=slow") as caller:
+        user = await caller.as_user()
+        accepted = await caller.http.post("/v1/predictions", json=OPENAI, headers=user)
+        with redis.Redis.from_url(redis_url) as client:
+            until(lambda: client.llen("rq:queue:slow") == 1)
+    assert accepted.status_code == 202
+
+
 async def test_the_same_key_twenty_times_at_once_is_one_prediction(start, migrated_url):
     async with start(**KEYS) as caller:
         headers = {**await caller.as_user(), "Idempotency-Key": "order-7"}

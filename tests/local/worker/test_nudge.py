@@ -7,17 +7,19 @@ import uuid
 from typing import Any
 
 import pytest
+from redis import Redis
 from rq.job import Job
 
 from app.jobs.outbox import Nudge
 from app.jobs.queue import FAILURE_TTL, FUNCTION, RESULT_TTL
 
+QUEUE = "webhook-processor"
 pytestmark = [pytest.mark.local, pytest.mark.timeout(60)]
 
 
 @pytest.fixture
 def nudge(redis_url: str) -> Any:
-    made = Nudge(redis_url, queue_name="webhook-processor", job_timeout=100)
+    made = Nudge(redis_url, job_timeout=100)
     yield made
     made.close()
 
@@ -25,7 +27,7 @@ def nudge(redis_url: str) -> Any:
 def test_an_id_is_on_the_queue_within_moments(world: Any, nudge: Nudge, eventually: Any) -> None:
     job_id = uuid.uuid4()
 
-    nudge.soon(job_id)
+    nudge.soon(job_id, QUEUE)
 
     eventually(lambda: world.queue.waiting_ids() == {str(job_id)})
     job = Job.fetch(str(job_id), connection=world.redis, serializer="json")
@@ -41,7 +43,7 @@ def test_an_id_is_on_the_queue_within_moments(world: Any, nudge: Nudge, eventual
 def test_closing_sends_what_is_held(world: Any, nudge: Nudge) -> None:
     ids = [uuid.uuid4() for _ in range(500)]
     for job_id in ids:
-        nudge.soon(job_id)
+        nudge.soon(job_id, QUEUE)
 
     nudge.close(timeout=10)
 
@@ -54,20 +56,30 @@ def test_redis_away_costs_the_caller_nothing_and_is_counted(nudge: Nudge, valkey
     try:
         began = time.monotonic()
         for _ in range(50):
-            nudge.soon(uuid.uuid4())
+            nudge.soon(uuid.uuid4(), QUEUE)
         assert time.monotonic() - began < 0.2
         eventually(lambda: nudge.failed == 50)
     finally:
         valkey.start()
 
-    nudge.soon(uuid.uuid4())
+    nudge.soon(uuid.uuid4(), QUEUE)
 
     eventually(lambda: nudge.sent == 1)
 
 
 def test_one_that_was_never_used_needs_no_redis(world: Any) -> None:
-    unused = Nudge("redis://127.0.0.1:9/0", queue_name="webhook-processor", job_timeout=1)
+    unused = Nudge("redis://127.0.0.1:9/0", job_timeout=1)
 
     unused.close()
 
     assert (unused.sent, unused.failed) == (0, 0)
+
+
+def test_each_job_is_put_on_its_own_queue(redis_url: str, nudge: Nudge, eventually: Any) -> None:
+    first, second = uuid.uuid4(), uuid.uuid4()
+    nudge.soon(first, QUEUE)
+    nudge.soon(second, "mail")
+
+    with Redis.from_url(redis_url) as client:
+        eventually(lambda: client.lrange("rq:queue:mail", 0, -1) == [str(second).encode()])
+        eventually(lambda: client.lrange(f"rq:queue:{QUEUE}", 0, -1) == [str(first).encode()])

@@ -383,6 +383,14 @@ def test_an_answer_with_a_nul_is_stored(ground: Ground) -> None:
     assert ground.settled(prediction_id, "succeeded").output == "a\ufffdb"
 
 
+def test_in_processes_of_their_own(ground: Ground) -> None:
+    ground.start(**SECRETS, QUEUE_ISOLATED_KINDS="prediction,webhook")
+    prediction_id = ground.add("openai")
+    row = ground.settled(prediction_id, "processing")
+    ground.end(ground.provider.made[row.provider_id])
+    ground.settled(prediction_id, "succeeded")
+
+
 def test_many_predictions_and_webhooks_at_once(ground: Ground) -> None:
     """Two workers, webhooks twice each: every prediction ends once, and no two transactions stand in each other's
     way for good."""
