@@ -21,7 +21,8 @@ from app.jobs.backoff import retry_after
 from app.jobs.claim import Claim
 from app.jobs.handler import Outcome, Result
 from app.observability import correlation
-from app.security.outbound import Answer, RequestFailed, RequestInvalid, Resolver, post
+from app.security.guarded import RequestFailed, Resolver
+from app.security.outbound import Answer, RequestInvalid, Sender
 from app.security.urls import UrlPolicy, UrlRefused, check_url_shape
 from app.settings import Settings
 
@@ -93,7 +94,7 @@ class DeliveryHandler:
             allow_http=settings.delivery_allow_http, allow_private=settings.delivery_allow_private_networks
         )
         self._user_agent = f"{settings.service_name}/{settings.service_version}"
-        self._resolve = resolve
+        self._sender = Sender(self._policy, resolve=resolve)
 
     def begin(self, connection: Connection, claims: Sequence[Claim]) -> Mapping[uuid.UUID, Work]:
         rows = connection.execute(
@@ -168,14 +169,12 @@ class DeliveryHandler:
         )
 
     def _send(self, work: Work, claimed: Claim) -> Answer:
-        return post(
+        return self._sender.post(
             check_url_shape(work.url, self._policy),
-            policy=self._policy,
             headers=self._headers(work, claimed),
             body=json.dumps(work.payload, separators=(",", ":"), ensure_ascii=False).encode(),
             timeout=self._timeout,
             max_response_bytes=self._max_response_bytes,
-            resolve=self._resolve,
         )
 
     def _headers(self, work: Work, claimed: Claim) -> list[tuple[str, str]]:
@@ -183,7 +182,6 @@ class DeliveryHandler:
         given = {name.lower() for name in theirs}
         ours = {
             "User-Agent": self._user_agent,
-            "Connection": "close",
             "webhook-id": str(claimed.subject_id),
             "webhook-timestamp": str(int(time.time())),
         }

@@ -8,24 +8,21 @@ from __future__ import annotations
 
 import json
 import threading
-import time
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from functools import cached_property
-from typing import Any
+from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 import httpcore2
-from httpcore2 import NetworkBackend, NetworkStream
 
 from app.jobs.backoff import retry_after
 from app.providers.base import Call, Dialect, ProviderName, Snapshot, Submission, Unreadable, parse
 from app.providers.dialects import DIALECTS
-from app.security.outbound import RequestFailed, resolve_within, system_resolver
+from app.security.guarded import Current, Deadline, GuardedBackend, RequestFailed, system_resolver
+from app.security.urls import UrlPolicy, UrlRefused
 from app.settings import Settings
 
-_CONNECT_TIMEOUT = 5.0
 _KEEP_ALIVE = 30.0
+_POLICY = UrlPolicy(allow_http=True, allow_private=True)
+"""The operator chooses where providers are, not users."""
 _RETRYABLE = frozenset({408, 409, 425, 429})
 _ACCOUNT = frozenset({401, 402, 403})
 """The provider takes offence at our key or account: the operator's business, and its text may quote the key."""
@@ -74,7 +71,9 @@ class ProviderClient:
             "Accept-Encoding": "identity",
             "User-Agent": user_agent,
         }
-        self._clock = _Clock()
+        self._current = Current()
+        self._lock = threading.Lock()
+        self._made: httpcore2.ConnectionPool | None = None
 
     def submit(self, submission: Submission) -> Snapshot:
         return self._ask(self._dialect.submit(submission))
@@ -86,29 +85,41 @@ class ProviderClient:
         return self._ask(self._dialect.cancel(provider_id))
 
     def close(self) -> None:
-        self._pool.close()
+        """Close the kept connections; no request may be under way."""
+        with self._lock:
+            if self._made is not None:
+                self._made.close()
+                self._made = None
 
-    @cached_property
     def _pool(self) -> httpcore2.ConnectionPool:
-        return httpcore2.ConnectionPool(
-            ssl_context=httpcore2.default_ssl_context(),
-            max_connections=self._connections,
-            max_keepalive_connections=self._connections,
-            keepalive_expiry=_KEEP_ALIVE,
-            network_backend=_DeadlineBackend(self._clock),
-        )
+        with self._lock:
+            if self._made is None:
+                self._made = httpcore2.ConnectionPool(
+                    ssl_context=httpcore2.default_ssl_context(),
+                    network_backend=GuardedBackend(policy=_POLICY, current=self._current, resolve=system_resolver),
+                    # A worker has as many requests under way as it has slots; nothing here is to hold one up.
+                    max_connections=None,
+                    max_keepalive_connections=self._connections,
+                    keepalive_expiry=_KEEP_ALIVE,
+                )
+            return self._made
 
     def _ask(self, call: Call) -> Snapshot:
         name = self._dialect.name
-        try:
-            with self._clock.running(self._timeout):
+        deadline = self._current.deadline = Deadline(self._timeout)
+        while True:
+            try:
                 status, headers, body = self._exchange(call)
-        except (TimeoutError, httpcore2.TimeoutException):
-            raise TryAgain(f"{name} gave no complete answer within {self._timeout:g} s") from None
-        except RequestFailed as error:
-            raise TryAgain(f"{name} could not be reached: {error}") from None
-        except (httpcore2.NetworkError, httpcore2.ProtocolError, OSError) as error:
-            raise TryAgain(f"{name} could not be reached: {type(error).__name__}") from None
+                break
+            except (TimeoutError, httpcore2.TimeoutException):
+                raise TryAgain(f"{name} gave no complete answer within {self._timeout:g} s") from None
+            except (RequestFailed, UrlRefused) as error:
+                raise TryAgain(f"{name} could not be reached: {error}") from None
+            except (httpcore2.NetworkError, httpcore2.ProtocolError, OSError) as error:
+                # A kept connection that the provider closed in the moment in which it was used again is gone from the
+                # pool; one that was made for this request ends this.
+                if deadline.connected:
+                    raise TryAgain(f"{name} could not be reached: {type(error).__name__}") from None
         if 200 <= status < 300:
             try:
                 return self._dialect.read(parse(body))
@@ -132,10 +143,8 @@ class ProviderClient:
             headers["Content-Type"] = "application/json"
         if content is not None or call.method == "POST":
             headers["Content-Length"] = str(len(content or b""))
-        limits = {"connect": min(_CONNECT_TIMEOUT, self._timeout), "pool": self._timeout}
-        extensions = {"timeout": {**limits, "read": self._timeout, "write": self._timeout}}
         pairs = [(name.encode(), value.encode()) for name, value in headers.items()]
-        with self._pool.stream(call.method, url, headers=pairs, content=content, extensions=extensions) as response:
+        with self._pool().stream(call.method, url, headers=pairs, content=content) as response:
             answered = {key.decode("latin-1").lower(): value.decode("latin-1") for key, value in response.headers}
             return response.status, answered, self._read(response)
 
@@ -189,70 +198,3 @@ def clients(settings: Settings) -> dict[ProviderName, ProviderClient]:
         for name, (base_url, key) in known.items()
         if key
     }
-
-
-class _Clock(threading.local):
-    """The deadline of this thread's request: its connection may have served another thread's before."""
-
-    end: float = 0.0
-
-    @contextmanager
-    def running(self, seconds: float) -> Iterator[None]:
-        self.end = time.monotonic() + seconds
-        yield
-
-    def least(self, timeout: float | None) -> float:
-        """`timeout` or what is left; raises TimeoutError when nothing is."""
-        if (left := self.end - time.monotonic()) <= 0:
-            raise TimeoutError
-        return left if timeout is None else min(timeout, left)
-
-
-class _DeadlineBackend(NetworkBackend):
-    """The usual one, on whose connections no sequence of small steps can outlast the deadline."""
-
-    def __init__(self, clock: _Clock) -> None:
-        self._clock = clock
-        self._inner = httpcore2.SyncBackend()
-
-    def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Iterable[Any] | None = None,
-    ) -> NetworkStream:
-        addresses = resolve_within(system_resolver, host.strip("[]"), port, self._clock.least(timeout))
-        for position, address in enumerate(addresses, start=1):
-            try:
-                stream = self._inner.connect_tcp(
-                    address, port, self._clock.least(timeout), local_address, socket_options
-                )
-            except httpcore2.ConnectError:
-                if position == len(addresses):
-                    raise
-            else:
-                return _DeadlineStream(stream, self._clock)
-        raise httpcore2.ConnectError("no address")
-
-
-class _DeadlineStream(NetworkStream):
-    def __init__(self, inner: NetworkStream, clock: _Clock) -> None:
-        self._inner, self._clock = inner, clock
-
-    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        return self._inner.read(max_bytes, self._clock.least(timeout))
-
-    def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        self._inner.write(buffer, self._clock.least(timeout))
-
-    def close(self) -> None:
-        self._inner.close()
-
-    def start_tls(self, ssl_context: Any, server_hostname: str | None = None, timeout: float | None = None) -> Any:
-        inner = self._inner.start_tls(ssl_context, server_hostname, self._clock.least(timeout))
-        return _DeadlineStream(inner, self._clock)
-
-    def get_extra_info(self, info: str) -> Any:
-        return self._inner.get_extra_info(info)

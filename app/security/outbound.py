@@ -1,38 +1,29 @@
-"""One HTTP request to an address that was checked, within one deadline.
+"""HTTP requests to addresses that were checked, each within one deadline.
 
 httpcore2 (the transport under httpx2) rather than the client above it: it follows no redirect, reads no proxy from the
 environment, keeps no cookie and inflates no body, each of which would be a way around the guard.
 
-The name is resolved once, inside the connection's own network backend, and the connection is made to the address that
-passed the check, so that no answer of a name server can change in between. TLS still verifies the name.
+Connections are kept for a few seconds: a receiver of many deliveries is spared a handshake for each. A kept connection
+goes to the address that was checked when it was made.
 """
 
 from __future__ import annotations
 
-import queue
-import socket
 import ssl
 import threading
-import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
-from typing import Any
 
 import httpcore2
-from httpcore2 import NetworkBackend, NetworkStream
 
-from app.security.urls import Target, UrlPolicy, check_address
+from app.security.guarded import Current, Deadline, GuardedBackend, RequestFailed, Resolver, system_resolver
+from app.security.urls import Target, UrlPolicy
 
-Resolver = Callable[[str, int], Sequence[str]]
-
-_READ_SIZE = 16_384
+_KEPT = 100
+_KEPT_SECONDS = 4.0
+"""Below the idle time after which receivers close a connection: 5 s with Node and uvicorn, 75 s with nginx."""
 _QUOTED = 200
 """Characters of a library's message that are passed on: it may quote the receiver's bytes at length."""
-
-
-class RequestFailed(Exception):
-    """No usable answer came; `str()` is a reason that may be shown to the user."""
 
 
 class RequestInvalid(RequestFailed):
@@ -48,64 +39,79 @@ class Answer:
     body: bytes
 
 
-class _Deadline:
-    """Seconds of monotonic time until which everything must have happened."""
+class Sender:
+    """Sends requests from many threads, and keeps connections. `resolve` and `tls` are the system's unless given."""
 
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-        self._end = time.monotonic() + seconds
+    def __init__(
+        self, policy: UrlPolicy, *, resolve: Resolver | None = None, tls: ssl.SSLContext | None = None
+    ) -> None:
+        """`tls` is loaded at the first request: that takes tens of milliseconds."""
+        self._current = Current()
+        self._backend = GuardedBackend(policy=policy, current=self._current, resolve=resolve or system_resolver)
+        self._tls = tls
+        self._lock = threading.Lock()
+        self._made: httpcore2.ConnectionPool | None = None
 
-    def remaining(self) -> float:
-        """Time left, in seconds; raises TimeoutError when none is."""
-        if (left := self._end - time.monotonic()) <= 0:
-            raise TimeoutError
-        return left
+    def post(
+        self,
+        target: Target,
+        *,
+        headers: Sequence[tuple[str, str]],
+        body: bytes,
+        timeout: float,
+        max_response_bytes: int,
+    ) -> Answer:
+        """POST `body` and return the answer, at most `timeout` seconds from now.
 
-    def __str__(self) -> str:
-        return f"no complete answer within {self._seconds:g} s"
+        A body that breaks off or outlasts the deadline after the status line came is cut there: the status is the
+        answer. Raises UrlRefused for an address that is not allowed, RequestFailed for anything else that gives no
+        status.
+        """
+        url = httpcore2.URL(
+            scheme=target.scheme.encode(), host=_url_host(target), port=target.port, target=target.path.encode()
+        )
+        encoded = _encoded(headers)
+        deadline = self._current.deadline = Deadline(timeout)
+        while True:
+            try:
+                return self._attempt(url, encoded, body, max_response_bytes)
+            except (TimeoutError, httpcore2.TimeoutException):
+                raise RequestFailed(str(deadline)) from None
+            except httpcore2.LocalProtocolError as error:
+                raise RequestInvalid(f"the request is not valid HTTP: {error}"[:_QUOTED]) from None
+            except (httpcore2.RemoteProtocolError, httpcore2.NetworkError, OSError) as error:
+                # The receiver closed a kept connection in the moment in which it was used again. The broken one is
+                # gone from the pool, so that this ends, at the latest with one that was made for this request.
+                if deadline.connected:
+                    raise RequestFailed(_reason(error)) from None
 
+    def close(self) -> None:
+        """Close the kept connections; no request may be under way."""
+        with self._lock:
+            if self._made is not None:
+                self._made.close()
+                self._made = None
 
-def post(
-    target: Target,
-    *,
-    policy: UrlPolicy,
-    headers: Sequence[tuple[str, str]],
-    body: bytes,
-    timeout: float,
-    max_response_bytes: int,
-    resolve: Resolver | None = None,
-    tls: ssl.SSLContext | None = None,
-) -> Answer:
-    """POST `body` and return the answer, at most `timeout` seconds from now.
-
-    A body that breaks off or outlasts the deadline after the status line came is cut there: the status is the answer.
-    Raises UrlRefused for an address that is not allowed, RequestFailed for anything else that gives no status.
-    """
-    deadline = _Deadline(timeout)
-    backend = _GuardedBackend(policy=policy, deadline=deadline, resolve=resolve or system_resolver)
-    url = httpcore2.URL(
-        scheme=target.scheme.encode(), host=_url_host(target), port=target.port, target=target.path.encode()
-    )
-    try:
-        with (
-            httpcore2.ConnectionPool(
-                ssl_context=tls or _tls(), network_backend=backend, max_keepalive_connections=0
-            ) as pool,
-            pool.stream("POST", url, headers=_encoded(headers), content=body) as response,
-        ):
+    def _attempt(self, url: httpcore2.URL, headers: list[tuple[bytes, bytes]], body: bytes, limit: int) -> Answer:
+        with self._pool().stream("POST", url, headers=headers, content=body) as response:
             return Answer(
                 status=response.status,
                 headers={name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers},
-                body=_read(response, max_response_bytes),
+                body=_read(response, limit),
             )
-    except (TimeoutError, httpcore2.TimeoutException):
-        raise RequestFailed(str(deadline)) from None
-    except httpcore2.LocalProtocolError as error:
-        raise RequestInvalid(f"the request is not valid HTTP: {error}"[:_QUOTED]) from None
-    except httpcore2.RemoteProtocolError as error:
-        raise RequestFailed(f"the receiver did not answer in HTTP: {error}"[:_QUOTED]) from None
-    except (httpcore2.NetworkError, OSError) as error:
-        raise RequestFailed(_reason(error)) from None
+
+    def _pool(self) -> httpcore2.ConnectionPool:
+        with self._lock:
+            if self._made is None:
+                self._made = httpcore2.ConnectionPool(
+                    ssl_context=self._tls or httpcore2.default_ssl_context(),
+                    network_backend=self._backend,
+                    # A worker has as many requests under way as it has slots; nothing here is to hold one up.
+                    max_connections=None,
+                    max_keepalive_connections=_KEPT,
+                    keepalive_expiry=_KEPT_SECONDS,
+                )
+            return self._made
 
 
 def _url_host(target: Target) -> bytes:
@@ -132,6 +138,8 @@ def _read(response: httpcore2.Response, limit: int) -> bytes:
 
 
 def _reason(error: Exception) -> str:
+    if isinstance(error, httpcore2.RemoteProtocolError):
+        return f"the receiver did not answer in HTTP: {error}"[:_QUOTED]
     chain: list[BaseException] = [error]
     while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None:
         chain.append(cause)
@@ -148,118 +156,3 @@ def _reason(error: Exception) -> str:
     if isinstance(cause, OSError) and cause.strerror:
         return f"the connection failed: {cause.strerror}"
     return f"the connection failed: {error}"[:_QUOTED] if str(error) else "the connection failed"
-
-
-@cache
-def _tls() -> ssl.SSLContext:
-    """One for the process: loading the certificate authorities takes tens of milliseconds."""
-    return httpcore2.default_ssl_context()
-
-
-def system_resolver(host: str, port: int) -> list[str]:
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
-
-
-def resolve_within(resolve: Resolver, host: str, port: int, seconds: float) -> Sequence[str]:
-    """`resolve` with a time limit.
-
-    getaddrinfo takes none and waits for as long as the system's name servers let it, so it runs in a thread that is
-    left behind when the time is over; it ends by itself.
-    """
-    results: queue.SimpleQueue[Sequence[str] | BaseException] = queue.SimpleQueue()
-
-    def work() -> None:
-        try:
-            results.put(resolve(host, port))
-        except (OSError, UnicodeError) as error:
-            results.put(error)
-
-    threading.Thread(target=work, name="resolve", daemon=True).start()
-    try:
-        result = results.get(timeout=seconds)
-    except queue.Empty:
-        raise TimeoutError from None
-    if isinstance(result, BaseException) or not result:
-        raise RequestFailed("the host name could not be resolved")
-    return result
-
-
-class _GuardedBackend(NetworkBackend):
-    """Connects only to addresses that the policy allows, and bounds every operation by the request's deadline."""
-
-    def __init__(self, *, policy: UrlPolicy, deadline: _Deadline, resolve: Resolver) -> None:
-        self._policy = policy
-        self._deadline = deadline
-        self._resolve = resolve
-
-    def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,  # noqa: ARG002 - the deadline decides
-        local_address: str | None = None,  # noqa: ARG002
-        socket_options: Iterable[Any] | None = None,  # noqa: ARG002
-    ) -> NetworkStream:
-        addresses = resolve_within(self._resolve, host.strip("[]"), port, self._deadline.remaining())
-        # One forbidden address refuses the host: a name that mixes public and private answers is an attack or a
-        # mistake, and trying the next one would make the outcome depend on chance.
-        for address in addresses:
-            check_address(address.partition("%")[0], self._policy)
-        return _DeadlineStream(self._connect(addresses, port), self._deadline)
-
-    def _connect(self, addresses: Sequence[str], port: int) -> socket.socket:
-        for position, address in enumerate(addresses, start=1):
-            try:
-                connection = socket.create_connection((address, port), timeout=self._deadline.remaining())
-            except TimeoutError:
-                raise
-            except OSError:
-                if position == len(addresses):
-                    raise
-                continue
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            return connection
-        raise RequestFailed("the host name could not be resolved")
-
-
-class _DeadlineStream(NetworkStream):
-    """A socket on which no sequence of small steps can outlast the deadline."""
-
-    def __init__(self, connection: socket.socket, deadline: _Deadline) -> None:
-        self._socket = connection
-        self._deadline = deadline
-
-    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ARG002
-        self._socket.settimeout(self._deadline.remaining())
-        return self._socket.recv(min(max_bytes, _READ_SIZE))
-
-    def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ARG002
-        view = memoryview(buffer)
-        while view:
-            self._socket.settimeout(self._deadline.remaining())
-            view = view[self._socket.send(view) :]
-
-    def close(self) -> None:
-        self._socket.close()
-
-    def start_tls(
-        self,
-        ssl_context: ssl.SSLContext,
-        server_hostname: str | None = None,
-        timeout: float | None = None,  # noqa: ARG002
-    ) -> NetworkStream:
-        try:
-            self._socket.settimeout(self._deadline.remaining())
-            wrapped = ssl_context.wrap_socket(self._socket, server_hostname=(server_hostname or "").strip("[]"))
-        except BaseException:
-            self.close()
-            raise
-        return _DeadlineStream(wrapped, self._deadline)
-
-    def get_extra_info(self, info: str) -> Any:
-        if info == "ssl_object" and isinstance(self._socket, ssl.SSLSocket):
-            return self._socket
-        if info == "socket":
-            return self._socket
-        return None

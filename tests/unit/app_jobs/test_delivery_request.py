@@ -43,11 +43,15 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """What would be posted."""
     calls: list[dict[str, Any]] = []
 
-    def post(target: Any, **arguments: Any) -> Any:
-        calls.append({"target": target, **arguments})
-        raise TypeError("not sent")
+    class Sender:
+        def __init__(self, policy: Any, **_: Any) -> None:
+            self.policy = policy
 
-    monkeypatch.setattr("app.jobs.delivery.post", post)
+        def post(self, target: Any, **arguments: Any) -> Any:
+            calls.append({"target": target, "policy": self.policy, **arguments})
+            raise TypeError("not sent")
+
+    monkeypatch.setattr("app.jobs.delivery.Sender", Sender)
     return calls
 
 

@@ -18,7 +18,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from app.security.outbound import Answer, RequestFailed, RequestInvalid, post
+from app.security.guarded import RequestFailed
+from app.security.outbound import Answer, RequestInvalid, Sender
 from app.security.urls import UrlPolicy, UrlRefused, check_url_shape
 
 OPEN = UrlPolicy(allow_http=True, allow_private=True)
@@ -95,17 +96,28 @@ def send(
     headers: tuple[tuple[str, str], ...] = (),
     body: bytes = b"{}",
     limit: int = 100,
+    sender: Sender | None = None,
 ) -> Answer:
-    return post(
-        check_url_shape(url, policy),
-        policy=policy,
-        headers=headers,
-        body=body,
-        timeout=timeout,
-        max_response_bytes=limit,
-        resolve=resolve,
-        tls=tls,
-    )
+    used = sender or Sender(policy, resolve=resolve, tls=tls)
+    try:
+        return used.post(
+            check_url_shape(url, policy),
+            headers=headers,
+            body=body,
+            timeout=timeout,
+            max_response_bytes=limit,
+        )
+    finally:
+        if sender is None:
+            used.close()
+
+
+@pytest.fixture
+def sender() -> Iterator[Sender]:
+    """One that keeps its connections."""
+    made = Sender(OPEN)
+    yield made
+    made.close()
 
 
 def test_an_answer(serve: Callable[..., Server]) -> None:
@@ -114,6 +126,62 @@ def test_an_answer(serve: Callable[..., Server]) -> None:
     answer = send(f"http://127.0.0.1:{server.port}/")
 
     assert (answer.status, answer.body, answer.headers["retry-after"]) == (200, b"ok", "7")
+
+
+def test_a_connection_is_kept_and_used_again(serve: Callable[..., Server], sender: Sender) -> None:
+    def twice(connection: socket.socket) -> None:
+        for _ in range(2):
+            read_request(connection)
+            connection.sendall(OK)
+
+    server = serve(twice)
+
+    for _ in range(2):
+        assert send(f"http://127.0.0.1:{server.port}/", sender=sender).status == 200
+
+    assert server.connections == 1
+
+
+def test_a_kept_connection_that_the_receiver_closed_is_replaced(serve: Callable[..., Server], sender: Sender) -> None:
+    closed = threading.Event()
+
+    def once(connection: socket.socket) -> None:
+        read_request(connection)
+        connection.sendall(OK)
+        connection.shutdown(socket.SHUT_RDWR)
+        closed.set()
+
+    server = serve(once)
+    for _ in range(2):
+        assert send(f"http://127.0.0.1:{server.port}/", sender=sender).status == 200
+        assert closed.wait(5)
+
+    assert server.connections == 2
+
+
+def test_a_kept_connection_that_breaks_while_it_is_used_is_replaced_once(
+    serve: Callable[..., Server], sender: Sender
+) -> None:
+    """The receiver closes in the moment in which the next request is on its way."""
+    served = 0
+
+    def breaking(connection: socket.socket) -> None:
+        nonlocal served
+        served += 1
+        read_request(connection)
+        if served == 3:
+            return
+        connection.sendall(OK)
+        read_request(connection)
+
+    server = serve(breaking)
+    for _ in range(2):
+        assert send(f"http://127.0.0.1:{server.port}/", sender=sender).status == 200
+    # The third connection breaks as well, and was made for this very request: that is the receiver's answer.
+    with pytest.raises(RequestFailed, match="did not answer in HTTP"):
+        send(f"http://127.0.0.1:{server.port}/", sender=sender)
+
+    assert server.connections == 3
 
 
 @pytest.mark.parametrize("addresses", [["127.0.0.1"], ["8.8.8.8", "127.0.0.1"], ["::ffff:127.0.0.1"], ["fe80::1%eth0"]])
