@@ -16,6 +16,7 @@ from pathlib import Path
 STALE_SECONDS = 30.0
 """The worker's loop touches its file about once a second, and every few seconds while it waits for Redis."""
 _TIMEOUT = 3.0
+_ANY_HOST = ("", "0.0.0.0", "::")  # noqa: S104 - compared, not bound
 
 
 def problem(environ: Mapping[str, str], *, now: Callable[[], float] = time.time) -> str | None:
@@ -35,16 +36,20 @@ def problem(environ: Mapping[str, str], *, now: Callable[[], float] = time.time)
 
 def _api(environ: Mapping[str, str]) -> str | None:
     port = environ.get("PORT", "3000")
+    # What listens on one address of the machine does not answer on loopback.
+    host = environ.get("HOST", "")
+    host = "127.0.0.1" if host in _ANY_HOST else host
+    url = f"http://{f'[{host}]' if ':' in host else host}:{port}/health/live"
     try:
-        connection = http.client.HTTPConnection("127.0.0.1", int(port), timeout=_TIMEOUT)
+        connection = http.client.HTTPConnection(host, int(port), timeout=_TIMEOUT)
         try:
             connection.request("GET", "/health/live", headers={"Connection": "close"})
             status = connection.getresponse().status
         finally:
             connection.close()
     except (OSError, ValueError, http.client.HTTPException) as error:
-        return f"no answer from http://127.0.0.1:{port}/health/live: {error or type(error).__name__}"
-    return None if status == http.client.OK else f"http://127.0.0.1:{port}/health/live answered {status}"
+        return f"no answer from {url}: {error or type(error).__name__}"
+    return None if status == http.client.OK else f"{url} answered {status}"
 
 
 def _worker(environ: Mapping[str, str], now: float) -> str | None:

@@ -104,6 +104,14 @@ class Settings(BaseSettings):
         60_000
     )
 
+    login_failures_max: Annotated[
+        Count,
+        _doc("Failed logins of one account from one network in a window; the next one is answered 429."),
+    ] = 5
+    login_failures_window: Annotated[Annotated[int, Field(ge=1000, le=86_400_000)], _doc("Length of that window.")] = (
+        900_000
+    )
+
     enable_emf: Annotated[
         bool, _doc("Write the queues' figures into the log, in CloudWatch's embedded metric format.")
     ] = False
@@ -112,6 +120,15 @@ class Settings(BaseSettings):
         tuple[str, ...], BeforeValidator(checks.comma_list), _doc("Queues besides `QUEUE_NAME`, comma list.")
     ] = ()
     stack_name: Annotated[str, Field(min_length=1), _doc("`Stack` of these figures.")] = "local"
+    metrics_port: Annotated[
+        int, Field(ge=0, le=65535), _doc("Port of a worker's own metrics for Prometheus; 0 serves none.")
+    ] = 0
+    otel_exporter_otlp_endpoint: Annotated[
+        str | None, _doc("OpenTelemetry collector, `http://host:4318`: traces are sent there, to `/v1/traces`.")
+    ] = None
+    otel_traces_sampler_arg: Annotated[
+        float, Field(ge=0, le=1), _doc("Share of traces that are kept; the same for the API and the workers.")
+    ] = 1.0
 
     request_timeout: Annotated[Milliseconds, _doc("Longest time for one request, then 503.")] = 30_000
     keep_alive_timeout: Annotated[
@@ -299,6 +316,18 @@ class Settings(BaseSettings):
     def _cors_origin(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
         return checks.origins(value, production=_production(info))
 
+    @field_validator("metrics_port")
+    @classmethod
+    def _metrics_port(cls, value: int, info: ValidationInfo) -> int:
+        if info.data.get("mode") == "all" and value == info.data.get("port"):
+            raise ValueError("must differ from PORT, where the API of this MODE listens")
+        return value
+
+    @field_validator("otel_exporter_otlp_endpoint")
+    @classmethod
+    def _collector(cls, value: str | None) -> str | None:
+        return value if value is None else checks.collector_url(value)
+
     @field_validator("jwt_refresh_expires_in", "queue_lease", "delivery_backoff_max")
     @classmethod
     def _above(cls, value: int, info: ValidationInfo) -> int:
@@ -333,7 +362,8 @@ def _checked(secret: SecretStr, check: Any, info: ValidationInfo, *, needed_by: 
 
 
 def _given(name: str, values: Mapping[str, Any]) -> str:
-    shown = name in values and not is_secret(Settings.model_fields[name])
+    # An @ may follow a password, in a URL that should have had none.
+    shown = name in values and not is_secret(Settings.model_fields[name]) and "@" not in str(values[name])
     return f"={values[name]}" if shown else ""
 
 

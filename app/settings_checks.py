@@ -151,6 +151,15 @@ def redis_url(url: str, *, production: bool) -> str:
     return url
 
 
+def collector_url(url: str) -> str:
+    parts = _split(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+        raise ValueError("must look like http://host:4318; the path of the traces is added to it")
+    if parts.username or parts.password:
+        raise ValueError("must hold no password: this variable is no secret")
+    return url
+
+
 def api_key(key: str, *, production: bool) -> str:
     if any(character.isspace() or not character.isprintable() for character in key):
         raise ValueError("contains blanks or control characters")

@@ -38,6 +38,12 @@ With `LISTEN_FDS=n` (and `LISTEN_PID` absent or this process's id) the API serve
 Where `ECS_AGENT_URI` is set, as ECS does, a worker with jobs under way asks to be spared when workers are removed. The
 task's role must allow `ecs:UpdateTaskProtection`.
 
+## Traces
+
+With `OTEL_EXPORTER_OTLP_ENDPOINT` the OpenTelemetry SDK reads variables of its own besides, such as
+`OTEL_RESOURCE_ATTRIBUTES`, and `OTEL_EXPORTER_OTLP_HEADERS` where the traces go to whoever wants a key. Which traces
+are kept is decided by `OTEL_TRACES_SAMPLER_ARG` alone.
+
 ## Preparing a database
 
 `python -m app.bootstrap` makes the owner role, the logins and their rights on a new server. It is told by two secrets
@@ -77,7 +83,7 @@ def _values(name: str, field: FieldInfo) -> str:
         return ", ".join(f"`{value}`" for value in get_args(annotation))
     if get_origin(annotation) is tuple:
         return "comma list"
-    if annotation is int:
+    if annotation in (int, float):
         return " ".join(_bounds(field)) or "integer"
     return {bool: "`true`, `false`", str: "text"}[annotation]
 

@@ -13,6 +13,7 @@ import threading
 from multiprocessing.connection import wait
 from multiprocessing.context import SpawnProcess
 
+from app.observability import traces
 from app.observability.logging import configure, get_logger
 from app.settings import Settings
 
@@ -71,6 +72,7 @@ def _work(settings: Settings) -> None:
     """The child. Ctrl-C at a terminal reaches the whole group; the parent passes on what counts."""
     os.setpgid(0, 0)
     configure(settings)
+    traces.start(settings)
     parent = multiprocessing.parent_process()
     assert parent is not None
     threading.Thread(target=_end_with, args=(parent.sentinel,), name="watch-parent", daemon=True).start()

@@ -81,6 +81,8 @@ def _api(settings: Settings) -> ServiceSpec:
         "ENABLE_RATE_LIMIT": _flag(settings.features.rate_limit),
         "RATE_LIMIT_MAX": str(api.rate_limit.max),
         "RATE_LIMIT_TIMEWINDOW": str(milliseconds(api.rate_limit.window)),
+        "LOGIN_FAILURES_MAX": str(api.login_failures.max),
+        "LOGIN_FAILURES_WINDOW": str(milliseconds(api.login_failures.window)),
         "REQUEST_TIMEOUT": str(milliseconds(api.request_timeout)),
         "KEEP_ALIVE_TIMEOUT": str(milliseconds(api.keep_alive_timeout)),
         "BODY_LIMIT": str(api.body_limit),
@@ -90,6 +92,7 @@ def _api(settings: Settings) -> ServiceSpec:
         "PREDICTION_MAX_ATTEMPTS": str(settings.predictions.max_attempts),
         "QUEUE_ROUTES": ",".join(f"{kind}={queue}" for kind, queue in _routes(settings)),
         **_figures(settings),
+        **_traces(settings),
         **({**_doing(settings, settings.worker), **_worker_health_file(settings)} if combined else {}),
     }
     live = HttpHealth(path="/health/live", port=api.port, **_check(api.health))
@@ -130,6 +133,7 @@ def _worker(settings: Settings, name: str, group: WorkerGroup) -> ServiceSpec:
             "SHUTDOWN_TIMEOUT": str(milliseconds(group.shutdown_timeout)),
             **_accepting(settings, group),
             **_doing(settings, group),
+            **_traces(settings),
             **_worker_health_file(settings),
         },
         secrets=("DATABASE_URL", "REDIS_URL", *_provider_keys(settings)),
@@ -238,6 +242,7 @@ def _doing(settings: Settings, group: WorkerGroup) -> dict[str, str]:
         "DELIVERY_BACKOFF": str(milliseconds(deliveries.backoff)),
         "DELIVERY_BACKOFF_MAX": str(milliseconds(deliveries.backoff_max)),
         "DELIVERY_MAX_RESPONSE_BYTES": str(deliveries.max_response_size),
+        "METRICS_PORT": str(settings.features.metrics_port),
         **_predicting(settings),
     }
 
@@ -269,6 +274,14 @@ def _figures(settings: Settings) -> dict[str, str]:
         "EMF_INTERVAL": str(milliseconds(settings.features.emf_interval)),
         "EMF_QUEUES": ",".join(group.queue for group in settings.worker.groups.values()),
         "STACK_NAME": settings.stack,
+    }
+
+
+def _traces(settings: Settings) -> dict[str, str]:
+    """For whoever handles a request or its job: one trace leads through both, and both keep the same share."""
+    return {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": settings.observability.otlp_endpoint or "",
+        "OTEL_TRACES_SAMPLER_ARG": str(settings.observability.trace_percent / 100),
     }
 
 

@@ -19,6 +19,7 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.routing import BaseRoute, Route
 
 from app.api import operations, service_endpoints
+from app.api.auth.guard import LoginGuard
 from app.api.client_address import ClientAddress
 from app.api.health import Health
 from app.api.middleware.correlation import Correlation
@@ -27,11 +28,12 @@ from app.api.middleware.headers import SecurityHeaders
 from app.api.middleware.limits import BodyLimit, RequestTimeout
 from app.api.middleware.observe import Observe
 from app.api.problems import ProblemBoundary, on_error
+from app.api.routing import routes as operation_routes
 from app.api.state import State
 from app.db.engine import async_engine, async_probe_engine
 from app.errors import AppError
 from app.jobs.outbox import Nudge
-from app.observability import correlation
+from app.observability import correlation, traces
 from app.security.passwords import Passwords
 from app.security.tokens import Tokens
 from app.settings import Settings
@@ -56,8 +58,10 @@ class Api:
         self.tokens = Tokens.of(settings)
         self.started = time.monotonic() if started is None else started
         self._redis_pool = _redis_pool(settings)
+        self._client_address = ClientAddress(settings.trusted_proxies)
         self._metrics = self._make_metrics()
         self._limiter = self._make_limiter()
+        self._guard = self._make_guard()
         self.app = Starlette(
             routes=self._routes(),
             middleware=self._middleware(),
@@ -92,6 +96,8 @@ class Api:
                 redis=redis,
                 tokens=self.tokens,
                 passwords=passwords,
+                guard=self._guard,
+                client_address=self._client_address,
                 nudge=nudge,
                 health=health,
                 metrics=self._metrics,
@@ -116,7 +122,7 @@ class Api:
 
     def _routes(self) -> list[BaseRoute]:
         routes: list[BaseRoute] = [
-            *(Route(o.path, o.endpoint, methods=[o.method]) for o in operations.OPERATIONS),
+            *operation_routes(operations.OPERATIONS),
             Route("/health/live", service_endpoints.live),
         ]
         if self.settings.enable_health_check:
@@ -131,9 +137,10 @@ class Api:
 
     def _middleware(self) -> list[Middleware]:
         settings = self.settings
-        client_address = ClientAddress(settings.trusted_proxies)
+        client_address = self._client_address
         stack = [
             Middleware(Correlation),
+            *_traced(client_address),
             Middleware(Observe, recorder=self._metrics, client_address=client_address),
             Middleware(SecurityHeaders),
             Middleware(CloseWhileDraining, drain=self.drain),
@@ -158,7 +165,9 @@ class Api:
             return None
         from app.observability.metrics import Metrics
 
-        return Metrics(service=self.settings.service_name, version=self.settings.service_version)
+        settings = self.settings
+        queues = (settings.queue_name, *settings.emf_queues)
+        return Metrics(service=settings.service_name, version=settings.service_version, queues=queues)
 
     def _make_limiter(self) -> Limiter | None:
         if not self.settings.enable_rate_limit:
@@ -176,14 +185,31 @@ class Api:
             )
         return limiter
 
+    def _make_guard(self) -> LoginGuard:
+        guard = LoginGuard.of(self.settings, self._redis_pool)
+        if self._metrics:
+            self._metrics.count_from("slipway_logins_refused", "After too many failures.", lambda: guard.refused)
+            self._metrics.count_from(
+                "slipway_login_guard_skipped", "Lookups and counts left out for want of Redis.", lambda: guard.skipped
+            )
+        return guard
+
+
+def _traced(client_address: ClientAddress) -> list[Middleware]:
+    if (tracing := traces.active()) is None:
+        return []
+    from app.api.middleware.traced import TracedRequests
+
+    return [Middleware(TracedRequests, tracing=tracing, client_address=client_address)]
+
 
 def _cors(settings: Settings) -> Middleware:
     return Middleware(
         CORSMiddleware,
         allow_origins=settings.cors_origin,
         allow_methods=["GET", "POST"],
-        allow_headers=["Authorization", "Content-Type", "Idempotency-Key", correlation.HEADER],
-        expose_headers=[correlation.HEADER, "Location", "RateLimit", "RateLimit-Policy", "Retry-After"],
+        allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "If-None-Match", correlation.HEADER],
+        expose_headers=[correlation.HEADER, "ETag", "Location", "RateLimit", "RateLimit-Policy", "Retry-After"],
         max_age=600,
     )
 

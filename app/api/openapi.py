@@ -44,6 +44,15 @@ _PATH_PARAMETERS: dict[str, Any] = {
     "id": {"type": "string", "format": "uuid"},
     "provider": {"type": "string", "enum": list(PROVIDERS)},
 }
+_CONDITION: dict[str, Any] = {
+    "name": "If-None-Match",
+    "in": "header",
+    "schema": {"type": "string"},
+    "description": "The ETag of an answer that the client has: 304 without a body as long as it holds.",
+}
+_TAG: dict[str, Any] = {
+    "ETag": {"description": "For If-None-Match.", "required": True, "schema": {"type": "string"}},
+}
 
 
 def document(settings: Settings) -> dict[str, Any]:
@@ -81,6 +90,10 @@ def _operation(operation: Operation) -> dict[str, Any]:
         "description": HTTPStatus(operation.status).phrase,
         "content": {"application/json": {"schema": _ref(operation.result)}},
     }
+    responses: dict[str, Any] = {str(operation.status): success}
+    if operation.cached:
+        success["headers"] = _TAG
+        responses["304"] = {"description": HTTPStatus(304).phrase, "headers": _TAG}
     problems = {*operation.problems, 429, 503, *({401} if not operation.public else set())}
     problems |= {400, 413, 415} if operation.body else set()
     described: dict[str, Any] = {
@@ -88,7 +101,7 @@ def _operation(operation: Operation) -> dict[str, Any]:
         "summary": operation.summary,
         "tags": [operation.tag],
         "parameters": _parameters(operation),
-        "responses": {str(operation.status): success, **{str(status): _problem(status) for status in sorted(problems)}},
+        "responses": {**responses, **{str(status): _problem(status) for status in sorted(problems)}},
         "security": [] if operation.public else [{"bearer": []}],
     }
     if operation.body:
@@ -109,6 +122,8 @@ def _parameters(operation: Operation) -> list[dict[str, Any]]:
         found += [{"name": name, "in": "query", "schema": schema} for name, schema in properties.items()]
     if operation.idempotent:
         found.append(_KEY_PARAMETER)
+    if operation.cached:
+        found.append(_CONDITION)
     return found
 
 

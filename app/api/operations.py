@@ -25,12 +25,14 @@ from app.api.predictions.schemas import (
 from app.api.webhooks import endpoints as webhooks
 from app.api.webhooks.schemas import WebhookAccepted
 
+Endpoint = Callable[[Request[Any]], Awaitable[Response]]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Operation:
     method: Literal["GET", "POST"]
     path: str
-    endpoint: Callable[[Request[Any]], Awaitable[Response]]
+    endpoint: Endpoint
     summary: str
     tag: str
     body: type[BaseModel] | None = None
@@ -42,6 +44,8 @@ class Operation:
     """Whether it answers without an access token."""
     idempotent: bool = False
     """Whether it takes an Idempotency-Key."""
+    cached: bool = False
+    """Whether its answer has an ETag, and If-None-Match may get a 304."""
 
     @property
     def name(self) -> str:
@@ -112,6 +116,7 @@ OPERATIONS = (
         query=DeliveryQuery,
         result=DeliveryPage,
         problems=(422,),
+        cached=True,
     ),
     Operation(
         method="GET",
@@ -121,6 +126,7 @@ OPERATIONS = (
         tag="deliveries",
         result=DeliveryOut,
         problems=(404,),
+        cached=True,
     ),
     Operation(
         method="POST",
@@ -153,6 +159,7 @@ OPERATIONS = (
         query=PredictionQuery,
         result=PredictionPage,
         problems=(422,),
+        cached=True,
     ),
     Operation(
         method="GET",
@@ -162,6 +169,7 @@ OPERATIONS = (
         tag="predictions",
         result=PredictionOut,
         problems=(404,),
+        cached=True,
     ),
     Operation(
         method="POST",

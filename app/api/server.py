@@ -16,6 +16,7 @@ import uvicorn
 from app.api.application import Api
 from app.api.middleware.drain import Drain
 from app.api.sockets import BACKLOG, SocketError, listening
+from app.observability import traces
 from app.observability.logging import get_logger
 from app.settings import Settings
 
@@ -97,6 +98,7 @@ def run(settings: Settings, *, started: float | None = None, on_stop: Callable[[
     )
     log.info("listening", addresses=[_address(s) for s in sockets], pid=os.getpid())
     server.run(sockets=sockets)
+    traces.stop()
     log.info("stopped", forced=server.force_exit)
     return EXIT_FORCED if server.force_exit else 0
 

@@ -23,5 +23,5 @@ async def metrics(request: Request[State]) -> Response:
     state = http.state(request)
     found = state["metrics"]
     assert found is not None, "the route exists only with ENABLE_METRICS"
-    text = await found.render(state["probe_engine"], state["redis"], queue=state["settings"].queue_name)
+    text = await found.render(state["probe_engine"], state["redis"])
     return Response(text, media_type="text/plain; version=1.0.0; charset=utf-8")

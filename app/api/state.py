@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, TypedDict
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from app.api.auth.guard import LoginGuard
+from app.api.client_address import ClientAddress
 from app.api.health import Health
 from app.jobs.outbox import Nudge
 from app.security.passwords import Passwords
@@ -24,6 +26,8 @@ class State(TypedDict):
     redis: Redis
     tokens: Tokens
     passwords: Passwords
+    guard: LoginGuard
+    client_address: ClientAddress
     nudge: Nudge
     health: Health
     metrics: Metrics | None

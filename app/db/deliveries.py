@@ -74,6 +74,15 @@ async def get(connection: AsyncConnection, user_id: uuid.UUID, delivery_id: uuid
     return (await connection.execute(statement)).mappings().one_or_none()
 
 
+async def get_version(
+    connection: AsyncConnection, user_id: uuid.UUID, delivery_id: uuid.UUID
+) -> tuple[datetime, int] | None:
+    """When it last changed, and how many attempts it has."""
+    statement = select(Delivery.updated_at, _ATTEMPTS).where(Delivery.id == delivery_id, Delivery.user_id == user_id)
+    row = (await connection.execute(statement)).one_or_none()
+    return (row.updated_at, row.attempt_count) if row else None
+
+
 async def list_attempts(connection: AsyncConnection, delivery_id: uuid.UUID) -> list[RowMapping]:
     statement = (
         select(

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Literal
 
-from sqlalchemy import Connection, and_, case, func, literal, or_, select, text, update
+from sqlalchemy import Connection, Float, and_, case, func, literal, or_, select, text, update
 
 from app.db.models import Job
 
@@ -56,6 +56,8 @@ class Claim:
     lease: float
     correlation_id: str | None
     traceparent: str | None
+    waited: float = 0.0
+    """Seconds from when the job was due until this claim."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,13 +109,9 @@ def claim(connection: Connection, *, job_ids: Sequence[uuid.UUID], worker: str, 
             enqueued_at=func.coalesce(Job.enqueued_at, func.now()),
         )
         .returning(
-            Job.id.label("job_id"),
-            Job.kind,
-            Job.subject_id,
-            Job.attempt,
-            Job.max_attempts,
-            Job.correlation_id,
-            Job.traceparent,
+            *(Job.id.label("job_id"), Job.kind, Job.subject_id, Job.attempt, Job.max_attempts),
+            *(Job.correlation_id, Job.traceparent),
+            func.extract("epoch", func.now() - Job.run_at).cast(Float).label("waited"),
         )
     ).all()
     won = [Claim(worker=worker, lease=leases[row.kind], **row._mapping) for row in rows]

@@ -12,15 +12,17 @@ import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 
 from app.jobs import backoff, claim
+from app.jobs.attempts import Ended, Fate, Started, Taken, exhausted, facts, tell
 from app.jobs.claim import Claim, Finish
 from app.jobs.handler import Handler, Outcome
-from app.observability import correlation
+from app.observability import correlation, traces
+from app.observability.jobs import JobRecorder, Unrecorded
 from app.observability.logging import get_logger
 from app.settings import Settings
 
@@ -38,42 +40,6 @@ class JobsNotStartedError(Exception):
     """Postgres could not be asked; the jobs go back to the queue."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Started:
-    """A claimed job, and what its handler needs; None when what the job was for is gone."""
-
-    claimed: Claim
-    work: Any
-    at: float
-    """Monotonic time of the claim."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Taken:
-    """What came of an attempt to claim jobs: see app.jobs.claim.Claims."""
-
-    started: list[Started] = field(default_factory=list)
-    not_yet: Mapping[uuid.UUID, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ended:
-    """A job after its attempt. `wait`: seconds until it is to run again, when it is."""
-
-    started: Started
-    outcome: Outcome
-    wait: float
-    duration: float
-
-    @property
-    def claimed(self) -> Claim:
-        return self.started.claimed
-
-
-Fate = Literal["stored", "lost", "unstored"]
-"""lost: another worker has the job by now. unstored: Postgres was away until the lease had ended."""
-
-
 @dataclass(kw_only=True)
 class Runtime:
     """What jobs need of the process that runs them.
@@ -86,17 +52,27 @@ class Runtime:
     worker: str
     backoff_base: float
     backoff_cap: float
+    recorder: JobRecorder = field(default_factory=Unrecorded)
     held: dict[uuid.UUID, tuple[Claim, float]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @classmethod
-    def of(cls, settings: Settings, *, engine: Engine, worker: str, handlers: Mapping[str, Handler]) -> Runtime:
+    def of(
+        cls,
+        settings: Settings,
+        *,
+        engine: Engine,
+        worker: str,
+        handlers: Mapping[str, Handler],
+        recorder: JobRecorder | None = None,
+    ) -> Runtime:
         return cls(
             engine=engine,
             handlers=handlers,
             worker=worker,
             backoff_base=settings.delivery_backoff / 1000,
             backoff_cap=settings.delivery_backoff_max / 1000,
+            recorder=recorder or Unrecorded(),
         )
 
     @property
@@ -118,16 +94,19 @@ class Runtime:
         with self._lock:
             self.held.update((claimed.job_id, (claimed, now)) for claimed in claims.won)
         for claimed in claims.won:
+            self.recorder.started(claimed.kind, claimed.waited)
             with correlation.bound(claimed.correlation_id):
-                log.info("job started", subject_id=str(claimed.subject_id), **_facts(claimed))
+                log.info("job started", subject_id=str(claimed.subject_id), **facts(claimed))
         started = [Started(claimed=claimed, work=works.get(claimed.job_id), at=now) for claimed in claims.won]
         return Taken(started=started, not_yet=claims.not_yet)
 
     def run(self, started: Started) -> Ended:
         """The attempt itself; no fault of a handler escapes."""
         claimed, begun = started.claimed, time.monotonic()
-        with correlation.bound(claimed.correlation_id):
-            outcome = _exhausted(self._run(started), claimed)
+        with correlation.bound(claimed.correlation_id), traces.attempt(claimed) as traced:
+            outcome = exhausted(self._run(started.work, traced.claimed), claimed)
+            traced.ended(outcome.result, outcome.error)
+            span = traces.ids()
         wait = (
             outcome.at_least
             if outcome.result == "wait"
@@ -135,7 +114,7 @@ class Runtime:
                 attempt=claimed.attempt, base=self.backoff_base, cap=self.backoff_cap, at_least=outcome.at_least
             )
         )
-        return Ended(started=started, outcome=outcome, wait=wait, duration=time.monotonic() - begun)
+        return Ended(started=started, outcome=outcome, wait=wait, duration=time.monotonic() - begun, span=span)
 
     def store(self, batch: Sequence[Ended]) -> list[tuple[Ended, Fate]]:
         """Finish the jobs and store their effects, for as long as their leases hold. Does not raise."""
@@ -151,7 +130,7 @@ class Runtime:
                     break
                 given_up = [one for one in waiting if not _is_outage(error) or self._lease_over(one)]
                 for one in given_up:
-                    log.error("job's result not stored", reason=type(error).__name__, **_facts(one.claimed))
+                    log.error("job's result not stored", reason=type(error).__name__, **facts(one.claimed))
                 fates += [(one, "unstored") for one in given_up]
                 waiting = [one for one in waiting if one not in given_up]
                 if waiting:
@@ -189,13 +168,13 @@ class Runtime:
             works.update(self.handlers[kind].begin(connection, group))
         return works
 
-    def _run(self, started: Started) -> Outcome:
-        if started.work is None:
+    def _run(self, work: Any, claimed: Claim) -> Outcome:
+        if work is None:
             return Outcome(result="dead", error="what the job was for is gone")
         try:
-            return self.handlers[started.claimed.kind].run(started.work, started.claimed)
+            return self.handlers[claimed.kind].run(work, claimed)
         except Exception:  # a handler's fault must end as a counted attempt, not as an endless requeue
-            log.exception("job failed unexpectedly", job_id=str(started.claimed.job_id))
+            log.exception("job failed unexpectedly", job_id=str(claimed.job_id))
             return Outcome(result="retry", error="internal error")
 
     def _store(self, batch: Sequence[Ended]) -> set[uuid.UUID]:
@@ -226,37 +205,13 @@ class Runtime:
         for one, fate in fates:
             with self._lock:
                 self.held.pop(one.claimed.job_id, None)
+            ended_as = one.outcome.result if fate == "stored" else "lost"
+            self.recorder.ended(one.claimed.kind, ended_as, one.duration)
             with correlation.bound(one.claimed.correlation_id):
                 if fate == "lost":
-                    log.warning("job lost its lease, its result was dropped", **_facts(one.claimed))
+                    log.warning("job lost its lease, its result was dropped", **facts(one.claimed))
                 elif fate == "stored":
-                    _tell(one)
-
-
-def _tell(one: Ended) -> None:
-    outcome = one.outcome
-    tell = log.info if outcome.result in ("done", "wait") else log.warning
-    tell(
-        "job ended",
-        outcome=outcome.result,
-        duration_ms=round(one.duration * 1000),
-        **({"error": outcome.error} if outcome.error else {}),
-        **({"retry_in_ms": round(one.wait * 1000)} if outcome.result in ("retry", "wait") else {}),
-        **outcome.log,
-        **_facts(one.claimed),
-    )
-
-
-def _facts(claimed: Claim) -> dict[str, Any]:
-    return {"job_id": str(claimed.job_id), "kind": claimed.kind, "attempt": claimed.attempt}
-
-
-def _exhausted(outcome: Outcome, claimed: Claim) -> Outcome:
-    """A failure of the last attempt is final."""
-    if outcome.result != "retry" or claimed.attempt < claimed.max_attempts:
-        return outcome
-    error = f"{outcome.error} (attempt {claimed.attempt} of {claimed.max_attempts})"
-    return Outcome(result="dead", error=error, detail=outcome.detail, log=outcome.log)
+                    tell(one)
 
 
 def _is_outage(error: Exception) -> bool:

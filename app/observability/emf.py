@@ -12,15 +12,11 @@ import json
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final, TextIO
+from typing import TYPE_CHECKING, Final, TextIO
 
-from redis.exceptions import RedisError
-from sqlalchemy import Select, func, literal, select
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.db.models import Job
+from app.observability import figures as reading
 from app.observability.logging import get_logger
 from app.settings import Settings
 
@@ -37,13 +33,8 @@ UNITS: Final = {
     "OutboxOldestSeconds": "Seconds",
     "Workers": "Count",
 }
-FAILED_WITHIN: Final = timedelta(minutes=5)
-"""What `FailedJobs` counts: jobs that failed for good within that time, not all that ever did."""
-
 _BUDGET_SECONDS: Final = 10.0
 """A long backlog takes long to count, and is when the figures matter most."""
-_WORKERS_KEY: Final = "rq:workers:{}"
-"""RQ's set of a queue's workers. One that was killed stays in it; its own key ends with its heartbeat."""
 
 Figures = dict[str, float]
 
@@ -105,43 +96,33 @@ class Emitter:
 
     async def _read_jobs(self) -> Mapping[str, Figures]:
         try:
-            async with asyncio.timeout(_BUDGET_SECONDS), self._engine.connect() as connection:
-                open_jobs = (await connection.execute(_open_jobs())).all()
-                failed = {row.queue: row.failed for row in (await connection.execute(_failed_jobs())).all()}
-        except (SQLAlchemyError, OSError, TimeoutError) as error:
+            async with asyncio.timeout(_BUDGET_SECONDS):
+                found = await reading.read_jobs(self._engine, self._queues)
+        except reading.UNREADABLE as error:
             self._tell("database", error)
             return {}
         self._tell("database", None)
-        # A queue without a row is an empty one, which is worth saying: zeros are what workers are removed by.
-        found = {queue: dict.fromkeys(UNITS.keys() - {"Workers"}, 0.0) for queue in self._queues}
-        for row in open_jobs:
-            if row.queue in found:
-                found[row.queue] |= {
-                    "QueueDepth": row.due,
-                    "OldestJobWaitSeconds": round(float(row.oldest_due), 3),
-                    "RunningJobs": row.running,
-                    "OutboxUnsent": row.unsent,
-                    "OutboxOldestSeconds": round(float(row.oldest_unsent), 3),
-                }
-        for queue, count in failed.items():
-            if queue in found:
-                found[queue]["FailedJobs"] = count
-        return found
+        return {
+            queue: {
+                "QueueDepth": jobs.due,
+                "OldestJobWaitSeconds": jobs.oldest_due,
+                "RunningJobs": jobs.running,
+                "FailedJobs": jobs.failed,
+                "OutboxUnsent": jobs.unsent,
+                "OutboxOldestSeconds": jobs.oldest_unsent,
+            }
+            for queue, jobs in found.items()
+        }
 
     async def _read_workers(self) -> Mapping[str, Figures]:
         try:
             async with asyncio.timeout(_BUDGET_SECONDS):
-                found = {queue: {"Workers": float(await self._alive(queue))} for queue in self._queues}
-        except (RedisError, OSError, TimeoutError) as error:
+                found = await reading.read_broker(self._redis, self._queues)
+        except reading.UNREADABLE as error:
             self._tell("redis", error)
             return {}
         self._tell("redis", None)
-        return found
-
-    async def _alive(self, queue: str) -> int:
-        members: Any = self._redis.smembers(_WORKERS_KEY.format(queue))
-        names = await members
-        return int(await self._redis.exists(*names)) if names else 0
+        return {queue: {"Workers": broker.workers} for queue, broker in found.items()}
 
     def _tell(self, service: str, error: Exception | None) -> None:
         """An outage is one line in the log, not one a round."""
@@ -163,31 +144,3 @@ def line(*, stack: str, queue: str, figures: Mapping[str, float], now: float) ->
     meta = {"Timestamp": round(now * 1000), "CloudWatchMetrics": [directive]}
     values = {name: figures[name] for name in names}
     return json.dumps({"_aws": meta, "Stack": stack, "Queue": queue, **values}, separators=(",", ":"))
-
-
-def _open_jobs() -> Select[Any]:
-    """Reads the partial index of open jobs only, so its cost follows the backlog and not the history."""
-    due = (Job.state == "pending") & (Job.run_at <= func.now())
-    unsent = due & Job.enqueued_at.is_(None)
-    return (
-        select(
-            Job.queue,
-            func.count().filter(due).label("due"),
-            _age(due).label("oldest_due"),
-            func.count().filter(Job.state == "running").label("running"),
-            func.count().filter(unsent).label("unsent"),
-            _age(unsent).label("oldest_unsent"),
-        )
-        .where(Job.state.in_(("pending", "running")))
-        .group_by(Job.queue)
-    )
-
-
-def _age(which: Any) -> Any:
-    return func.coalesce(func.extract("epoch", func.now() - func.min(Job.run_at).filter(which)), 0)
-
-
-def _failed_jobs() -> Select[str, int]:
-    """Reads the partial index of jobs that failed for good, from its newest end."""
-    recent = Job.finished_at > func.now() - literal(FAILED_WITHIN)
-    return select(Job.queue, func.count().label("failed")).where(Job.state == "dead", recent).group_by(Job.queue)

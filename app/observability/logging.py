@@ -9,6 +9,7 @@ from typing import Any
 import structlog
 from structlog.types import EventDict, Processor, WrappedLogger
 
+from app.observability import traces
 from app.settings import Settings
 
 # Chatty at info: one line a request, query or poll that our own lines already tell.
@@ -51,6 +52,7 @@ def _processors(settings: Settings) -> list[Processor]:
 
     return [
         structlog.contextvars.merge_contextvars,
+        *([traces.name_span] if settings.otel_exporter_otlp_endpoint is not None else []),
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         *([add_service] if settings.log_format == "json" else []),

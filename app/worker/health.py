@@ -19,13 +19,20 @@ class HeartbeatFile:
     def __init__(self, path: str | None) -> None:
         self._path = Path(path) if path else None
         self._next = 0.0
+        self._beaten = time.monotonic()
         self._complained = False
+
+    @property
+    def age(self) -> float:
+        """Seconds since the last beat, or since the start; the same without a file."""
+        return time.monotonic() - self._beaten
 
     def beat(self) -> None:
         """Touch the file, at most once a second. A full disk is reported once and stops no job."""
-        if self._path is None or time.monotonic() < self._next:
+        self._beaten = time.monotonic()
+        if self._path is None or self._beaten < self._next:
             return
-        self._next = time.monotonic() + _EVERY
+        self._next = self._beaten + _EVERY
         try:
             self._path.touch()
         except OSError as error:

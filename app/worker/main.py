@@ -16,6 +16,8 @@ from app.jobs.handlers import handlers
 from app.jobs.queue import JobQueue, UnsuitableServerError, check_server, patient_client, quick_client
 from app.jobs.runtime import Runtime
 from app.jobs.sweeper import Sweeper
+from app.observability import traces
+from app.observability.jobs import JobRecorder, MetricsPortError, Unrecorded
 from app.observability.logging import get_logger
 from app.settings import Settings
 from app.worker.concurrent import EXIT_OK, ConcurrentWorker
@@ -41,6 +43,12 @@ def main(settings: Settings) -> int:
     shutdown.install()
     heartbeat_file = HeartbeatFile(settings.health_file)
     heartbeat_file.remove()
+    try:
+        # Before Redis: a worker that waits for it is one whose figures somebody will look for.
+        recorder = _recorder(settings, heartbeat_file)
+    except MetricsPortError as error:
+        log.error("cannot start", reason=str(error))
+        return EXIT_UNSUITABLE
     url = settings.redis_url.get_secret_value()
     # Random, so that a restart after SIGKILL need not wait until Redis forgets the old one.
     name = f"{socket.gethostname().partition('.')[0]}-{uuid.uuid4().hex[:12]}"
@@ -53,7 +61,9 @@ def main(settings: Settings) -> int:
         return EXIT_UNSUITABLE
 
     engine = sync_engine(settings)
-    runtime = Runtime.of(settings, engine=engine, worker=name, handlers=isolate(handlers(settings), settings))
+    runtime = Runtime.of(
+        settings, engine=engine, worker=name, handlers=isolate(handlers(settings), settings), recorder=recorder
+    )
     job_timeout = settings.queue_job_timeout / 1000
     patient = JobQueue(patient_client(url, name=name), name=settings.queue_name, job_timeout=job_timeout)
     loops = JobQueue(quick, name=settings.queue_name, job_timeout=job_timeout)
@@ -87,6 +97,7 @@ def main(settings: Settings) -> int:
     unfinished = worker.unfinished
     if unfinished:
         _hand_back(worker)
+    traces.stop()
     log.info("worker stopped", worker=name, unfinished=unfinished, exit_code=code)
     if unfinished:
         # The interpreter would wait for the threads of jobs that are another worker's by now.
@@ -96,6 +107,17 @@ def main(settings: Settings) -> int:
     quick.close()
     patient.client.close()
     return code
+
+
+def _recorder(settings: Settings, heartbeat_file: HeartbeatFile) -> JobRecorder:
+    """Whoever measures the jobs, already serving. Raises MetricsPortError."""
+    if not settings.metrics_port:
+        return Unrecorded()
+    from app.observability.worker_metrics import WorkerMetrics
+
+    metrics = WorkerMetrics(settings, heartbeat_age=lambda: heartbeat_file.age)
+    metrics.serve(host=settings.host, port=settings.metrics_port)
+    return metrics
 
 
 def _wait_for_redis(client: Redis, shutdown: Shutdown) -> bool:

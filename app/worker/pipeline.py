@@ -23,8 +23,9 @@ from typing import Any, Protocol
 from redis import RedisError
 from rq.job import Job, Retry
 
+from app.jobs.attempts import Ended, Fate, Started
 from app.jobs.queue import FUNCTION
-from app.jobs.runtime import Ended, Fate, JobsNotStartedError, Runtime, Started
+from app.jobs.runtime import JobsNotStartedError, Runtime
 from app.observability.logging import get_logger
 from app.worker.books import Books, Popped, Told
 from app.worker.database import DatabaseGate

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 import pulumi
 
 from infra import contracts, rotation
-from infra.aws.backup import BackupArgs, disk_gib, dump_image
+from infra.aws.backup import BackupArgs, disk_gib
 from infra.aws.balancer import BalancerArgs
 from infra.aws.cluster import Cluster, ClusterArgs
 from infra.aws.dump import DumpArgs
@@ -22,7 +23,7 @@ from infra.aws.postgres_external import ExternalPostgresArgs, ExternalPostgresSe
 from infra.aws.postgres_instance import Origin
 from infra.aws.redis import ExternalRedisArgs, RedisArgs
 from infra.aws.secrets import SecretsArgs
-from infra.aws.security import POSTGRES_PORT, REDIS_PORT, TASKS, Access, Role
+from infra.aws.security import HTTP, HTTPS, POSTGRES_PORT, REDIS_PORT, TASKS, Access, Role
 from infra.aws.vault import VaultArgs
 from infra.fingerprint import fingerprint
 from infra.settings import Settings
@@ -76,7 +77,8 @@ def access(settings: Settings, app: Workload) -> Access:
     to_postgres = () if own_postgres else tuple(dict.fromkeys((POSTGRES_PORT, postgres)))
     to_redis = () if own_redis else tuple(dict.fromkeys((REDIS_PORT, redis)))
     outside: dict[Role, tuple[int, ...]] = {
-        task: (*to_postgres, *(to_redis if task in ("api", "worker") else ())) for task in TASKS
+        task: (*to_postgres, *((*to_redis, *_collector_ports(settings)) if task in ("api", "worker") else ()))
+        for task in TASKS
     }
     delivering: tuple[Role, ...] = (*(("api",) if app.api.queue else ()), *(("worker",) if app.workers else ()))
     return Access(
@@ -87,7 +89,28 @@ def access(settings: Settings, app: Workload) -> Access:
         deliver_http=settings.deliveries.allow_http,
         delivering=delivering,
         endpoints=bool(settings.network.endpoints),
+        scraped=_scraped(settings, app),
+        network=settings.network.cidr,
     )
+
+
+def _collector_ports(settings: Settings) -> tuple[int, ...]:
+    """Where traces go. Without a port of its own in the address, it is the scheme's."""
+    if settings.observability.otlp_endpoint is None:
+        return ()
+    parts = urlsplit(settings.observability.otlp_endpoint)
+    port = parts.port or (HTTP if parts.scheme == "http" else HTTPS)
+    return () if port == HTTPS else (port,)
+
+
+def _scraped(settings: Settings, app: Workload) -> dict[Role, tuple[int, ...]]:
+    """A worker's port means that a Prometheus in the network asks every replica, so those of the API open to it too:
+    the balancer would give it now this one's counters and now that one's."""
+    port = settings.features.metrics_port
+    if not port:
+        return {}
+    api = (*((settings.api.port,) if settings.features.metrics else ()), *((port,) if app.api.queue else ()))
+    return {**({"api": api} if api else {}), **({"worker": (port,)} if app.workers else {})}
 
 
 def secrets(settings: Settings, key: Key) -> SecretsArgs:
@@ -262,7 +285,7 @@ def _dump(
         schedule=app.backup.schedule,
         libpq=libpq,
         application_image=image.reference,
-        dump_image=chosen.dump_image or dump_image(settings.postgres.version, own=own),
+        dump_image=chosen.dump_image or image.reference,
         upload_image=chosen.upload_image,
         repository_arns=repository_arns,
         subnet_ids=network.task_subnets,

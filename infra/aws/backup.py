@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
 import pulumi
 
@@ -15,9 +14,6 @@ from infra.aws.dump_bucket import bucket
 from infra.aws.task import TaskDefinition
 from infra.aws.vault import VaultArgs, vault
 from infra.component import Component, Transforms
-
-NEWEST: Final = 18
-"""Major version of Postgres whose pg_dump reads every server that the settings allow."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,12 +71,6 @@ class Backup(Component):
         if args.vault is not None:
             self.vault_name = vault(self, args.vault).name
         self.finish({"bucket": self.bucket_name, "vault": self.vault_name})
-
-
-def dump_image(version: int, *, own: bool) -> str:
-    """The official Postgres image with the tools of that major version; of the newest for a server that somebody else
-    runs, whose version nobody has checked. pg_dump refuses servers newer than itself."""
-    return f"public.ecr.aws/docker/library/postgres:{version if own else NEWEST}-alpine"
 
 
 def disk_gib(max_storage_gib: int | None) -> int:

@@ -19,7 +19,7 @@ from infra.contracts import SecretRef, TaskSpec
 
 VOLUME: Final = "dump"
 ROOT: Final = "0:0"
-"""The containers run as root without any capability: a volume of Fargate belongs to root, and three images with three
+"""The containers run as root without any capability: a volume of Fargate belongs to root, and images with different
 users share this one. Their own file systems are read-only."""
 EPHEMERAL_GIB: Final = (21, 200)
 """Disk of a Fargate task (API reference, EphemeralStorage)."""
@@ -27,8 +27,8 @@ EPHEMERAL_GIB: Final = (21, 200)
 
 @dataclass(frozen=True, kw_only=True)
 class ShellContainer(Container):
-    """A container of an image that is not the application's: it needs its entry point set, and variables that only a
-    resource can tell."""
+    """A container that runs a script, in an image that may be another than the application's: it needs its entry point
+    set, and variables that only a resource can tell."""
 
     entry_point: tuple[str, ...]
     places: Mapping[str, pulumi.Input[str]] = field(default_factory=dict)
@@ -50,7 +50,8 @@ class DumpArgs:
     """Cron expression in UTC."""
     libpq: Mapping[str, SecretRef]
     application_image: pulumi.Input[str]
-    dump_image: str
+    dump_image: pulumi.Input[str]
+    """With `pg_dump` and `pg_restore`; the application's has them."""
     upload_image: str
     repository_arns: Sequence[pulumi.Input[str]] = ()
     subnet_ids: Sequence[pulumi.Input[str]]

@@ -60,15 +60,22 @@ class Access:
     """The roles that send webhooks: to port 443, and to any port that an unprivileged server may have."""
     endpoints: bool = False
     """There are interface endpoints to reach."""
+    scraped: Mapping[Role, Sequence[int]] = field(default_factory=dict)
+    """Ports with metrics, open to whatever is in the network: a Prometheus there has no group that we know of."""
+    network: str | None = None
+    """Address range of the network; needed with `scraped`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """TCP on the ports from `first` to `last`, one way: into `group` from `peer`, or out of it to `peer`."""
+    """TCP on the ports from `first` to `last`, one way: into `group` from `peer`, or out of it to `peer`.
+
+    `peer` is a group, the whole internet (`v4`, `v6`), or `network`: any address of the network.
+    """
 
     group: Role
     direction: Literal["in", "out"]
-    peer: Role | Literal["v4", "v6"]
+    peer: Role | Literal["v4", "v6", "network"]
     first: int
     last: int
 
@@ -97,6 +104,9 @@ def _rules(access: Access) -> Iterator[Rule]:
     for server, port in _servers(access).items():
         for user in _USERS[server]:
             yield from _link(user, server, port)
+    for task, ports in access.scraped.items():
+        for port in ports:
+            yield _single(task, "in", "network", port)
     for task in TASKS:
         # Registry, Secrets Manager, logs and S3 have no fixed addresses.
         yield _single(task, "out", "v4", HTTPS)
@@ -123,7 +133,9 @@ def _link(client: Role, server: Role, port: int) -> Iterator[Rule]:
     yield _single(server, "in", client, port)
 
 
-def _single(group: Role, direction: Literal["in", "out"], peer: Role | Literal["v4", "v6"], port: int) -> Rule:
+def _single(
+    group: Role, direction: Literal["in", "out"], peer: Role | Literal["v4", "v6", "network"], port: int
+) -> Rule:
     return Rule(group=group, direction=direction, peer=peer, first=port, last=port)
 
 
@@ -165,13 +177,17 @@ def security_groups(parent: Component, vpc_id: pulumi.Input[str], access: Access
                 "ip_protocol": "tcp",
                 "from_port": rule.first,
                 "to_port": rule.last,
-                **_peer(rule.peer, groups),
+                **_peer(rule.peer, groups, access.network),
             },
         )
     return SecurityGroups(**{role: group.id for role, group in groups.items()})
 
 
-def _peer(peer: Role | Literal["v4", "v6"], groups: Mapping[Role, aws.ec2.SecurityGroup]) -> dict[str, object]:
+def _peer(
+    peer: Role | Literal["v4", "v6", "network"], groups: Mapping[Role, aws.ec2.SecurityGroup], network: str | None
+) -> dict[str, object]:
+    if peer == "network":
+        return {"cidr_ipv4": network}
     if peer == "v4":
         return {"cidr_ipv4": WORLD["v4"]}
     if peer == "v6":

@@ -28,6 +28,7 @@ _CERTIFICATE = Text(r"arn:aws[a-z-]*:acm:[a-z0-9-]+:\d{12}:certificate/[0-9a-f-]
 _ZONE_ID = Text(r"Z[A-Z0-9]{1,31}", "the id of a Route 53 hosted zone, such as Z0123456789ABCDEFGHIJ")
 _CIDR = Text(r"\d{1,3}(\.\d{1,3}){3}/\d{1,2}", "an IPv4 network such as 10.0.0.0/16")
 _ZONE = Text(r"[a-z]{2}(-[a-z]+)+-\d[a-h]", "an availability zone such as eu-central-1a")
+_COLLECTOR = Text(r"https?://[A-Za-z0-9.:\[\]-]{1,253}(/[^\s?#@]*)?", "an address such as http://collector:4318")
 _VPC = Text(r"vpc-[0-9a-f]{8,17}", "the id of a VPC such as vpc-0123456789abcdef0")
 _SUBNET = Text(r"subnet-[0-9a-f]{8,17}", "the id of a subnet such as subnet-0123456789abcdef0")
 _KEY = Text(r"arn:aws[a-z-]*:kms:[a-z0-9-]+:\d{12}:key/[0-9a-f-]{36}", "the ARN of a KMS key")
@@ -131,6 +132,16 @@ class Log(Group):
     """Days that CloudWatch keeps logs; 0.03 USD a GB and month. AWS only."""
 
 
+class Observability(Group):
+    """Where the application's traces go."""
+
+    otlp_endpoint: Annotated[str, _COLLECTOR] | None = None
+    """OpenTelemetry collector that takes OTLP over HTTP (`OTEL_EXPORTER_OTLP_ENDPOINT`). Without one nothing is
+    traced. No password: it stands in the open, so let the collector hold what its backend wants."""
+    trace_percent: Annotated[int, Between(0, 100, "%")] = 100
+    """Share of traces that are kept (`OTEL_TRACES_SAMPLER_ARG`)."""
+
+
 class Rotation(Group):
     """One number for each secret that the program makes. Raise it by one and run `up`: nobody is logged out.
 
@@ -215,8 +226,8 @@ class Backup(Group):
     """How often AWS Backup restores the newest snapshot to an instance of its own, to show that it can be done, and
     deletes that. It runs for some hours, at the price of the instance. AWS only."""
     dump_image: Annotated[str, _IMAGE] | None = None
-    """Image with `pg_dump`, for example in a registry of your own. Default: the official Postgres image of the
-    database's major version, from ECR Public. AWS only."""
+    """Image with `pg_dump` and `pg_restore`, for a server that is newer than the application image's. Default: the
+    application image, which reads servers up to version 18. AWS only."""
     upload_image: Annotated[str, _IMAGE] = "public.ecr.aws/aws-cli/aws-cli:2.31.23"
     """Image with the AWS CLI, which brings the dump to S3. AWS only."""
 

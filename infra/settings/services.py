@@ -54,6 +54,17 @@ class RateLimit(Group):
     """Length of a window (`RATE_LIMIT_TIMEWINDOW`)."""
 
 
+class LoginFailures(Group):
+    """Against guessing passwords. A network from which an account has logged in before is held to this limit alone;
+    all other networks together may fail five times as often for one account, and one network twenty times as often for
+    all accounts."""
+
+    max: Annotated[int, Between(1, 100_000, "failures")] = 5
+    """Failed logins of one account from one network in a window (`LOGIN_FAILURES_MAX`). The next is answered 429."""
+    window: Annotated[timedelta, Span("1s", "24h")] = timedelta(minutes=15)
+    """Length of a window (`LOGIN_FAILURES_WINDOW`)."""
+
+
 class ApiScaling(Group):
     """When API replicas are added. Off until `max_replicas` is set; never fewer than `api.replicas`.
 
@@ -144,6 +155,8 @@ class Api(Process):
     """Port to listen on (`PORT`)."""
     rate_limit: RateLimit = Field(default_factory=RateLimit)
     """Requests allowed for one client."""
+    login_failures: LoginFailures = Field(default_factory=LoginFailures)
+    """Failed logins allowed before an account's next one is refused."""
     body_limit: Annotated[int, Size("1 KiB", "100 MiB")] = 1024**2
     """Largest request body (`BODY_LIMIT`)."""
     request_timeout: Annotated[timedelta, Span("1ms", "24h")] = timedelta(seconds=30)
@@ -282,7 +295,10 @@ class Features(Group):
     swagger: bool = False
     """Serve `/docs` and `/openapi.json` (`ENABLE_SWAGGER`)."""
     metrics: bool = False
-    """Serve `/metrics` for Prometheus (`ENABLE_METRICS`)."""
+    """Serve `/metrics` of the API for Prometheus (`ENABLE_METRICS`)."""
+    metrics_port: Annotated[int, Between(0, 65535)] = 0
+    """Port of each worker's own metrics (`METRICS_PORT`); 0 serves none. Reachable inside the network only. Not on the
+    local target, whose workers share one host, nor on DigitalOcean, where a worker has no port."""
     health_check: bool = True
     """Serve `/health` (`ENABLE_HEALTH_CHECK`). Without it, load balancers ask `/health/live`, which knows nothing of
     the database and Redis."""

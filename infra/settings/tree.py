@@ -9,7 +9,18 @@ from pydantic import Field
 
 from infra.settings.data import Postgres, Redis
 from infra.settings.group import Group
-from infra.settings.platform import Alerts, Backup, Domain, Encryption, Image, Log, Network, Permit, Rotation
+from infra.settings.platform import (
+    Alerts,
+    Backup,
+    Domain,
+    Encryption,
+    Image,
+    Log,
+    Network,
+    Observability,
+    Permit,
+    Rotation,
+)
 from infra.settings.rules import Text
 from infra.settings.secrets import Secrets
 from infra.settings.services import Api, Deliveries, Features, Jwt, Predictions, Worker, WorkerGroup
@@ -62,6 +73,8 @@ class Settings(Group):
     target."""
     log: Log = Field(default_factory=Log)
     """What the application writes, and how long it is kept."""
+    observability: Observability = Field(default_factory=Observability)
+    """Where the application's traces go."""
     secrets: Secrets = Field(default_factory=Secrets)
     """Secrets that come from outside."""
     rotation: Rotation = Field(default_factory=Rotation)

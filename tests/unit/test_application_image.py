@@ -7,6 +7,7 @@ from pathlib import Path
 
 from infra.aws.containers import USER
 from infra.aws.postgres_logins import CA_BUNDLE
+from infra.settings import tables
 from infra.workload import COMMAND, HEALTH_COMMAND
 
 ROOT = Path(__file__).parents[2]
@@ -43,6 +44,30 @@ def test_it_holds_the_certificates_that_database_urls_name() -> None:
     assert arguments["RDS_CA_BUNDLE_SHA256"] == ""
 
 
+def test_its_pg_dump_reads_every_server_that_the_settings_allow() -> None:
+    arguments = dict(text.partition("=")[::2] for name, text in instructions() if name == "ARG")
+    major = int(arguments["POSTGRES"].removeprefix("postgres:").partition("-")[0])
+    assert major >= max(
+        version for versions in tables.POSTGRES_VERSIONS.values() for version in versions if version < 99
+    )
+
+
+def test_the_base_and_the_tools_are_of_one_release_of_debian() -> None:
+    arguments = dict(text.partition("=")[::2] for name, text in instructions() if name == "ARG")
+    assert arguments["BASE"].rpartition("-")[2] == arguments["POSTGRES"].rpartition("-")[2]
+
+
+def test_its_last_stage_holds_nothing_of_a_base_that_was_taken_out() -> None:
+    """A file that a later layer deletes is still in the image, and in what scanners find."""
+    stages = [text for name, text in instructions() if name == "FROM"]
+    assert stages[-1] == "application"
+    assert "scratch AS application" in stages
+
+
+def test_it_stops_as_a_service_does() -> None:
+    assert last("STOPSIGNAL") == "SIGTERM"
+
+
 def test_any_builder_of_docker_can_build_it() -> None:
     """A `syntax` line fetches the builder's front end from Docker Hub, which a build behind a mirror cannot reach."""
     assert "# syntax=" not in (ROOT / "app" / "Dockerfile").read_text()
@@ -66,4 +91,4 @@ def test_builds_see_the_application_and_its_lock_only() -> None:
     assert rules[0] == "*"
     assert {rule for rule in rules if rule.startswith("!")} == {"!app", "!requirements/app.txt"}
     copied = {text.split()[0] for name, text in instructions() if name == "COPY" and "--from" not in text}
-    assert copied == {"app", "requirements/app.txt"}
+    assert copied == {"app", "app/image/slim.py", "requirements/app.txt"}

@@ -36,6 +36,7 @@ EVERY_SECRET = {
     "jwt": KEY,
     **{name.lower(): text for name, text in SECRETS.items() if name.startswith(("REPLICATE", "OPENAI", "WEBHOOK"))},
 }
+COLLECTOR = {"otlp_endpoint": "http://collector:4318"}
 AWS = {"target": "aws", "region": "eu-central-1", "domain": {"name": "api.example.com"}}
 VARIABLE = re.compile(r"\(`([A-Z_]+)`\)")
 
@@ -121,7 +122,9 @@ def other_value(key: Key) -> Any:
         return "https://other.example.com/v2"
     if key.path[-1] == "isolated_kinds":
         return ["delivery"]
-    return {"version": "1.2.3", "owner_role": "other_owner", "host": "127.0.0.1"}.get(str(key.path[-1]), "other")
+    return {"version": "1.2.3", "owner_role": "other_owner", "host": "127.0.0.1", **COLLECTOR}.get(
+        str(key.path[-1]), "other"
+    )
 
 
 READ = [

@@ -7,7 +7,9 @@ from starlette.responses import Response
 
 from app.api import http
 from app.api.auth import service
+from app.api.auth.guard import Attempt
 from app.api.auth.schemas import AccountOut, Login, Refresh, Registration
+from app.api.client_address import network_of
 from app.api.state import State
 
 
@@ -17,7 +19,9 @@ async def register(request: Request[State]) -> Response:
 
 
 async def log_in(request: Request[State]) -> Response:
-    return http.reply(await service.log_in(http.state(request), await http.body(request, Login)))
+    state, login = http.state(request), await http.body(request, Login)
+    network = network_of(state["client_address"].of(request.scope))
+    return http.reply(await service.log_in(state, login, Attempt.of(email=login.email, network=network)))
 
 
 async def refresh(request: Request[State]) -> Response:

@@ -6,6 +6,7 @@ import uuid
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.api.auth.guard import Attempt
 from app.api.auth.schemas import Login, Registration, TokensOut
 from app.api.http import check_storable
 from app.api.state import State
@@ -27,8 +28,8 @@ async def register(state: State, registration: Registration) -> Account:
     return account
 
 
-async def log_in(state: State, login: Login) -> TokensOut:
-    user_id = await _verified(state, login)
+async def log_in(state: State, login: Login, attempt: Attempt) -> TokensOut:
+    user_id = await _verified(state, login, attempt)
     tokens = state["tokens"]
     refresh = tokens.issue_refresh(user_id, family_id=uuid.uuid4())
     async with state["engine"].begin() as connection:
@@ -59,7 +60,7 @@ async def get_account(state: State, user_id: uuid.UUID) -> Account:
     return account
 
 
-async def _verified(state: State, login: Login) -> uuid.UUID:
+async def _verified(state: State, login: Login, attempt: Attempt) -> uuid.UUID:
     """The account whose password it is. An unknown address costs as much time as a wrong password, and looks alike."""
     found = None
     if _is_storable(login.email):
@@ -67,10 +68,14 @@ async def _verified(state: State, login: Login) -> uuid.UUID:
             found = await accounts.get_credentials(connection, login.email)
     user_id, password_hash = found or (None, None)
     password = login.password.get_secret_value()
+    # After the query, so that a database that is away does not use up anybody's attempts.
+    await state["guard"].admit(attempt)
     # No connection is held meanwhile: hashing is slow, and a burst of logins would empty the pool.
     matches = await state["passwords"].verify(password, password_hash)
     if not matches or user_id is None or password_hash is None:
+        await state["guard"].failed(attempt)
         raise Unauthenticated("the email or the password is wrong")
+    await state["guard"].succeeded(attempt)
     if state["passwords"].is_outdated(password_hash):
         renewed = await state["passwords"].hash(password)
         async with state["engine"].begin() as connection:

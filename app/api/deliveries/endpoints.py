@@ -5,7 +5,7 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import Response
 
-from app.api import http, idempotency
+from app.api import caching, http, idempotency
 from app.api.deliveries import service
 from app.api.deliveries.schemas import DeliveryIn, DeliveryQuery
 from app.api.state import State
@@ -21,13 +21,20 @@ async def create(request: Request[State]) -> Response:
 
 
 async def read(request: Request[State]) -> Response:
-    user_id = http.authenticated(request)
-    return http.reply(await service.get(http.state(request), user_id, http.path_id(request, service.missing())))
+    user_id, state = http.authenticated(request), http.state(request)
+    delivery_id = http.path_id(request, service.missing())
+    if caching.asks_for_change(request):
+        current = await service.tag(state, user_id, delivery_id)
+        if caching.is_known(request, current):
+            return caching.not_modified(current)
+    found = await service.get(state, user_id, delivery_id)
+    return caching.reply(found, service.tag_of(found.updated_at, found.attempt_count))
 
 
 async def list_page(request: Request[State]) -> Response:
     user_id = http.authenticated(request)
-    return http.reply(await service.page(http.state(request), user_id, http.query(request, DeliveryQuery)))
+    page = await service.page(http.state(request), user_id, http.query(request, DeliveryQuery))
+    return caching.reply_if_changed(request, page)
 
 
 async def retry(request: Request[State]) -> Response:

@@ -43,7 +43,12 @@ def _deliverable(headers: dict[str, str]) -> dict[str, str]:
 
 
 class DeliveryIn(RequestModel):
-    url: Annotated[str, Field(max_length=2048), AfterValidator(storable)]
+    url: Annotated[
+        str,
+        # For readers of the document alone: app.security.urls says more clearly what is wrong.
+        Field(max_length=2048, json_schema_extra={"format": "uri", "pattern": "^https?://."}),
+        AfterValidator(storable),
+    ]
     payload: Annotated[Any, Field(description="Any JSON; sent as the body."), AfterValidator(storable)]
     headers: Annotated[
         dict[str, str], Field(max_length=MAX_HEADERS, default_factory=dict), AfterValidator(_deliverable)
@@ -90,5 +95,12 @@ class DeliveryPage(ResponseModel):
 
 class DeliveryQuery(RequestModel):
     status: DeliveryStatus | None = None
-    cursor: Annotated[str | None, Field(max_length=200, description="`next_cursor` of the page before.")] = None
+    cursor: Annotated[
+        str | None,
+        Field(
+            max_length=200,
+            description="`next_cursor` of the page before.",
+            json_schema_extra={"pattern": "^[A-Za-z0-9_-]{32}$"},
+        ),
+    ] = None
     limit: Annotated[int, Field(ge=1, le=100)] = 20

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import uuid
+from datetime import datetime
+from functools import lru_cache
 
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.api import cursor
+from app.api import caching, cursor
+from app.api.caching import Tag
 from app.api.deliveries.schemas import (
     Accepted,
     AttemptOut,
@@ -23,7 +27,7 @@ from app.db import deliveries
 from app.db.deliveries import NewDelivery
 from app.errors import Conflict, FieldError, InvalidInput, NotFound, Unauthenticated
 from app.jobs.outbox import new_job
-from app.observability import correlation
+from app.observability import correlation, traces
 from app.security.urls import UrlPolicy, UrlRefused, check_url_shape
 
 JOB_KIND = "delivery"
@@ -70,9 +74,29 @@ async def get(state: State, user_id: uuid.UUID, delivery_id: uuid.UUID) -> Deliv
     return DeliveryOut(**found, attempts=[AttemptOut(**attempt) for attempt in attempts])
 
 
+async def tag(state: State, user_id: uuid.UUID, delivery_id: uuid.UUID) -> Tag:
+    """The tag of what `get` would return, without reading its payload and its attempts."""
+    async with state["engine"].connect() as connection:
+        found = await deliveries.get_version(connection, user_id, delivery_id)
+    if found is None:
+        raise missing()
+    return tag_of(*found)
+
+
+def tag_of(updated_at: datetime, attempt_count: int) -> Tag:
+    """Whatever changes a delivery sets `updated_at` in the same transaction."""
+    return caching.tag(_shape(), updated_at.timestamp(), attempt_count)
+
+
+@lru_cache(maxsize=1)
+def _shape() -> str:
+    """Another version of this service may show the same row differently."""
+    return json.dumps(DeliveryOut.model_json_schema(), sort_keys=True)
+
+
 async def page(state: State, user_id: uuid.UUID, wanted: DeliveryQuery) -> DeliveryPage:
     try:
-        after = cursor.decode(wanted.cursor) if wanted.cursor else None
+        after = None if wanted.cursor is None else cursor.decode(wanted.cursor)
     except ValueError:
         error = FieldError(pointer="/cursor", detail="take it from next_cursor of the page before")
         raise InvalidInput("the input is not valid", errors=[error]) from None
@@ -113,6 +137,7 @@ async def _add_job(connection: AsyncConnection, state: State, delivery_id: uuid.
             subject_id=delivery_id,
             max_attempts=max_attempts,
             correlation_id=correlation.current(),
+            traceparent=traces.current(),
         )
     )
     return job_id

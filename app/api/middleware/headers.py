@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from secure import (
-    CacheControl,
     ContentSecurityPolicy,
     CrossOriginOpenerPolicy,
     CrossOriginResourcePolicy,
@@ -14,7 +13,8 @@ from secure import (
     XFrameOptions,
 )
 from secure.middleware import SecureASGIMiddleware
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 DOCS_PATH = "/docs"
 
@@ -34,17 +34,32 @@ class SecurityHeaders:
             .connect_src("'self'")
             .frame_ancestors("'none'")
         )
-        self._api = SecureASGIMiddleware(app, secure=_headers(api), multi_ok=())
-        self._docs = SecureASGIMiddleware(app, secure=_headers(docs), multi_ok=())
+        uncached = _Uncached(app)
+        self._api = SecureASGIMiddleware(uncached, secure=_headers(api), multi_ok=())
+        self._docs = SecureASGIMiddleware(uncached, secure=_headers(docs), multi_ok=())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         page = scope["type"] == "http" and scope["path"].startswith(DOCS_PATH)
         await (self._docs if page else self._api)(scope, receive, send)  # type: ignore[arg-type]
 
 
+class _Uncached:
+    """`no-store` for every answer that says nothing else itself."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def marked(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).setdefault("Cache-Control", "no-store")
+            await send(message)
+
+        await self.app(scope, receive, marked)
+
+
 def _headers(policy: ContentSecurityPolicy) -> Secure:
     return Secure(
-        cache=CacheControl().no_store(),
         coop=CrossOriginOpenerPolicy().same_origin(),
         corp=CrossOriginResourcePolicy().same_origin(),
         csp=policy,

@@ -13,6 +13,9 @@ from app.observability.logging import get_logger
 # Probes come every few seconds and say the same each time.
 _PROBES = ("/health", "/health/live", "/metrics")
 
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
+"""A caller may send any word as its method; each would be a time series of its own."""
+
 log = get_logger()
 
 
@@ -54,7 +57,8 @@ class Observe:
         # Only the template of a route: with raw paths every id would be a time series of its own.
         route = getattr(scope.get("route"), "path", "unmatched")
         if self.recorder:
-            self.recorder.request_finished(method=scope["method"], route=route, status=status, seconds=seconds)
+            method = scope["method"] if scope["method"] in METHODS else "other"
+            self.recorder.request_finished(method=method, route=route, status=status, seconds=seconds)
         write = log.debug if scope["path"] in _PROBES and status == 200 else log.info
         write(
             "request",

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING
 
 from limits import RateLimitItemPerSecond
 from limits.aio.storage import RedisStorage
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
-from redis.exceptions import RedisError
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.api.client_address import ClientAddress
+from app.api.client_address import ClientAddress, network_of
+from app.api.fail_open import FailOpen
 from app.api.http import identify
 from app.errors import TooManyRequests
-from app.observability.logging import get_logger
 from app.security.tokens import Token, Tokens
 
 if TYPE_CHECKING:
@@ -29,36 +26,30 @@ EXEMPT_PATHS = frozenset({"/health", "/health/live", "/metrics"})
 # to check than the count.
 EXEMPT_PREFIX = "/v1/webhooks/"
 
-_BUDGET_SECONDS = 0.25
-_PAUSE_SECONDS = 2.0
-
-log = get_logger()
-
 
 class Limiter:
-    """Counts a hit. Without Redis everything passes, `skipped` counts it, and Redis is left alone for a moment."""
+    """Counts a hit. Without Redis everything passes, and `skipped` counts it."""
 
     def __init__(self, pool: ConnectionPool, *, limit: int, window_seconds: int) -> None:
         storage = RedisStorage("async+redis://", implementation="redispy", connection_pool=pool)  # type: ignore[arg-type]
         self._strategy = SlidingWindowCounterRateLimiter(storage)
         self._item = RateLimitItemPerSecond(limit, window_seconds, namespace="slipway")
         self.limit, self.window_seconds = limit, window_seconds
-        self.skipped = 0
-        self._paused_until = 0.0
+        self._redis = FailOpen("rate limit")
+
+    @property
+    def skipped(self) -> int:
+        return self._redis.skipped
 
     async def hit(self, key: str) -> tuple[bool, int, int] | None:
         """Whether the hit is allowed, how many are left, and in how many seconds that changes; None when unknown."""
-        if time.monotonic() >= self._paused_until:
-            try:
-                async with asyncio.timeout(_BUDGET_SECONDS):
-                    allowed = await self._strategy.hit(self._item, key)
-                    stats = await self._strategy.get_window_stats(self._item, key)
-                return allowed, stats.remaining, max(1, round(stats.reset_time - time.time()))
-            except (RedisError, OSError, TimeoutError) as error:
-                self._paused_until = time.monotonic() + _PAUSE_SECONDS
-                log.warning("rate limit skipped", reason=type(error).__name__)
-        self.skipped += 1
-        return None
+
+        async def count() -> tuple[bool, int, int]:
+            allowed = await self._strategy.hit(self._item, key)
+            stats = await self._strategy.get_window_stats(self._item, key)
+            return allowed, stats.remaining, max(1, round(stats.reset_time - time.time()))
+
+        return await self._redis.ask(count)
 
 
 class RateLimit:
@@ -104,17 +95,8 @@ class RateLimit:
         identity = identify(scope, self.tokens)
         if isinstance(identity, Token):
             return f"account:{identity.user_id}"
-        return f"address:{_network(self.client_address.of(scope))}"
+        return f"address:{network_of(self.client_address.of(scope))}"
 
 
 def _is_exempt(path: str) -> bool:
     return path in EXEMPT_PATHS or path.startswith(EXEMPT_PREFIX)
-
-
-def _network(address: str) -> str:
-    """An IPv6 address counts as its /64: that is what one subscriber gets, and may change within at will."""
-    try:
-        parsed = ip_address(address)
-    except ValueError:
-        return address
-    return address if parsed.version == 4 else str(ip_network((parsed, 64), strict=False))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import Response
 
-from app.api import http, idempotency
+from app.api import caching, http, idempotency
 from app.api.predictions import service
 from app.api.predictions.schemas import PredictionIn, PredictionQuery
 from app.api.state import State
@@ -22,12 +22,14 @@ async def create(request: Request[State]) -> Response:
 
 async def read(request: Request[State]) -> Response:
     user_id = http.authenticated(request)
-    return http.reply(await service.get(http.state(request), user_id, http.path_id(request, service.missing())))
+    found = await service.get(http.state(request), user_id, http.path_id(request, service.missing()))
+    return caching.reply_if_changed(request, found)
 
 
 async def list_page(request: Request[State]) -> Response:
     user_id = http.authenticated(request)
-    return http.reply(await service.page(http.state(request), user_id, http.query(request, PredictionQuery)))
+    page = await service.page(http.state(request), user_id, http.query(request, PredictionQuery))
+    return caching.reply_if_changed(request, page)
 
 
 async def cancel(request: Request[State]) -> Response:

@@ -23,7 +23,7 @@ from app.db.models import OPEN_PREDICTION
 from app.db.predictions import NewPrediction
 from app.errors import Conflict, FieldError, InvalidInput, NotFound, Unauthenticated
 from app.jobs.outbox import new_job
-from app.observability import correlation
+from app.observability import correlation, traces
 from app.providers.dialects import DIALECTS
 from app.settings import Settings
 
@@ -61,6 +61,7 @@ async def accept(
                 subject_id=prediction_id,
                 max_attempts=settings.prediction_max_attempts,
                 correlation_id=correlation.current(),
+                traceparent=traces.current(),
             )
         )
     state["nudge"].soon(job_id, settings.queue_of(JOB_KIND))

@@ -12,7 +12,7 @@ from app.db import predictions
 from app.db.predictions import NewWebhook
 from app.errors import MalformedRequest, NotFound, Unauthenticated
 from app.jobs.outbox import new_job
-from app.observability import correlation
+from app.observability import correlation, traces
 from app.observability.logging import get_logger
 from app.providers.base import PROVIDERS, Unreadable, parse
 from app.providers.dialects import DIALECTS
@@ -77,6 +77,7 @@ async def accept(
                 subject_id=row_id,
                 max_attempts=state["settings"].prediction_max_attempts,
                 correlation_id=correlation.current(),
+                traceparent=traces.current(),
             )
         )
     state["nudge"].soon(job_id, state["settings"].queue_of(JOB_KIND))

@@ -195,6 +195,19 @@ def image(context: Context) -> Found:
         )
 
 
+def metrics_port(context: Context) -> Found:
+    """With `api.mode: all` the worker shares its container with an API."""
+    settings = context.settings
+    if settings.api.mode == "all" and settings.features.metrics_port == settings.api.port:
+        yield Broken(
+            path=("features", "metrics_port"),
+            message="is taken: the API of the same replica listens there",
+            allowed="another port than api.port",
+            suggestion="9100" if settings.api.port != 9100 else "9101",
+            also=(("api", "mode"), ("api", "port")),
+        )
+
+
 def versions(context: Context) -> Found:
     """Each provider has its own versions."""
     postgres, redis = context.settings.postgres, context.settings.redis
@@ -219,5 +232,5 @@ def versions(context: Context) -> Found:
 
 RULES: Final = (
     *(providers, external_urls, region, zones, cidr, existing_network, encryption),
-    *(architecture, image, versions),
+    *(architecture, image, metrics_port, versions),
 )

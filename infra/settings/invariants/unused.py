@@ -32,12 +32,12 @@ _ONE_MACHINE: Final = (
 UNUSED: Final[Mapping[Target, tuple[str, ...]]] = {
     "local": (
         *_ONE_MACHINE,
-        *("domain", "alerts", "backup", "image.architecture"),
+        *("domain", "alerts", "backup", "image.architecture", "features.metrics_port"),
         *("api.cpu", "api.memory", "worker.cpu", "worker.memory"),  # processes of this machine have no limits
     ),
     "docker": (*_ONE_MACHINE, "domain.zone", "domain.certificate_arn"),
     "digitalocean": (
-        *("account", "domain.certificate_arn", "redis.memory"),
+        *("account", "domain.certificate_arn", "redis.memory", "features.metrics_port"),
         *_CLOUDWATCH_ONLY,
         *("encryption", "network.endpoints", "network.existing"),
         *("network.zones", "network.nat", "network.flow_logs", "network.waf", "network.waf_rate_limit"),

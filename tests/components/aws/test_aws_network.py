@@ -9,9 +9,12 @@ from typing import Any
 
 import pytest
 
+from infra.aws import arguments
 from infra.aws.security import TASKS, Access, Rule, rules
 from infra.aws.subnets import SMALLEST_VPC, Subnet, Tier, subnets
 from infra.engine.plan import Plan
+from infra.settings import parse
+from infra.workload import Workload
 
 Planned = Callable[..., Plan]
 
@@ -119,6 +122,32 @@ def test_plain_http_goes_out_only_where_webhooks_may_use_it() -> None:
     combined = Access(api_port=3000, delivering=("api",))
     assert ("api", "v4", "1024-65535") in table(combined, "out")
     assert ("worker", "v4", "1024-65535") not in table(combined, "out")
+
+
+def test_metrics_are_open_to_the_network_and_to_nothing_else(planned_program: Planned) -> None:
+    scraped = Access(api_port=3000, scraped={"worker": [9100]}, network="10.0.0.0/16")
+    assert table(scraped, "in") - table(Access(api_port=3000), "in") == {("worker", "network", "9100")}
+    access = "Access(api_port=3000, scraped={'worker': [9100]}, network='10.0.0.0/16')"
+    (rule,) = (r for r in planned_program(program(access=access), known=True).of_type(INGRESS) if "9100" in r.name)
+    assert (rule.inputs["cidrIpv4"], rule.inputs["fromPort"]) == ("10.0.0.0/16", 9100)
+
+
+def test_which_ports_metrics_and_traces_need() -> None:
+    def made(**tree: Any) -> Access:
+        settings = parse(
+            {"target": "aws", "region": "eu-central-1", "domain": {"name": "a.example.com"}, **tree}, stack="test"
+        )
+        return arguments.access(settings, Workload.of(settings))
+
+    plain, port = made(), {"metrics": True, "metrics_port": 9100}
+    assert plain.scraped == {}
+    assert made(features={"metrics": True}).scraped == {}
+    assert made(features=port).scraped == {"api": (3000,), "worker": (9100,)}
+    assert made(features=port, api={"mode": "all"}).scraped == {"api": (3000, 9100)}
+    for address, ports in (("http://c:4318", (4318,)), ("https://c", ()), ("http://c", (80,)), ("https://c:443", ())):
+        traced = made(observability={"otlp_endpoint": address})
+        added = {role: set(traced.outside_ports[role]) - set(plain.outside_ports[role]) for role in TASKS}
+        assert added == {"api": set(ports), "worker": set(ports), "migrate": set(), "backup": set()}
 
 
 @pytest.mark.parametrize("known", [False, True], ids=["unknown", "known"])

@@ -61,6 +61,7 @@ def environ(migrated_url: str, redis_url: str) -> dict[str, str]:
         "REDIS_URL": redis_url,
         "JWT_SECRET": SIGNING_KEY,
         "RATE_LIMIT_MAX": "10000",
+        "LOGIN_FAILURES_MAX": "10000",
         "SHUTDOWN_DRAIN": "300",
     }
 

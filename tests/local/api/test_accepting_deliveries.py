@@ -125,6 +125,7 @@ async def test_bodies_that_are_no_json_object(start, content, content_type, stat
     assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
 
 
+@pytest.mark.flips("delivery_max_attempts", "delivery_allow_http")
 async def test_what_a_setting_allows(start):
     async with start(
         DELIVERY_ALLOW_HTTP="true", DELIVERY_ALLOW_PRIVATE_NETWORKS="true", DELIVERY_MAX_ATTEMPTS="9"
@@ -171,6 +172,19 @@ async def test_pages_hold_everything_once(start, migrated_url):
     assert len(seen) == len(set(seen)) == 7
 
 
+async def test_what_arrives_while_paging_moves_nothing(start):
+    async with start() as caller:
+        user = await caller.as_user()
+        ids = [(await caller.http.post("/v1/deliveries", json=DELIVERY, headers=user)).json()["id"] for _ in range(4)]
+        first = (await caller.http.get("/v1/deliveries?limit=2", headers=user)).json()
+        for _ in range(3):
+            await caller.http.post("/v1/deliveries", json=DELIVERY, headers=user)
+        query = {"limit": 2, "cursor": first["next_cursor"]}
+        second = (await caller.http.get("/v1/deliveries", params=query, headers=user)).json()
+    assert [item["id"] for page in (first, second) for item in page["items"]] == ids[::-1]
+    assert second["next_cursor"] is None
+
+
 async def test_list_by_status_and_newest_first(start, migrated_url):
     async with start() as caller:
         user = await caller.as_user()
@@ -183,7 +197,11 @@ async def test_list_by_status_and_newest_first(start, migrated_url):
 
 
 @pytest.mark.parametrize(
-    "query", ["limit=0", "limit=101", "limit=x", "status=lost", "cursor=abc", "cursor=%00", "page=2", "limit=1&limit=2"]
+    "query",
+    [
+        *("limit=0", "limit=101", "limit=x", "status=lost", "page=2", "limit=1&limit=2"),
+        *("cursor=", "cursor=abc", "cursor=%00"),
+    ],
 )
 async def test_bad_queries(start, query):
     async with start() as caller:

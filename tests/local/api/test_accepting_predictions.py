@@ -23,6 +23,7 @@ def rows(url: str, query: str, *args: object) -> list[tuple]:
         return cursor.fetchall() if cursor.description else []
 
 
+@pytest.mark.flips("prediction_max_attempts")
 async def test_accepted_with_its_job_in_one_transaction(start, migrated_url):
     async with start(**KEYS, PREDICTION_MAX_ATTEMPTS="5") as caller:
         user = await caller.as_user()
@@ -48,6 +49,7 @@ async def test_the_queue_is_told(start, redis_url, until):
             until(lambda: client.llen("rq:queue:webhook-processor") == 1)
 
 
+@pytest.mark.flips("queue_routes")
 async def test_predictions_may_have_a_queue_of_their_own(start, redis_url, until):
     import redis
 
@@ -112,6 +114,7 @@ async def test_models_of_replicate(start, model):
     assert answer.status_code == 202
 
 
+@pytest.mark.flips("openai_api_key")
 async def test_a_provider_without_a_key_is_said_to_be_missing(start):
     async with start(REPLICATE_API_KEY="r8_test") as caller:
         user = await caller.as_user()

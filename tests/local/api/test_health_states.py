@@ -111,6 +111,7 @@ async def test_pools_heal_after_the_database_dropped_its_connections(start, migr
         assert (await caller.http.get("/health")).status_code == 200
 
 
+@pytest.mark.flips("enable_swagger", "enable_metrics", "enable_health_check")
 async def test_the_switches_of_the_routes(start):
     async with start(ENABLE_HEALTH_CHECK="false") as caller:
         paths = ("/health", "/health/live", "/metrics", "/docs", "/openapi.json")
@@ -121,21 +122,24 @@ async def test_the_switches_of_the_routes(start):
 
 
 async def test_metrics(start, migrated_url, tmp_path):
-    async with start(ENABLE_METRICS="true", REDIS_URL=f"unix://{tmp_path}/none.sock") as caller:
+    async with start(ENABLE_METRICS="true", REDIS_URL=f"unix://{tmp_path}/none.sock", EMF_QUEUES="mail") as caller:
         user = await caller.as_user()
         location = (
             await caller.http.post("/v1/deliveries", json={"url": "https://a.example.org", "payload": 1}, headers=user)
         ).headers["location"]
         await caller.http.get(location, headers=user)
         await caller.http.get("/wp-login.php")
+        await caller.http.request("SCAN", "/health/live")
         text = (await caller.http.get("/metrics")).text
     lines = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
     assert lines['http_requests_total{method="GET",route="/v1/deliveries/{id}",status="200"}'] == "1.0"
     assert lines['http_requests_total{method="GET",route="unmatched",status="404"}'] == "1.0"
+    assert lines['http_requests_total{method="other",route="/health/live",status="405"}'] == "1.0"
     assert lines["http_requests_in_flight"] == "1.0"
-    assert lines["slipway_outbox_unsent"] == "1.0"
-    assert lines['slipway_jobs_open{state="pending"}'] == "1.0"
-    assert float(lines["slipway_jobs_oldest_due_seconds"]) > 0
+    assert lines['slipway_outbox_unsent{queue="webhook-processor"}'] == "1.0"
+    assert lines['slipway_jobs_open{queue="webhook-processor",state="due"}'] == "1.0"
+    assert lines['slipway_jobs_open{queue="mail",state="due"}'] == "0.0"
+    assert float(lines['slipway_jobs_oldest_due_seconds{queue="webhook-processor"}']) > 0
     assert lines['slipway_service_up{service="redis"}'] == "0.0"
     assert float(lines["slipway_rate_limit_skipped_total"]) >= 4
     assert "slipway_nudge_failures_total" in lines

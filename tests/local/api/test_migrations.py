@@ -58,11 +58,16 @@ def test_two_at_once_both_succeed_and_one_works(database_url: str) -> None:
     assert sorted(r.changed for r in results) == [False, True]
 
 
+@pytest.mark.flips("migration_lock_timeout")
 def test_waits_for_another_migration_only_so_long(database_url: str) -> None:
-    with psycopg.connect(database_url) as other:
+    with ThreadPoolExecutor(1) as pool, psycopg.connect(database_url) as other:
         other.execute("SELECT pg_advisory_lock(%s)", [runner.LOCK_KEY])
+        patient = pool.submit(migrate, settings_for(database_url, MIGRATION_LOCK_TIMEOUT="20000"))
         with pytest.raises(MigrationError, match="MIGRATION_LOCK_TIMEOUT"):
             migrate(settings_for(database_url, MIGRATION_LOCK_TIMEOUT="50"))
+        assert not patient.done()
+        other.execute("SELECT pg_advisory_unlock(%s)", [runner.LOCK_KEY])
+        assert patient.result().changed
 
 
 def test_a_failure_leaves_nothing_behind(database_url: str) -> None:
@@ -82,16 +87,18 @@ def test_a_newer_schema_is_left_alone(migrated_url: str) -> None:
     assert migrate(settings_for(migrated_url)).after == "9999"
 
 
-def test_the_owner_role_owns_the_tables(database_url: str) -> None:
+@pytest.mark.flips("database_owner_role")
+@pytest.mark.parametrize("given", [True, False])
+def test_the_owner_role_owns_the_tables(database_url: str, given: bool) -> None:
     role = database_url.rsplit("/", 1)[1].partition("?")[0] + "_owner"
     with psycopg.connect(database_url) as connection:
         connection.execute(f"CREATE ROLE {role}")
         connection.execute(f"GRANT CREATE ON SCHEMA public TO {role}")
     try:
-        migrate(settings_for(database_url, DATABASE_OWNER_ROLE=role))
+        migrate(settings_for(database_url, **({"DATABASE_OWNER_ROLE": role} if given else {})))
         with psycopg.connect(database_url) as connection:
             owners = connection.execute("SELECT DISTINCT tableowner FROM pg_tables WHERE schemaname = 'public'")
-            assert owners.fetchall() == [(role,)]
+            assert owners.fetchall() == [(role if given else "postgres",)]
     finally:
         with psycopg.connect(database_url, autocommit=True) as connection:
             connection.execute(f"DROP OWNED BY {role}")

@@ -102,6 +102,7 @@ def test_a_request_under_way_is_answered(spawn, listener, until, asking):
     assert replica.popen.wait(10) == 0
 
 
+@pytest.mark.flips("shutdown_timeout")
 def test_a_request_that_never_ends_is_cut_after_the_timeout(spawn, listener, until, asking):
     replica = spawn(listeners=[listener], SHUTDOWN_DRAIN="0", SHUTDOWN_TIMEOUT="1000")
     until(lambda: asking(port_of(listener))[0] == 200)
@@ -178,6 +179,7 @@ def test_logs_are_one_json_line_an_event_with_the_correlation_id(spawn, listener
     assert "token=abc" not in text
 
 
+@pytest.mark.flips("mode")
 def test_api_and_worker_together(spawn, listener, until, asking):
     both = spawn(listeners=[listener], MODE="all")
     until(lambda: any(line["event"] == "worker started" for line in both.lines()))

@@ -148,6 +148,31 @@ async def test_it_writes_at_every_interval(emitter: Make) -> None:
     assert stamps == sorted(stamps)
 
 
+@pytest.mark.flips("emf_interval")
+async def test_how_often_it_writes(emitter: Make) -> None:
+    often = emitter(quick := io.StringIO(), EMF_INTERVAL="1000", EMF_QUEUES="")
+    rarely = emitter(slow := io.StringIO(), EMF_INTERVAL="60000", EMF_QUEUES="")
+    running = [asyncio.create_task(told.run()) for told in (often, rarely)]
+    for _ in range(1000):
+        if quick.getvalue().count("\n") >= 3 and slow.getvalue():
+            break
+        await asyncio.sleep(0.02)
+    for task in running:
+        task.cancel()
+    await asyncio.gather(*running, return_exceptions=True)
+    assert quick.getvalue().count("\n") >= 3
+    assert slow.getvalue().count("\n") == 1
+
+
+@pytest.mark.flips("emf_queues", "stack_name")
+@pytest.mark.parametrize(("stack", "queues"), [("prod", ""), ("staging", "mail, slow")])
+async def test_which_queues_of_which_stack_are_told(emitter: Make, stack: str, queues: str) -> None:
+    told = emitter(out := io.StringIO(), STACK_NAME=stack, EMF_QUEUES=queues)
+    found = await figures(told, out)
+    assert set(found) == {QUEUE, *filter(None, queues.split(", "))}
+    assert {line["Stack"] for line in found.values()} == {stack}
+
+
 async def test_a_round_that_fails_is_not_the_last(emitter: Make, capsys: pytest.CaptureFixture[str]) -> None:
     class Full(io.StringIO):
         """A pipe that takes nothing at first."""
@@ -168,6 +193,7 @@ async def test_a_round_that_fails_is_not_the_last(emitter: Make, capsys: pytest.
     assert capsys.readouterr().out.count("queue figures incomplete") == 1
 
 
+@pytest.mark.flips("enable_emf")
 @pytest.mark.parametrize("enabled", [True, False])
 async def test_the_api_writes_only_when_told(start: Any, capsys: pytest.CaptureFixture[str], enabled: bool) -> None:
     async with start(ENABLE_EMF=str(enabled).lower(), STACK_NAME="prod") as caller:

@@ -7,6 +7,7 @@ import pytest
 pytestmark = pytest.mark.anyio
 
 
+@pytest.mark.flips("rate_limit_max")
 async def test_the_limit_and_its_headers(start):
     async with start(RATE_LIMIT_MAX="3", RATE_LIMIT_TIMEWINDOW="60000") as caller:
         answers = [await caller.http.get("/v1/auth/me") for _ in range(4)]
@@ -20,6 +21,7 @@ async def test_the_limit_and_its_headers(start):
     assert refused.headers["x-content-type-options"] == "nosniff"
 
 
+@pytest.mark.flips("rate_limit_timewindow")
 async def test_it_opens_again(start, until):
     async with start(RATE_LIMIT_MAX="1", RATE_LIMIT_TIMEWINDOW="1000") as caller:
         assert (await caller.http.get("/v1/auth/me")).status_code == 401
@@ -73,8 +75,23 @@ async def test_without_redis_it_lets_pass_and_counts(start, tmp_path):
     assert "slipway_rate_limit_skipped_total 3.0" in metrics
 
 
+@pytest.mark.flips("enable_rate_limit")
 async def test_probes_are_exempt_and_it_can_be_switched_off(start):
     async with start(RATE_LIMIT_MAX="1") as caller:
         assert [(await caller.http.get("/health/live")).status_code for _ in range(3)] == [200] * 3
     async with start(RATE_LIMIT_MAX="1", ENABLE_RATE_LIMIT="false") as caller:
         assert [(await caller.http.get("/v1/auth/me")).status_code for _ in range(3)] == [401] * 3
+
+
+async def test_a_page_of_a_listed_origin_can_read_the_refusal_and_preflights_are_not_counted(start):
+    page = {"Origin": "https://shop.example.org"}
+    async with start(RATE_LIMIT_MAX="1", CORS_ORIGIN=page["Origin"]) as caller:
+        for _ in range(3):
+            preflight = await caller.http.options(
+                "/v1/auth/me", headers={**page, "Access-Control-Request-Method": "GET"}
+            )
+            assert preflight.status_code == 200
+        answers = [await caller.http.get("/v1/auth/me", headers=page) for _ in range(2)]
+    assert [a.status_code for a in answers] == [401, 429]
+    assert answers[1].headers["access-control-allow-origin"] == page["Origin"]
+    assert "Retry-After" in answers[1].headers["access-control-expose-headers"]

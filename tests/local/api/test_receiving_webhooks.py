@@ -71,6 +71,7 @@ async def test_providers_do_not_share_ids(start, migrated_url):
     assert rows(migrated_url, "SELECT count(*) FROM jobs") == [(2,)]
 
 
+@pytest.mark.flips("webhook_secret_replicate")
 async def test_both_secrets_count_during_a_rotation(start):
     async with start(WEBHOOK_SECRET_REPLICATE=f"{OTHER_SECRET}, {SECRET}") as caller:
         both = [
@@ -184,6 +185,7 @@ async def test_an_address_that_names_nothing(start, migrated_url, reference):
     assert rows(migrated_url, "SELECT reference FROM inbound_webhooks") == [(None,)]
 
 
+@pytest.mark.flips("webhook_secret_openai")
 async def test_providers_whose_webhooks_are_not_taken(start):
     async with start(WEBHOOK_SECRET_REPLICATE=SECRET) as caller:
         unset = await caller.http.post("/v1/webhooks/openai", content=EVENT, headers=signed(EVENT))

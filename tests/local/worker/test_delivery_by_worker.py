@@ -71,6 +71,37 @@ def test_retry_after_is_honoured_and_the_retry_is_on_time(
     assert 1.0 <= second.at - first.at < 3
 
 
+@pytest.mark.flips("delivery_backoff")
+@pytest.mark.parametrize(("milliseconds", "soon"), [("1", True), ("60000", False)])
+def test_the_wait_before_a_retry_grows_from_its_base(
+    world: Any, workers: Any, receiver: Any, answers: Any, eventually: Any, milliseconds: str, soon: bool
+) -> None:
+    workers.start(DELIVERY_BACKOFF=milliseconds, DELIVERY_BACKOFF_MAX="60000")
+    url = receiver.on("/down", answers(503))
+    jobs = [world.add(url, max_attempts=2)[1] for _ in range(8)]
+    eventually(lambda: all(world.job(job).attempt >= 1 and world.job(job).state != "running" for job in jobs))
+
+    if soon:
+        eventually(lambda: all(world.job(job).state == "dead" for job in jobs))
+    else:
+        time.sleep(1)
+        # The wait is drawn between nothing and a minute: that all eight are below a second is one in 10^14.
+        assert not all(world.job(job).state == "dead" for job in jobs)
+
+
+@pytest.mark.flips("delivery_max_response_bytes")
+@pytest.mark.parametrize(("limit", "kept"), [("5", "hello"), ("50", "hello, receiver")])
+def test_how_much_of_an_answer_is_read(
+    world: Any, workers: Any, receiver: Any, answers: Any, limit: str, kept: str
+) -> None:
+    workers.start(DELIVERY_MAX_RESPONSE_BYTES=limit)
+    delivery_id, _ = world.add(receiver.on("/", answers(200, b"hello, receiver")))
+
+    world.settled(delivery_id, "delivered")
+
+    assert world.attempts(delivery_id)[0].response_excerpt == kept
+
+
 def test_an_answer_that_no_retry_can_help_is_final(
     world: Any, workers: Any, receiver: Any, answers: Any, eventually: Any
 ) -> None:
@@ -103,6 +134,7 @@ def test_a_job_is_dead_after_its_last_attempt(world: Any, workers: Any, receiver
     assert row.last_error == "the receiver refused the connection (attempt 2 of 2)"
 
 
+@pytest.mark.flips("delivery_timeout")
 def test_a_slow_receiver_hits_the_deadline(world: Any, workers: Any, receiver: Any) -> None:
     def drip(handler: Any, _: int) -> None:
         # A byte of the header now and then: no single read ever times out.
@@ -144,6 +176,7 @@ def test_a_huge_response_is_cut(world: Any, workers: Any, receiver: Any) -> None
     assert sent < 50_000_000
 
 
+@pytest.mark.flips("delivery_allow_private_networks")
 def test_a_refused_address_is_not_connected_to(world: Any, workers: Any, receiver: Any) -> None:
     workers.start(DELIVERY_ALLOW_PRIVATE_NETWORKS="false")
     delivery_id, _ = world.add(receiver.url)

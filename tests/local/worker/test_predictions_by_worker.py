@@ -120,6 +120,18 @@ def test_a_result_is_asked_for_when_no_webhook_comes(ground: Ground, name: str) 
     assert len(ground.provider.steps("fetch")) == 3
 
 
+@pytest.mark.flips("prediction_poll_interval", "prediction_webhook_grace")
+@pytest.mark.parametrize("told", [False, True], ids=["asked", "told"])
+@pytest.mark.parametrize("seconds", [20, 40])
+def test_how_soon_it_is_asked_for(ground: Ground, seconds: int, told: bool) -> None:
+    name = "PREDICTION_WEBHOOK_GRACE" if told else "PREDICTION_POLL_INTERVAL"
+    ground.start(**(SECRETS if told else {}), **{name: str(seconds * 1000)})
+    prediction_id = ground.add()
+    row = ground.settled(prediction_id, "processing")
+    wait = (ground.job(prediction_id).run_at - row.updated_at).total_seconds()
+    assert seconds - 1 < wait < seconds + 1
+
+
 def test_the_result_is_asked_for_ever_more_rarely(ground: Ground) -> None:
     ground.start(PREDICTION_POLL_INTERVAL="100")
     prediction_id = ground.add()
@@ -129,6 +141,7 @@ def test_the_result_is_asked_for_ever_more_rarely(ground: Ground) -> None:
     assert 28 < (ground.job(prediction_id).run_at - ground.row(prediction_id).updated_at).total_seconds() < 40
 
 
+@pytest.mark.flips("webhook_base_url")
 @pytest.mark.parametrize("name", PROVIDERS)
 def test_a_webhook_ends_a_prediction_and_its_job(ground: Ground, name: str) -> None:
     ground.start(**SECRETS)
@@ -287,6 +300,7 @@ def test_a_provider_that_is_away_while_it_computes_costs_no_attempts(ground: Gro
     assert ground.job(prediction_id).attempt == 1
 
 
+@pytest.mark.flips("prediction_timeout")
 def test_one_that_takes_too_long_is_called_off_and_failed(ground: Ground) -> None:
     ground.start(PREDICTION_TIMEOUT="1000")
     prediction_id = ground.add()
@@ -368,6 +382,7 @@ def test_an_id_that_another_prediction_has_fails_the_second_alone(ground: Ground
     assert errors == {None, "the provider gave it an id that another prediction has"}
 
 
+@pytest.mark.flips("replicate_api_key")
 def test_a_provider_whose_key_is_gone(ground: Ground) -> None:
     ground.start(REPLICATE_API_KEY="")
     prediction_id = ground.add(max_attempts=2)

@@ -160,6 +160,7 @@ def test_what_no_asking_can_help(
     assert len(provider.asked) == 1
 
 
+@pytest.mark.flips("prediction_max_response_bytes")
 def test_an_answer_that_is_too_large_is_not_read(client: Any, provider: Provider) -> None:
     large = {"id": "a", "status": "succeeded", "output": "x" * 5000}
     provider.faults["fetch"] += [answer(200, large), answer(200, large)]
@@ -168,11 +169,16 @@ def test_an_answer_that_is_too_large_is_not_read(client: Any, provider: Provider
     assert client().fetch("a").output == "x" * 5000
 
 
-def test_nobody_there(client: Any) -> None:
-    with pytest.raises(TryAgain, match="replicate could not be reached: ConnectionRefusedError"):
-        client(REPLICATE_BASE_URL="http://127.0.0.1:1").fetch("a")
+@pytest.mark.flips("replicate_base_url", "openai_base_url")
+@pytest.mark.parametrize(("name", "setting"), [("replicate", "REPLICATE_BASE_URL"), ("openai", "OPENAI_BASE_URL")])
+def test_nobody_there(client: Any, name: ProviderName, setting: str) -> None:
+    with pytest.raises(Refused, match="404"):
+        client(name).fetch("a")
+    with pytest.raises(TryAgain, match=f"{name} could not be reached: ConnectionRefusedError"):
+        client(name, **{setting: "http://127.0.0.1:1"}).fetch("a")
 
 
+@pytest.mark.flips("prediction_request_timeout")
 def test_a_name_server_that_hangs(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def hang(host: str, port: int) -> list[str]:
         time.sleep(1.5)

@@ -135,11 +135,19 @@ def test_redis_forgetting_everything_delays_and_loses_nothing(
     assert worker.process.poll() is None
 
 
-def test_a_job_that_nobody_announced_is_found(world: Any, workers: Any, receiver: Any) -> None:
-    workers.start()
+@pytest.mark.flips("sweep_interval")
+@pytest.mark.parametrize(("interval", "found"), [("300", True), ("60000", False)])
+def test_a_job_that_nobody_announced_is_found(
+    world: Any, workers: Any, receiver: Any, interval: str, found: bool
+) -> None:
+    workers.start(SWEEP_INTERVAL=interval)
     delivery_id, _ = world.add(receiver.url, push=False)
 
-    world.settled(delivery_id, "delivered")
+    if found:
+        world.settled(delivery_id, "delivered")
+    else:
+        time.sleep(1.5)
+        assert world.delivery(delivery_id).status == "pending"
 
 
 def test_redis_away_during_a_job(

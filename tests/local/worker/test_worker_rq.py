@@ -34,6 +34,7 @@ def rq_info(url: str) -> str:
     return subprocess.run(command, env=environ, capture_output=True, text=True, check=True, timeout=20).stdout
 
 
+@pytest.mark.flips("queue_concurrency")
 def test_jobs_run_at_once_up_to_the_limit_and_rq_tells_the_truth(
     world: Any, workers: Any, receiver: Any, answers: Any, eventually: Any, redis_url: str
 ) -> None:
@@ -66,6 +67,7 @@ def test_jobs_run_at_once_up_to_the_limit_and_rq_tells_the_truth(
     assert receiver.most_at_once == 4
 
 
+@pytest.mark.flips("delivery_backoff_max")
 def test_a_waiting_retry_is_in_the_scheduled_registry(
     world: Any, workers: Any, receiver: Any, answers: Any, eventually: Any
 ) -> None:
@@ -112,6 +114,7 @@ def test_a_stale_entry_of_a_finished_job_has_no_effect(
     assert len(receiver.requests) == 1
 
 
+@pytest.mark.flips("queue_remove_on_complete", "queue_remove_on_fail")
 def test_the_worker_keeps_only_the_last_jobs(
     world: Any, workers: Any, receiver: Any, answers: Any, eventually: Any
 ) -> None:

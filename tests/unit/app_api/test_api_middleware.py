@@ -11,7 +11,8 @@ import anyio
 import httpx2
 import pytest
 import structlog
-from starlette.responses import PlainTextResponse, StreamingResponse
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.types import ASGIApp
 
 from app.api.application import Api
@@ -155,6 +156,7 @@ async def test_unknown_paths_and_methods_are_problems(production: dict[str, str]
     assert method.headers["allow"] == "POST"
 
 
+@pytest.mark.flips("cors_origin")
 async def test_cors_lists_origins(production: dict[str, str]) -> None:
     app = api(production, CORS_ORIGIN="https://shop.example.org").app
     asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization,idempotency-key"}
@@ -178,3 +180,40 @@ async def test_long_answers_are_compressed(production: dict[str, str]) -> None:
         raw = b"".join([chunk async for chunk in answer.aiter_raw()])
     assert answer.headers["content-encoding"] == "gzip"
     assert json.loads(gzip.decompress(raw))["openapi"] == "3.1.0"
+
+
+async def test_short_answers_are_not_compressed(production: dict[str, str]) -> None:
+    answer = await ask(api(production).app, path="/nope", headers={"Accept-Encoding": "gzip"})
+    assert "content-encoding" not in answer.headers
+
+
+async def test_what_is_compressed_already_is_left_alone() -> None:
+    packed = gzip.compress(b"x" * 5000)
+
+    async def app(scope, receive, send) -> None:
+        await Response(packed, headers={"Content-Encoding": "gzip"})(scope, receive, send)
+
+    answer = await ask(GZipMiddleware(app, minimum_size=10), headers={"Accept-Encoding": "gzip"})
+    assert answer.content == b"x" * 5000
+
+
+@pytest.mark.parametrize(
+    ("asked", "allowed"),
+    [
+        ({"Access-Control-Request-Method": "GET", "Access-Control-Request-Headers": "if-none-match"}, True),
+        (
+            {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "content-type,x-request-id"},
+            True,
+        ),
+        ({"Access-Control-Request-Method": "DELETE"}, False),
+        ({"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "x-other"}, False),
+    ],
+)
+async def test_preflights(production: dict[str, str], asked: dict[str, str], allowed: bool) -> None:
+    app = api(production, CORS_ORIGIN="https://shop.example.org").app
+    answer = await ask(app, "OPTIONS", "/v1/deliveries", headers={"Origin": "https://shop.example.org", **asked})
+    assert answer.status_code == (200 if allowed else 400)
+    assert "Origin" in answer.headers["vary"].split(", ")
+    # Tokens travel in a header that scripts set: a browser must not add cookies by itself.
+    assert "access-control-allow-credentials" not in answer.headers
+    assert answer.headers["x-content-type-options"] == "nosniff"

@@ -47,10 +47,15 @@ FLIPS = {
     "ENABLE_RATE_LIMIT": ("no", False),
     "RATE_LIMIT_MAX": ("5", 5),
     "RATE_LIMIT_TIMEWINDOW": ("1000", 1000),
+    "LOGIN_FAILURES_MAX": ("9", 9),
+    "LOGIN_FAILURES_WINDOW": ("1000", 1000),
     "ENABLE_EMF": ("true", True),
     "EMF_INTERVAL": ("5000", 5000),
     "EMF_QUEUES": ("mail, slow", ("mail", "slow")),
     "STACK_NAME": ("prod", "prod"),
+    "METRICS_PORT": ("9100", 9100),
+    "OTEL_EXPORTER_OTLP_ENDPOINT": ("http://collector:4318", "http://collector:4318"),
+    "OTEL_TRACES_SAMPLER_ARG": ("0.05", 0.05),
     "REQUEST_TIMEOUT": ("5", 5),
     "KEEP_ALIVE_TIMEOUT": ("5000", 5000),
     "BODY_LIMIT": ("2048", 2048),
@@ -175,6 +180,7 @@ def test_an_unknown_mode_lists_the_legal_ones() -> None:
     assert problems({}) == ["MODE: is required: one of api, worker, all, migrate"]
 
 
+@pytest.mark.flips("environment")
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -264,11 +270,28 @@ def test_databases_that_production_takes(production: dict[str, str], url: str) -
         ("WEBHOOK_SECRET_OPENAI", ",".join([*WEBHOOK_SECRETS, KEY])),
         ("PREDICTION_MAX_ATTEMPTS", "0"),
         ("ENABLE_METRICS", "perhaps"),
+        ("METRICS_PORT", "65536"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4318"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318?key=1"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:port"),
+        ("OTEL_TRACES_SAMPLER_ARG", "1.1"),
     ],
 )
 def test_values_that_nobody_can_mean(production: dict[str, str], name: str, value: str) -> None:
     (problem,) = problems({**production, "ENVIRONMENT": "test", name: value})
     assert problem.startswith(name)
+
+
+def test_a_worker_beside_an_api_has_a_metrics_port_of_its_own(production: dict[str, str]) -> None:
+    (problem,) = problems({**production, "MODE": "all", "METRICS_PORT": "3000"})
+    assert "must differ from PORT" in problem
+    assert Settings.load({**production, "MODE": "worker", "METRICS_PORT": "3000"}).metrics_port == 3000
+
+
+def test_a_password_in_a_plain_variable_is_refused_and_not_repeated(production: dict[str, str]) -> None:
+    (problem,) = problems({**production, "OTEL_EXPORTER_OTLP_ENDPOINT": "https://me:hunter22@collector"})
+    assert "must hold no password" in problem
+    assert "hunter22" not in problem
 
 
 def test_no_message_holds_a_secret(production: dict[str, str]) -> None:

@@ -9,7 +9,7 @@ import pytest
 from starlette.middleware import Middleware
 
 from app.api.application import Api
-from app.api.middleware.rate_limit import _network
+from app.api.client_address import network_of
 from app.api.server import _config
 from app.db.engine import async_engine, async_probe_engine, sync_engine
 from app.security.tokens import Tokens
@@ -98,4 +98,4 @@ def test_token_claims(production: dict[str, str]) -> None:
     ],
 )
 def test_what_counts_as_one_address(address: str, counted_as: str) -> None:
-    assert _network(address) == counted_as
+    assert network_of(address) == counted_as

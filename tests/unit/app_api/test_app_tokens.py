@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import threading
 import uuid
 from datetime import UTC, datetime, timedelta
 
@@ -75,3 +76,23 @@ async def test_passwords() -> None:
     assert not passwords.is_outdated(hashed)
     assert passwords.is_outdated(hashed.replace("t=2", "t=1"))
     passwords.close()
+
+
+@pytest.mark.anyio
+async def test_hashing_is_off_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    class Hasher:
+        def hash(self, password: str) -> str:
+            seen.append(threading.current_thread().name)
+            return "hash"
+
+        def verify(self, password_hash: str, password: str) -> bool:
+            seen.append(threading.current_thread().name)
+            return True
+
+    monkeypatch.setattr("app.security.passwords._HASHER", Hasher())
+    passwords = Passwords()
+    await passwords.verify("password", await passwords.hash("password"))
+    passwords.close()
+    assert [name.partition("_")[0] for name in seen] == ["argon2", "argon2"]

@@ -116,6 +116,7 @@ def test_limits_come_from_the_settings(sent: list[dict[str, Any]]) -> None:
     assert sent[0]["policy"].allow_private
 
 
+@pytest.mark.flips("queue_lease")
 def test_a_lease_covers_the_attempt_and_is_no_longer_than_it_must_be() -> None:
     assert handler().lease == 30
     assert handler(DELIVERY_TIMEOUT="90000").lease == 110

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -42,6 +44,19 @@ def test_an_api_that_does_not_answer_is_not(api: HTTPServer) -> None:
     assert "no answer" in (problem({"MODE": "api", "PORT": "x"}) or "")
 
 
+@pytest.mark.parametrize(("host", "asked"), [("", "127.0.0.1"), ("0.0.0.0", "127.0.0.1"), ("::1", "[::1]")])
+def test_the_api_is_asked_where_it_listens(host: str, asked: str) -> None:
+    assert f"no answer from http://{asked}:9/health/live" in (problem({"MODE": "api", "HOST": host, "PORT": "9"}) or "")
+
+
+def test_an_api_that_accepts_and_says_nothing_is_not_well() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        begun = time.monotonic()
+        assert "timed out" in (problem({"MODE": "api", "PORT": str(silent.getsockname()[1])}) or "")
+        # The container's runtime gives the command `health.timeout`, five seconds unless told otherwise.
+        assert time.monotonic() - begun < 4.5
+
+
 def test_a_worker_is_well_while_its_heartbeat_is_fresh(tmp_path: Path) -> None:
     file = tmp_path / "heartbeat"
     environ = {"MODE": "worker", "HEALTH_FILE": str(file)}
@@ -62,6 +77,7 @@ def test_all_needs_both(api: HTTPServer, tmp_path: Path) -> None:
     assert "no answer" in (problem({**environ, "PORT": "9"}) or "")
 
 
+@pytest.mark.flips("health_file")
 def test_the_rest() -> None:
     assert problem({"MODE": "migrate"}) is None
     assert "HEALTH_FILE is not set" in (problem({"MODE": "worker"}) or "")

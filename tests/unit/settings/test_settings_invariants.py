@@ -204,6 +204,8 @@ BROKEN: tuple[tuple[str, Mapping[str, Any], str, str], ...] = (
     ("local", {"worker.groups": {"bulk": {"memory": "2 GiB"}}}, "worker.groups.bulk.memory", "means nothing"),
     ("docker", {"worker.spot": False}, "worker.spot", "means nothing with target docker"),
     ("digitalocean", {"api.scaling.memory": 50}, "api.scaling.memory", "means nothing with target digitalocean"),
+    ("local", {"features.metrics_port": 9100}, "features.metrics_port", "means nothing with target local"),
+    ("docker", {"api.mode": "all", "features.metrics_port": 3000}, "features.metrics_port", "is taken"),
     ("local", {"rotation.jwt": 2, "rotation.jwt_min": 3}, "rotation.jwt_min", "no key could sign"),
 )
 

@@ -1,0 +1,29 @@
+"""What a worker's jobs are measured by: whoever runs a job tells a recorder."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class MetricsPortError(Exception):
+    """The metrics cannot be served; the message says why and what to do."""
+
+
+class JobRecorder(Protocol):
+    """Called from the threads of the jobs. Each `started` is followed by one `ended`, whatever happens to the job."""
+
+    def started(self, kind: str, wait_seconds: float) -> None:
+        """A job was claimed, `wait_seconds` after it was due."""
+
+    def ended(self, kind: str, outcome: str, seconds: float) -> None:
+        """`outcome`: done, retry or dead as stored; `lost` when nothing could be stored for this attempt."""
+
+
+class Unrecorded:
+    """Keeps nothing: for a process whose metrics nobody reads."""
+
+    def started(self, kind: str, wait_seconds: float) -> None:
+        """Nothing to do."""
+
+    def ended(self, kind: str, outcome: str, seconds: float) -> None:
+        """Nothing to do."""

@@ -1,0 +1,161 @@
+"""The container's health check against real workers: what it must see, and what it must not restart a worker for."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from app.healthcheck import STALE_SECONDS, problem
+from app.jobs.execute import Runtime
+from app.worker.concurrent import ConcurrentWorker
+from app.worker.database import DatabaseGate
+from app.worker.health import HeartbeatFile
+from app.worker.signals import Shutdown
+
+
+def check(worker: Any, *, later: float = 0.0) -> str | None:
+    """What the health check says; `later`: as if asked so many seconds from now."""
+    environ = {"MODE": "worker", "HEALTH_FILE": str(worker.health_file)}
+    return problem(environ, now=lambda: time.time() + later)
+
+
+def last_beat(worker: Any) -> float:
+    return float(worker.health_file.stat().st_mtime)
+
+
+def test_the_command_passes_for_a_worker_that_works_and_fails_for_one_that_ended(
+    world: Any, workers: Any, eventually: Any
+) -> None:
+    worker = workers.start()
+    eventually(worker.health_file.exists)
+    environ = {"PATH": os.environ["PATH"], "MODE": "worker", "HEALTH_FILE": str(worker.health_file)}
+    command = [sys.executable, "-m", "app.healthcheck"]
+    assert subprocess.run(command, env=environ, timeout=20).returncode == 0
+
+    worker.terminate()
+    assert worker.wait() == 0
+    ended = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=20)
+    assert (ended.returncode, "no heartbeat of the worker" in ended.stderr) == (1, True)
+
+
+def test_a_loop_that_hangs_goes_stale_and_is_well_again_when_it_goes_on(
+    world: Any, workers: Any, eventually: Any
+) -> None:
+    worker = workers.start()
+    eventually(worker.health_file.exists)
+    os.kill(worker.pid, signal.SIGSTOP)
+    try:
+        before = last_beat(worker)
+        time.sleep(3)
+        assert last_beat(worker) == before
+        assert "last heartbeat" in (check(worker, later=STALE_SECONDS) or "")
+    finally:
+        os.kill(worker.pid, signal.SIGCONT)
+    eventually(lambda: last_beat(worker) > before)
+    assert check(worker) is None
+
+
+def test_a_hanging_loop_is_seen_although_other_threads_go_on(world: Any, tmp_path: Path, eventually: Any) -> None:
+    """A file that a thread of its own touched would look well for ever."""
+    hang, go_on, shutdown = threading.Event(), threading.Event(), Shutdown()
+
+    class Gate(DatabaseGate):
+        def is_open(self) -> bool:
+            if hang.is_set():
+                go_on.wait(30)
+            return super().is_open()
+
+    path = tmp_path / "alive"
+    runtime = Runtime(engine=world.engine, handlers={}, worker="hangs", backoff_base=1, backoff_cap=1)
+    worker = ConcurrentWorker(
+        world.queue.rq,
+        name="hangs",
+        quick=world.redis,
+        concurrency=1,
+        gate=Gate(world.engine),
+        heartbeat_file=HeartbeatFile(str(path)),
+        shutdown=shutdown,
+        runtime=runtime,
+        stop_timeout=1,
+    )
+    loop = threading.Thread(target=worker.serve)
+    loop.start()
+    try:
+        eventually(path.exists)
+        hang.set()
+        time.sleep(1.5)
+        before = path.stat().st_mtime
+        time.sleep(2)
+        assert path.stat().st_mtime == before
+    finally:
+        shutdown.requested.set()
+        go_on.set()
+        loop.join(20)
+    assert not loop.is_alive()
+
+
+def test_a_worker_with_all_its_slots_taken_is_well(
+    world: Any, workers: Any, receiver: Any, answers: Any, eventually: Any
+) -> None:
+    worker = workers.start(QUEUE_CONCURRENCY="1", DELIVERY_TIMEOUT="4000")
+    eventually(worker.health_file.exists)
+    world.add(receiver.on("/slow", answers(200, after=2.5)))
+    eventually(lambda: receiver.requests)
+    before = last_beat(worker)
+    eventually(lambda: last_beat(worker) > before, timeout=2.4)
+
+
+def test_a_worker_is_not_restarted_for_a_redis_that_is_away(
+    world: Any, workers: Any, valkey: Any, eventually: Any
+) -> None:
+    worker = workers.start()
+    eventually(worker.health_file.exists)
+    valkey.stop()
+    try:
+        eventually(lambda: worker.events("waiting for Redis"))
+        before = last_beat(worker)
+        eventually(lambda: last_beat(worker) > before)
+        assert check(worker) is None
+    finally:
+        valkey.start()
+    eventually(lambda: worker.events("Redis is back"))
+    assert check(worker) is None
+
+
+def test_nor_for_one_that_takes_connections_and_says_nothing(
+    world: Any, workers: Any, valkey: Any, eventually: Any
+) -> None:
+    """Each call then costs its timeouts; a beat must come round well within the limit all the same."""
+    worker = workers.start()
+    eventually(worker.health_file.exists)
+    oldest = 0.0
+    os.kill(valkey._process.pid, signal.SIGSTOP)
+    try:
+        end = time.monotonic() + 20
+        while time.monotonic() < end:
+            oldest = max(oldest, time.time() - last_beat(worker))
+            assert check(worker) is None
+            time.sleep(0.2)
+    finally:
+        os.kill(valkey._process.pid, signal.SIGCONT)
+    assert worker.events("waiting for Redis")
+    assert 2 < oldest < STALE_SECONDS - 10
+    eventually(lambda: worker.events("Redis is back"))
+
+
+def test_nor_for_a_suspended_queue(world: Any, workers: Any, eventually: Any) -> None:
+    worker = workers.start()
+    eventually(worker.health_file.exists)
+    world.redis.set("rq:suspended", 1)
+    try:
+        time.sleep(1.5)
+        before = last_beat(worker)
+        eventually(lambda: last_beat(worker) > before, timeout=5)
+    finally:
+        world.redis.delete("rq:suspended")
