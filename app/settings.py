@@ -18,7 +18,7 @@ from app.environment import EnvironmentSource, SettingsError, is_secret
 from app.settings_checks import KeyRing
 
 Mode = Literal["api", "worker", "all", "migrate"]
-JobKind = Literal["delivery"]
+JobKind = Literal["delivery", "prediction", "webhook"]
 """What app.jobs.handlers has a handler for."""
 Milliseconds = Annotated[int, Field(ge=1, le=86_400_000)]
 Seconds = Annotated[int, BeforeValidator(checks.duration)]
@@ -188,6 +188,39 @@ class Settings(BaseSettings):
     ] = _ABSENT
     openai_api_key: Annotated[SecretStr, Field(json_schema_extra=_SECRET), _doc("Key of the OpenAI API.")] = _ABSENT
 
+    replicate_base_url: Annotated[str, _doc("Where the Replicate API is.")] = "https://api.replicate.com"
+    openai_base_url: Annotated[str, _doc("Where the OpenAI API is, with its version.")] = "https://api.openai.com/v1"
+    webhook_base_url: Annotated[
+        str | None,
+        _doc("Public address of this API. Without it Replicate is asked for results, and not to tell of them."),
+    ] = None
+    webhook_secret_replicate: Annotated[
+        SecretStr,
+        Field(json_schema_extra=_SECRET),
+        _doc("Key of Replicate's webhooks, `whsec_…`; during a rotation two, comma separated."),
+    ] = _ABSENT
+    webhook_secret_openai: Annotated[
+        SecretStr, Field(json_schema_extra=_SECRET), _doc("The same of OpenAI's webhooks.")
+    ] = _ABSENT
+    prediction_max_attempts: Annotated[
+        int, Field(ge=1, le=50), _doc("Attempts to hand a prediction to its provider.")
+    ] = 8
+    prediction_timeout: Annotated[
+        Milliseconds, _doc("How long a provider may work on a prediction until it counts as failed.")
+    ] = 3_600_000
+    prediction_poll_interval: Annotated[
+        Milliseconds, _doc("How soon to ask for a result that no webhook will tell of; later ever more rarely.")
+    ] = 5_000
+    prediction_webhook_grace: Annotated[
+        Milliseconds, _doc("How long to wait for a webhook before asking for the result.")
+    ] = 120_000
+    prediction_request_timeout: Annotated[
+        Milliseconds, _doc("Longest time of one request to a provider; never above two fifths of `QUEUE_JOB_TIMEOUT`.")
+    ] = 30_000
+    prediction_max_response_bytes: Annotated[
+        int, Field(ge=1024, le=104_857_600), _doc("Largest answer of a provider.")
+    ] = 4_194_304
+
     @classmethod
     def load(cls, environ: Mapping[str, str]) -> Self:
         """Settings from `environ`; raises SettingsError with every problem at once."""
@@ -228,6 +261,13 @@ class Settings(BaseSettings):
         parsed = checks.key_ring(ring, production=False)
         return KeyRing(active=parsed.active, keys={**({"default": single} if single else {}), **parsed.keys})
 
+    @cached_property
+    def webhook_secrets(self) -> Mapping[str, tuple[str, ...]]:
+        """What each provider may sign its webhooks with; none for a provider whose webhooks are not set up."""
+        given = {"replicate": self.webhook_secret_replicate, "openai": self.webhook_secret_openai}
+        texts = {name: secret.get_secret_value() for name, secret in given.items()}
+        return {n: checks.webhook_secrets(text, production=False) if text else () for n, text in texts.items()}
+
     def queue_of(self, kind: str) -> str:
         """The queue that jobs of this kind are put on."""
         return next((queue for routed, queue in self.queue_routes if routed == kind), self.queue_name)
@@ -260,6 +300,16 @@ class Settings(BaseSettings):
     @classmethod
     def _api_key(cls, value: SecretStr, info: ValidationInfo) -> SecretStr:
         return _checked(value, checks.api_key, info, needed_by=())
+
+    @field_validator("replicate_base_url", "openai_base_url", "webhook_base_url")
+    @classmethod
+    def _base_url(cls, value: str | None, info: ValidationInfo) -> str | None:
+        return checks.base_url(value, production=_production(info)) if value else value
+
+    @field_validator("webhook_secret_replicate", "webhook_secret_openai")
+    @classmethod
+    def _webhook_secret(cls, value: SecretStr, info: ValidationInfo) -> SecretStr:
+        return _checked(value, checks.webhook_secrets, info, needed_by=())
 
     @field_validator("cors_origin")
     @classmethod

@@ -6,6 +6,7 @@ allowed and never contains a secret.
 
 from __future__ import annotations
 
+import base64
 import ipaddress
 import json
 import re
@@ -17,6 +18,8 @@ from urllib.parse import SplitResult, parse_qs, urlsplit
 MIN_SIGNING_KEY_LENGTH = 64
 MIN_DISTINCT_CHARACTERS = 12
 MAX_SIGNING_KEYS = 8
+MAX_WEBHOOK_SECRETS = 2
+MIN_WEBHOOK_KEY_BYTES = 16
 
 QUEUE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
@@ -163,6 +166,40 @@ def api_key(key: str, *, production: bool) -> str:
     if production and (_PLACEHOLDER.search(key) or key.rstrip("x").endswith(("_", "-"))):
         raise ValueError("is a placeholder: set the provider's key or leave it out")
     return key
+
+
+def base_url(url: str, *, production: bool) -> str:
+    """An address that paths are appended to."""
+    parts = _split(url)
+    plain = not parts.query and not parts.fragment and "@" not in parts.netloc and url.isascii() and " " not in url
+    if parts.scheme not in ("http", "https") or not parts.hostname or not plain:
+        raise ValueError("must look like https://host[:port][/path], without user, query or fragment")
+    if production and parts.scheme != "https":
+        raise ValueError("sends keys and results in the open: use https://")
+    return url.rstrip("/")
+
+
+def webhook_secrets(text: str, *, production: bool) -> tuple[str, ...]:
+    """`"whsec_<base64>, whsec_<base64>"` → both, the current one first."""
+    secrets = tuple(part.strip() for part in text.split(","))
+    if len(secrets) > MAX_WEBHOOK_SECRETS:
+        raise ValueError(f"holds {len(secrets)} secrets: the current and the previous one are enough")
+    for secret in secrets:
+        text_of_key = secret.removeprefix("whsec_")
+        try:
+            key = base64.b64decode(text_of_key + "=" * (-len(text_of_key) % 4), validate=True)
+        except ValueError:
+            key = b""
+        if not secret.startswith("whsec_") or len(key) < MIN_WEBHOOK_KEY_BYTES:
+            raise ValueError(
+                f"must be whsec_ and at least {MIN_WEBHOOK_KEY_BYTES} bytes in base64, as the provider shows it; "
+                "two of them with a comma between during a rotation"
+            )
+        if production and len(set(key)) < MIN_DISTINCT_CHARACTERS:
+            raise ValueError("is too regular to be a secret: take the provider's")
+    if len(set(secrets)) < len(secrets):
+        raise ValueError("holds the same secret twice")
+    return secrets
 
 
 def _split(url: str) -> SplitResult:

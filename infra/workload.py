@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from infra.contracts import CommandHealth, HttpHealth, Rollout, Scaling, ServiceSpec, TaskSpec
+from infra.settings.secrets import GIVEN_VARIABLES, PROVIDER_SECRETS
 from infra.settings.services import ApiScaling, Health, Process, WorkerGroup, WorkerScaling
 from infra.settings.services import Rollout as RolloutSettings
 from infra.settings.tree import Settings
@@ -88,6 +89,7 @@ def _api(settings: Settings) -> ServiceSpec:
         "SHUTDOWN_DRAIN": str(milliseconds(api.drain_timeout)),
         "SHUTDOWN_TIMEOUT": str(milliseconds(api.shutdown_timeout)),
         **_accepting(settings),
+        "PREDICTION_MAX_ATTEMPTS": str(settings.predictions.max_attempts),
         "QUEUE_ROUTES": ",".join(f"{kind}={queue}" for kind, queue in _routes(settings)),
         **_figures(settings),
         **_traces(settings),
@@ -241,6 +243,22 @@ def _doing(settings: Settings, group: WorkerGroup) -> dict[str, str]:
         "DELIVERY_BACKOFF_MAX": str(milliseconds(deliveries.backoff_max)),
         "DELIVERY_MAX_RESPONSE_BYTES": str(deliveries.max_response_size),
         "METRICS_PORT": str(settings.features.metrics_port),
+        **_predicting(settings),
+    }
+
+
+def _predicting(settings: Settings) -> dict[str, str]:
+    chosen, name = settings.predictions, settings.domain.name
+    public = chosen.webhook_base_url or (f"https://{name}" if name else None)
+    return {
+        "REPLICATE_BASE_URL": chosen.replicate_base_url,
+        "OPENAI_BASE_URL": chosen.openai_base_url,
+        **({"WEBHOOK_BASE_URL": public} if public else {}),
+        "PREDICTION_TIMEOUT": str(milliseconds(chosen.timeout)),
+        "PREDICTION_POLL_INTERVAL": str(milliseconds(chosen.poll_interval)),
+        "PREDICTION_WEBHOOK_GRACE": str(milliseconds(chosen.webhook_grace)),
+        "PREDICTION_REQUEST_TIMEOUT": str(milliseconds(chosen.request_timeout)),
+        "PREDICTION_MAX_RESPONSE_BYTES": str(chosen.max_response_size),
     }
 
 
@@ -277,7 +295,7 @@ def _signing_variable(settings: Settings) -> str:
 
 
 def _provider_keys(settings: Settings) -> tuple[str, ...]:
-    return tuple(name.upper() for name in ("replicate_api_key", "openai_api_key") if name in settings.secrets.given)
+    return tuple(GIVEN_VARIABLES[name] for name in PROVIDER_SECRETS if name in settings.secrets.given)
 
 
 def _check(health: Health) -> dict[str, int]:

@@ -17,6 +17,7 @@ from infra.local.rotation import RotationMarker, RotationMarkerArgs
 from infra.local.secrets import Secrets, SecretsArgs
 from infra.local.service import ApiService, ServiceArgs, WorkerService
 from infra.settings import Settings
+from infra.settings.secrets import GIVEN_VARIABLES
 from infra.workload import Workload
 
 
@@ -99,8 +100,7 @@ def _redis(settings: Settings) -> RedisEndpoint | ExternalRedis:
 
 def _given(settings: Settings) -> dict[str, pulumi.Output[str]]:
     """The secrets of stack config that processes get as they are, by variable."""
-    variables = {"jwt": "JWT_SECRET", "replicate_api_key": "REPLICATE_API_KEY", "openai_api_key": "OPENAI_API_KEY"}
-    return {variable: value for key, variable in variables.items() if (value := _output(settings, key))}
+    return {variable: value for key, variable in GIVEN_VARIABLES.items() if (value := _output(settings, key))}
 
 
 def _output(settings: Settings, key: str) -> pulumi.Output[str] | None:

@@ -118,6 +118,12 @@ def _refuse_constant(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
 
 
+def storable(value: Any) -> Any:
+    """`check_storable` as a validator."""
+    check_storable(value)
+    return value
+
+
 def check_storable(value: Any, *, depth: int = 0) -> None:
     """Raise ValueError for JSON that Postgres cannot hold, or that is nested beyond reason.
 

@@ -10,6 +10,7 @@ from pydantic.json_schema import models_json_schema
 
 from app.api.health import HealthReport
 from app.api.operations import OPERATIONS, Operation
+from app.providers.base import PROVIDERS
 from app.settings import Settings
 
 _REF = "#/components/schemas/{model}"
@@ -38,6 +39,10 @@ _KEY_PARAMETER: dict[str, Any] = {
     "in": "header",
     "schema": {"type": "string", "maxLength": 255},
     "description": "The same key with the same body gives the first answer again; with another body it is refused.",
+}
+_PATH_PARAMETERS: dict[str, Any] = {
+    "id": {"type": "string", "format": "uuid"},
+    "provider": {"type": "string", "enum": list(PROVIDERS)},
 }
 _CONDITION: dict[str, Any] = {
     "name": "If-None-Match",
@@ -109,8 +114,9 @@ def _operation(operation: Operation) -> dict[str, Any]:
 
 def _parameters(operation: Operation) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
-    if "{id}" in operation.path:
-        found.append({"name": "id", "in": "path", "required": True, "schema": {"type": "string", "format": "uuid"}})
+    for name, schema in _PATH_PARAMETERS.items():
+        if f"{{{name}}}" in operation.path:
+            found.append({"name": name, "in": "path", "required": True, "schema": schema})
     if operation.query:
         properties = operation.query.model_json_schema()["properties"]
         found += [{"name": name, "in": "query", "schema": schema} for name, schema in properties.items()]

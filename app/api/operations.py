@@ -14,6 +14,16 @@ from app.api.auth import endpoints as auth
 from app.api.auth.schemas import AccountOut, Login, Refresh, Registration, TokensOut
 from app.api.deliveries import endpoints as deliveries
 from app.api.deliveries.schemas import Accepted, DeliveryIn, DeliveryOut, DeliveryPage, DeliveryQuery
+from app.api.predictions import endpoints as predictions
+from app.api.predictions.schemas import (
+    PredictionAccepted,
+    PredictionIn,
+    PredictionOut,
+    PredictionPage,
+    PredictionQuery,
+)
+from app.api.webhooks import endpoints as webhooks
+from app.api.webhooks.schemas import WebhookAccepted
 
 Endpoint = Callable[[Request[Any]], Awaitable[Response]]
 
@@ -127,5 +137,59 @@ OPERATIONS = (
         status=202,
         result=Accepted,
         problems=(404, 409),
+    ),
+    Operation(
+        method="POST",
+        path="/v1/predictions",
+        endpoint=predictions.create,
+        summary="Have a provider compute a prediction",
+        tag="predictions",
+        body=PredictionIn,
+        status=202,
+        result=PredictionAccepted,
+        problems=(422,),
+        idempotent=True,
+    ),
+    Operation(
+        method="GET",
+        path="/v1/predictions",
+        endpoint=predictions.list_page,
+        summary="List predictions, newest first",
+        tag="predictions",
+        query=PredictionQuery,
+        result=PredictionPage,
+        problems=(422,),
+        cached=True,
+    ),
+    Operation(
+        method="GET",
+        path="/v1/predictions/{id}",
+        endpoint=predictions.read,
+        summary="One prediction with its result",
+        tag="predictions",
+        result=PredictionOut,
+        problems=(404,),
+        cached=True,
+    ),
+    Operation(
+        method="POST",
+        path="/v1/predictions/{id}/cancel",
+        endpoint=predictions.cancel,
+        summary="Call a prediction off",
+        tag="predictions",
+        status=202,
+        result=PredictionAccepted,
+        problems=(404, 409),
+    ),
+    Operation(
+        method="POST",
+        path="/v1/webhooks/{provider}",
+        endpoint=webhooks.receive,
+        summary="Take a provider's signed webhook (Standard Webhooks)",
+        tag="webhooks",
+        status=202,
+        result=WebhookAccepted,
+        problems=(400, 401, 404, 413),
+        public=True,
     ),
 )

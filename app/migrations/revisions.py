@@ -6,5 +6,5 @@ start). A test holds it equal to the scripts.
 
 from __future__ import annotations
 
-KNOWN = ("0001", "0002")
+KNOWN = ("0001", "0002", "0003")
 HEAD = KNOWN[-1]

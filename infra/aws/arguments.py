@@ -27,6 +27,7 @@ from infra.aws.security import HTTP, HTTPS, POSTGRES_PORT, REDIS_PORT, TASKS, Ac
 from infra.aws.vault import VaultArgs
 from infra.fingerprint import fingerprint
 from infra.settings import Settings
+from infra.settings.secrets import GIVEN_VARIABLES
 from infra.settings.units import whole_seconds
 from infra.workload import Workload
 
@@ -113,11 +114,12 @@ def _scraped(settings: Settings, app: Workload) -> dict[Role, tuple[int, ...]]:
 
 
 def secrets(settings: Settings, key: Key) -> SecretsArgs:
-    variables = {"jwt": "JWT_SECRET", "replicate_api_key": "REPLICATE_API_KEY", "openai_api_key": "OPENAI_API_KEY"}
     return SecretsArgs(
         ring=rotation.ring(settings.rotation.jwt, floor=settings.rotation.jwt_min),
         given={
-            variable: settings.secrets.output(name) for name, variable in variables.items() if _is_given(settings, name)
+            variable: settings.secrets.output(name)
+            for name, variable in GIVEN_VARIABLES.items()
+            if _is_given(settings, name)
         },
         key=key,
         recovery_window=recovery_window(settings),

@@ -75,6 +75,8 @@ EFFECTS: Final[Mapping[str, str]] = {
     "deliveries.backoff": _ROLLS_WORKERS,
     "deliveries.backoff_max": _ROLLS_WORKERS,
     "deliveries.max_response_size": _ROLLS_WORKERS,
+    "predictions": _ROLLS_WORKERS,
+    "predictions.max_attempts": _ROLLS_API,
     "features": _ROLLS_API,
     "features.metrics_port": _ROLLS_WORKERS,
     "features.exec": _ROLLS_ALL,

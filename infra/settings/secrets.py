@@ -13,6 +13,16 @@ from infra.settings.group import Group
 BLINDED: Final = "[secret]"
 """Stands for a secret in a plan made without the passphrase. It passes every check, since there is nothing to check."""
 
+PROVIDER_SECRETS: Final = (
+    "replicate_api_key",
+    "openai_api_key",
+    "webhook_secret_replicate",
+    "webhook_secret_openai",
+)
+"""What the API and the workers need of the providers of predictions; each as the variable of its name in capitals."""
+GIVEN_VARIABLES: Final = {"jwt": "JWT_SECRET", **{name: name.upper() for name in PROVIDER_SECRETS}}
+"""The secrets of stack config that processes get as they are, by the variable."""
+
 
 class _Given:
     """A non-empty text, held as a SecretStr."""
@@ -50,6 +60,11 @@ class Secrets(Group):
     """Key of the Replicate API (`REPLICATE_API_KEY`)."""
     openai_api_key: Given | None = None
     """Key of the OpenAI API (`OPENAI_API_KEY`)."""
+    webhook_secret_replicate: Given | None = None
+    """Key of Replicate's webhooks, `whsec_...` (`WEBHOOK_SECRET_REPLICATE`): results are told instead of asked for.
+    While it is renewed, the new and the old one with a comma between."""
+    webhook_secret_openai: Given | None = None
+    """The same of the webhooks that are set up in OpenAI's project (`WEBHOOK_SECRET_OPENAI`)."""
     alert_webhook: Given | None = None
     """An `https://` address that gets every alarm besides `alerts.emails`, in the form of Amazon SNS: PagerDuty,
     Opsgenie and others confirm and understand it. A secret, since such an address holds the key to use it. AWS only."""

@@ -13,8 +13,9 @@ from infra.settings.tables import DO_APP_SIZES
 
 QUEUE_NAME = Text(r"[A-Za-z0-9_.-]{1,64}", "1 to 64 letters, digits, '_', '.' or '-'")
 GROUP_NAME = Text(r"[a-z]([a-z0-9-]{0,14}[a-z0-9])?", "1 to 16 lower-case letters, digits or '-', a letter first")
-JOB_KIND = Text("delivery", "delivery")
+JOB_KIND = Text("delivery|prediction|webhook", "delivery, prediction or webhook")
 _CIDR = Text(r"[0-9A-Fa-f:.]+(/\d{1,3})?", "a network such as 10.0.0.0/16")
+_BASE_URL = Text(r"https?://[^\s/?#@]{1,253}(/[^\s?#@]{1,200})?", "an address such as https://api.example.com")
 _NAME = Text(r"\S(.{0,126}\S)?", "1 to 128 characters")
 
 
@@ -259,6 +260,33 @@ class Deliveries(Group):
     allow_private_networks: bool = False
     """Deliver to private, loopback and link-local addresses too (`DELIVERY_ALLOW_PRIVATE_NETWORKS`): a user could then
     reach what only the server may. Default on the local target: true."""
+
+
+class Predictions(Group):
+    """Predictions by Replicate and OpenAI, whose keys are in `secrets`."""
+
+    replicate_base_url: Annotated[str, _BASE_URL] = "https://api.replicate.com"
+    """Where the Replicate API is (`REPLICATE_BASE_URL`)."""
+    openai_base_url: Annotated[str, _BASE_URL] = "https://api.openai.com/v1"
+    """Where the OpenAI API is, or one that speaks like it, with its version (`OPENAI_BASE_URL`)."""
+    webhook_base_url: Annotated[str, _BASE_URL] | None = None
+    """Public address of the API, for Replicate's webhooks (`WEBHOOK_BASE_URL`). Default: `https://` and `domain.name`,
+    where there is one. Without it, or without `secrets.webhook_secret_replicate`, results are asked for."""
+    max_attempts: Annotated[int, Between(1, 50, "attempts")] = 8
+    """Attempts to hand a prediction to its provider (`PREDICTION_MAX_ATTEMPTS`)."""
+    timeout: Annotated[timedelta, Span("1s", "24h")] = timedelta(hours=1)
+    """How long a provider may work on a prediction until it is called off and counts as failed
+    (`PREDICTION_TIMEOUT`). Replicate keeps results for an hour."""
+    poll_interval: Annotated[timedelta, Span("100ms", "1h")] = timedelta(seconds=5)
+    """How soon to ask for a result that no webhook will tell of; later ever more rarely
+    (`PREDICTION_POLL_INTERVAL`)."""
+    webhook_grace: Annotated[timedelta, Span("1s", "24h")] = timedelta(minutes=2)
+    """How long to wait for a webhook before asking for the result (`PREDICTION_WEBHOOK_GRACE`)."""
+    request_timeout: Annotated[timedelta, Span("100ms", "10m")] = timedelta(seconds=30)
+    """Longest time of one request to a provider (`PREDICTION_REQUEST_TIMEOUT`); never above two fifths of
+    `worker.job_timeout`."""
+    max_response_size: Annotated[int, Size("1 KiB", "100 MiB")] = 4 * 1024 * 1024
+    """Largest answer of a provider (`PREDICTION_MAX_RESPONSE_BYTES`)."""
 
 
 class Features(Group):

@@ -23,7 +23,7 @@ from infra.settings.platform import (
 )
 from infra.settings.rules import Text
 from infra.settings.secrets import Secrets
-from infra.settings.services import Api, Deliveries, Features, Jwt, Worker, WorkerGroup
+from infra.settings.services import Api, Deliveries, Features, Jwt, Predictions, Worker, WorkerGroup
 
 Target = Literal["local", "docker", "aws", "digitalocean"]
 
@@ -64,6 +64,8 @@ class Settings(Group):
     """The tokens that the API issues."""
     deliveries: Deliveries = Field(default_factory=Deliveries)
     """Outbound webhook deliveries."""
+    predictions: Predictions = Field(default_factory=Predictions)
+    """Predictions by Replicate and OpenAI."""
     features: Features = Field(default_factory=Features)
     """What the API serves besides its purpose."""
     cors_origins: tuple[Annotated[str, Text(r"\S{1,300}", "an origin such as https://app.example.com")], ...] = ()

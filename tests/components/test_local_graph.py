@@ -65,13 +65,17 @@ def test_every_resource_hangs_under_its_component(planned: Planned) -> None:
 
 @pytest.mark.parametrize("known", [False, True])
 def test_no_secret_shows(planned: Planned, known: bool) -> None:
-    given = {"replicate_api_key": "planted-replicate", "openai_api_key": "planted-openai"}
-    graph = planned(known=known, secrets=given)
-    assert "planted" not in json.dumps(graph.to_json())
+    webhooks = "whsec_cGxhbnRlZC13ZWJob29rLXNlY3JldA=="
+    keys = {"replicate_api_key": "planted-replicate", "openai_api_key": "planted-openai"}
+    graph = planned(known=known, secrets={**keys, "webhook_secret_openai": webhooks})
+    text = json.dumps(graph.to_json())
+    assert "planted" not in text
+    assert webhooks not in text
     secrets = service(graph, "api").inputs["secrets"]
     if known:
         bound = {name: plain(value) for name, value in plain(secrets).items()}
         assert bound["REPLICATE_API_KEY"] == "planted-replicate"
+        assert bound["WEBHOOK_SECRET_OPENAI"] == webhooks
         assert bound["DATABASE_URL"].startswith("postgresql://slipway_b:planted-password@")
         assert json.loads(bound["JWT_KEYS"])["active"] == "g1"
 

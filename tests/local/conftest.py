@@ -6,6 +6,7 @@ import itertools
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +16,11 @@ from pathlib import Path
 import psycopg
 import pytest
 import redis
+
+# A module of its own that only these tests need; folders of tests are no packages.
+sys.path.insert(0, str(Path(__file__).parent))
+
+from fake_provider import Provider
 
 from app.migrations.runner import migrate
 from app.settings import Settings
@@ -143,3 +149,11 @@ def _database(server: str, *, template: str = "template1") -> Iterator[str]:
 
 def _url_of(server: str, database: str) -> str:
     return server.replace("/postgres?", f"/{database}?")
+
+
+@pytest.fixture
+def provider() -> Iterator[Provider]:
+    """Both providers' APIs, on one server."""
+    server = Provider()
+    yield server
+    server.close()

@@ -29,8 +29,13 @@ SECRETS = {
     "JWT_SECRET": KEY,
     "REPLICATE_API_KEY": "r8_0c9f1b7ae2",
     "OPENAI_API_KEY": "sk-0c9f1b7ae2",
+    "WEBHOOK_SECRET_REPLICATE": "whsec_MDEyMzQ1Njc4OWFiY2RlZg==",
+    "WEBHOOK_SECRET_OPENAI": "whsec_ZmVkY2JhOTg3NjU0MzIxMA==",
 }
-EVERY_SECRET = {"jwt": KEY, "replicate_api_key": "r8_0c9f1b7ae2", "openai_api_key": "sk-0c9f1b7ae2"}
+EVERY_SECRET = {
+    "jwt": KEY,
+    **{name.lower(): text for name, text in SECRETS.items() if name.startswith(("REPLICATE", "OPENAI", "WEBHOOK"))},
+}
 COLLECTOR = {"otlp_endpoint": "http://collector:4318"}
 AWS = {"target": "aws", "region": "eu-central-1", "domain": {"name": "api.example.com"}}
 VARIABLE = re.compile(r"\(`([A-Z_]+)`\)")
@@ -113,6 +118,8 @@ def other_value(key: Key) -> Any:
         return ["https://other.example.com"]
     if key.path == ("api", "trusted_proxies"):
         return ["192.168.0.0/16"]
+    if str(key.path[-1]).endswith("base_url"):
+        return "https://other.example.com/v2"
     if key.path[-1] == "isolated_kinds":
         return ["delivery"]
     return {"version": "1.2.3", "owner_role": "other_owner", "host": "127.0.0.1", **COLLECTOR}.get(
@@ -255,3 +262,13 @@ def test_the_local_stack_says_what_it_opens() -> None:
     closed = {"allow_http": False, "allow_private_networks": False}
     assert Workload.of(parse({"target": "local", "deliveries": closed}, stack="local")).notices == ()
     assert Workload.of(parse(AWS, stack="test")).notices == ()
+
+
+def test_webhooks_are_asked_for_at_the_public_name() -> None:
+    def address(tree: dict[str, Any]) -> str | None:
+        return Workload.of(parse(tree, stack="test")).workers[0].environment.get("WEBHOOK_BASE_URL")
+
+    chosen = {"predictions": {"webhook_base_url": "https://hooks.example.com/in"}}
+    assert address(AWS) == "https://api.example.com"
+    assert address({**AWS, **chosen}) == "https://hooks.example.com/in"
+    assert address({"target": "local"}) is None

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import re
-
 from starlette.requests import Request
 from starlette.responses import Response
 
-from app.api import caching, http
+from app.api import caching, http, idempotency
 from app.api.deliveries import service
 from app.api.deliveries.schemas import DeliveryIn, DeliveryQuery
 from app.api.state import State
-from app.errors import FieldError, InvalidInput
-
-IDEMPOTENCY_KEY = "Idempotency-Key"
-
-_KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
 
 async def create(request: Request[State]) -> Response:
     user_id = http.authenticated(request)
-    key = _idempotency_key(request)
+    key = idempotency.key_of(request)
     given = await http.body(request, DeliveryIn)
     accepted, replayed = await service.accept(http.state(request), user_id, given, key=key)
     headers = {"Location": f"/v1/deliveries/{accepted.id}", **({"Idempotent-Replayed": "true"} if replayed else {})}
@@ -48,11 +41,3 @@ async def retry(request: Request[State]) -> Response:
     user_id = http.authenticated(request)
     delivery_id = http.path_id(request, service.missing())
     return http.reply(await service.retry(http.state(request), user_id, delivery_id), 202)
-
-
-def _idempotency_key(request: Request[State]) -> str | None:
-    key = request.headers.get(IDEMPOTENCY_KEY)
-    if key is not None and not _KEY.fullmatch(key):
-        detail = "must be 1 to 255 printable ASCII characters without blanks"
-        raise InvalidInput("the input is not valid", errors=[FieldError(pointer=IDEMPOTENCY_KEY, detail=detail)])
-    return key

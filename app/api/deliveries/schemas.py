@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
-from app.api.http import RequestModel, ResponseModel, check_storable
+from app.api.http import RequestModel, ResponseModel, storable
 from app.db.models import DeliveryStatus
 
 MAX_HEADERS = 50
@@ -26,11 +26,6 @@ _FORBIDDEN = frozenset(
         *("webhook-id", "webhook-timestamp", "webhook-signature", "traceparent", "tracestate"),
     }
 )
-
-
-def _storable(value: Any) -> Any:
-    check_storable(value)
-    return value
 
 
 def _deliverable(headers: dict[str, str]) -> dict[str, str]:
@@ -52,9 +47,9 @@ class DeliveryIn(RequestModel):
         str,
         # For readers of the document alone: app.security.urls says more clearly what is wrong.
         Field(max_length=2048, json_schema_extra={"format": "uri", "pattern": "^https?://."}),
-        AfterValidator(_storable),
+        AfterValidator(storable),
     ]
-    payload: Annotated[Any, Field(description="Any JSON; sent as the body."), AfterValidator(_storable)]
+    payload: Annotated[Any, Field(description="Any JSON; sent as the body."), AfterValidator(storable)]
     headers: Annotated[
         dict[str, str], Field(max_length=MAX_HEADERS, default_factory=dict), AfterValidator(_deliverable)
     ]

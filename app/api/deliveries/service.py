@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import uuid
 from collections.abc import Sequence
@@ -12,9 +11,8 @@ from functools import lru_cache
 from sqlalchemy.exc import DataError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from app.api import caching
+from app.api import caching, cursor
 from app.api.caching import Tag
-from app.api.deliveries import cursor
 from app.api.deliveries.schemas import (
     Accepted,
     AttemptOut,
@@ -25,6 +23,7 @@ from app.api.deliveries.schemas import (
     DeliverySummary,
 )
 from app.api.gather import Gather
+from app.api.idempotency import fingerprint
 from app.api.state import State
 from app.db import deliveries
 from app.db.deliveries import NewDelivery
@@ -53,7 +52,7 @@ async def accept(state: State, user_id: uuid.UUID, given: DeliveryIn, *, key: st
         headers=given.headers,
         max_attempts=given.max_attempts or settings.delivery_max_attempts,
         idempotency_key=key,
-        request_hash=_fingerprint(given) if key else None,
+        request_hash=fingerprint(given) if key else None,
         correlation_id=correlation.current(),
         traceparent=traces.current(),
     )
@@ -185,9 +184,3 @@ def _check_url(url: str, policy: UrlPolicy) -> None:
 
 def _allow_private(state: State) -> bool:
     return state["settings"].delivery_allow_private_networks
-
-
-def _fingerprint(given: DeliveryIn) -> bytes:
-    """Equal for requests that mean the same: neither blanks nor the order of members count."""
-    canonical = json.dumps(given.model_dump(), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(canonical.encode()).digest()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
-from infra.settings.invariants import capacity, placement, rds, safety, sizes, timing, unused, urls
+from infra.settings.invariants import capacity, placement, predictions, rds, safety, sizes, timing, unused, urls
 from infra.settings.invariants.broken import Broken, Context, Found
 from infra.settings.tree import Settings
 
@@ -18,6 +18,7 @@ RULES: Final[tuple[Callable[[Context], Found], ...]] = (
     *rds.RULES,
     *unused.RULES,
     *urls.RULES,
+    *predictions.RULES,
 )
 
 

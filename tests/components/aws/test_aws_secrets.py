@@ -114,12 +114,16 @@ def test_a_step_of_a_login_renews_the_idle_slot_alone(
 @pytest.mark.parametrize("known", [False, True], ids=["unknown", "known"])
 @pytest.mark.parametrize("stack", ["prod", "staging"])
 def test_no_secret_shows_in_the_plan(planned_aws: Planned, stack: str, known: bool) -> None:
-    given = {"replicate_api_key": "planted-replicate", "openai_api_key": "planted-openai"}
-    graph = planned_aws(stack, known=known, secrets=given)
-    assert "planted" not in json.dumps(graph.to_json())
+    webhooks = "whsec_cGxhbnRlZC13ZWJob29rLXNlY3JldA=="
+    keys = {"replicate_api_key": "planted-replicate", "openai_api_key": "planted-openai"}
+    graph = planned_aws(stack, known=known, secrets={**keys, "webhook_secret_replicate": webhooks})
+    text = json.dumps(graph.to_json())
+    assert "planted" not in text
+    assert webhooks not in text
     if known:
         stored = {r.name: plain(r.inputs["secretString"]) for r in graph.of_type(VERSION)}
         assert stored["secrets-openai-api-key-version"] == "planted-openai"
+        assert stored["secrets-webhook-secret-replicate-version"] == webhooks
 
 
 @pytest.mark.parametrize("stack", ["prod", "staging"])

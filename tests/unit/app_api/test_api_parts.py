@@ -13,7 +13,7 @@ import pytest
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 
-from app.api.deliveries import cursor
+from app.api import cursor
 from app.api.openapi import document
 from app.api.operations import OPERATIONS
 from app.api.sockets import SocketError, listening

@@ -15,6 +15,7 @@ from app.settings import Settings
 # Fixed, because parametrized tests are named by their values, and two test processes must name them alike.
 _KEYS = random.Random(7)
 KEY, OTHER, *MORE = (base64.urlsafe_b64encode(_KEYS.randbytes(64)).decode() for _ in range(11))
+WEBHOOK_SECRETS = ["whsec_" + base64.b64encode(_KEYS.randbytes(24)).decode() for _ in range(2)]
 
 FLIPS = {
     "MODE": ("worker", "worker"),
@@ -80,6 +81,17 @@ FLIPS = {
     "DELIVERY_ALLOW_PRIVATE_NETWORKS": ("true", True),
     "REPLICATE_API_KEY": ("r8_abc123", "r8_abc123"),
     "OPENAI_API_KEY": ("sk-abc123", "sk-abc123"),
+    "REPLICATE_BASE_URL": ("https://proxy.example.org/replicate/", "https://proxy.example.org/replicate"),
+    "OPENAI_BASE_URL": ("https://[::1]:8443/v1", "https://[::1]:8443/v1"),
+    "WEBHOOK_BASE_URL": ("https://api.example.org", "https://api.example.org"),
+    "WEBHOOK_SECRET_REPLICATE": (WEBHOOK_SECRETS[0], WEBHOOK_SECRETS[0]),
+    "WEBHOOK_SECRET_OPENAI": (", ".join(WEBHOOK_SECRETS), ", ".join(WEBHOOK_SECRETS)),
+    "PREDICTION_MAX_ATTEMPTS": ("1", 1),
+    "PREDICTION_TIMEOUT": ("1000", 1000),
+    "PREDICTION_POLL_INTERVAL": ("100", 100),
+    "PREDICTION_WEBHOOK_GRACE": ("100", 100),
+    "PREDICTION_REQUEST_TIMEOUT": ("100", 100),
+    "PREDICTION_MAX_RESPONSE_BYTES": ("1024", 1024),
 }
 
 
@@ -184,6 +196,9 @@ def test_an_unknown_mode_lists_the_legal_ones() -> None:
         ("CORS_ORIGIN", "*"),
         ("REPLICATE_API_KEY", "r8_xxxxx"),
         ("OPENAI_API_KEY", "sk-xxxxx"),
+        ("REPLICATE_BASE_URL", "http://proxy.internal"),
+        ("WEBHOOK_BASE_URL", "http://api.example.org"),
+        ("WEBHOOK_SECRET_OPENAI", "whsec_" + "AAAA" * 8),
     ],
 )
 def test_what_production_refuses_and_development_takes(production: dict[str, str], name: str, value: str) -> None:
@@ -244,6 +259,16 @@ def test_databases_that_production_takes(production: dict[str, str], url: str) -
         ("DELIVERY_BACKOFF_MAX", "1"),
         ("DATABASE_OWNER_ROLE", 'x"; DROP'),
         ("OPENAI_API_KEY", "two words"),
+        ("OPENAI_BASE_URL", "api.openai.com/v1"),
+        ("OPENAI_BASE_URL", "https://user:hunter22@api.openai.com/v1"),
+        ("OPENAI_BASE_URL", "https://api.openai.com/v1?key=a"),
+        ("WEBHOOK_BASE_URL", "ftp://api.example.org"),
+        ("WEBHOOK_SECRET_OPENAI", WEBHOOK_SECRETS[0].removeprefix("whsec_")),
+        ("WEBHOOK_SECRET_OPENAI", "whsec_c2hvcnQ="),
+        ("WEBHOOK_SECRET_OPENAI", "whsec_*****"),
+        ("WEBHOOK_SECRET_OPENAI", ",".join([WEBHOOK_SECRETS[0]] * 2)),
+        ("WEBHOOK_SECRET_OPENAI", ",".join([*WEBHOOK_SECRETS, KEY])),
+        ("PREDICTION_MAX_ATTEMPTS", "0"),
         ("ENABLE_METRICS", "perhaps"),
         ("METRICS_PORT", "65536"),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4318"),
@@ -271,9 +296,9 @@ def test_a_password_in_a_plain_variable_is_refused_and_not_repeated(production: 
 
 def test_no_message_holds_a_secret(production: dict[str, str]) -> None:
     mark = "hunter22"
-    environ = dict.fromkeys(("DATABASE_URL", "REDIS_URL", "JWT_SECRET", "JWT_KEYS", "OPENAI_API_KEY"), f"<{mark}>")
-    found = problems({**production, **environ})
-    assert len(found) == 5
+    names = ("DATABASE_URL", "REDIS_URL", "JWT_SECRET", "JWT_KEYS", "OPENAI_API_KEY", "WEBHOOK_SECRET_REPLICATE")
+    found = problems({**production, **dict.fromkeys(names, f"<{mark}>")})
+    assert len(found) == 6
     assert mark not in "".join(found)
     assert "J7k2mQ9x" not in repr(Settings.load(production))
 

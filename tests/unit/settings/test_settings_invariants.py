@@ -14,7 +14,7 @@ from infra.settings.invariants import RULES
 from infra.settings.invariants.broken import Context
 from infra.settings.invariants.capacity import connection_budget, database_connections
 from infra.settings.invariants.unused import UNUSED
-from infra.settings.secrets import BLINDED
+from infra.settings.secrets import BLINDED, PROVIDER_SECRETS
 from infra.settings.units import format_size
 
 Base = Callable[..., dict[str, Any]]
@@ -22,6 +22,8 @@ Find = Callable[[Mapping[str, Any]], tuple[Problem, ...]]
 
 GOOD_KEY = "q7Wm2Zx9Lk4Vb8Nc3Rt6Yp1Sd5Fg0HjQ7wM2zX9lK4vB8nC3rT6yP1sD5fG0hJaaaa"
 POOLER = "postgresql://app:0c9f1b7ae2@ep-cool-1-pooler.eu.neon.tech/app?sslmode=require"
+WEBHOOK = "whsec_MDEyMzQ1Njc4OWFiY2RlZg=="
+REGULAR = "whsec_" + "AAAA" * 8
 
 EXISTING = {
     "vpc": "vpc-0123456789abcdef0",
@@ -129,6 +131,16 @@ BROKEN: tuple[tuple[str, Mapping[str, Any], str, str], ...] = (
     ("aws", {"secrets.jwt": GOOD_KEY, "rotation.jwt": 2}, "rotation.jwt", "would renew nothing"),
     ("aws", {"secrets.openai_api_key": "sk-xxxxx"}, "secrets.openai_api_key", "is a placeholder"),
     ("local", {"secrets.openai_api_key": "sk abc"}, "secrets.openai_api_key", "blanks"),
+    (
+        "aws",
+        {"predictions.openai_base_url": "http://proxy.example.com/v1"},
+        "predictions.openai_base_url",
+        "in the open",
+    ),
+    ("local", {"secrets.webhook_secret_openai": "whsec_short"}, "secrets.webhook_secret_openai", "no secret for"),
+    ("aws", {"secrets.webhook_secret_openai": f"{WEBHOOK},{WEBHOOK}"}, "secrets.webhook_secret_openai", "no secret"),
+    ("aws", {"secrets.webhook_secret_openai": REGULAR}, "secrets.webhook_secret_openai", "too regular"),
+    ("local", {"secrets.webhook_secret_replicate": WEBHOOK}, "predictions.webhook_base_url", "no webhook comes"),
     (
         "aws",
         {"postgres": {"provider": "external"}, "secrets.database_url": "postgresql://a:0c9f1b7ae2@db.net/app"},
@@ -248,7 +260,7 @@ def test_a_blinded_secret_passes_every_check(problems: Find, base: Base) -> None
             "postgres": {"provider": "external"},
             "redis": {"provider": "external"},
             "secrets": dict.fromkeys(
-                ("jwt", "database_url", "migration_database_url", "redis_url", "replicate_api_key", "openai_api_key"),
+                ("jwt", "database_url", "migration_database_url", "redis_url", *PROVIDER_SECRETS),
                 BLINDED,
             ),
         },

@@ -1,4 +1,4 @@
-"""A place in a user's list of deliveries, as text that callers hand back unread."""
+"""A place in a list that is newest first, as text that callers hand back unread."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FORMAT = struct.Struct(">q16s")
 
 
-def encode(created_at: datetime, delivery_id: uuid.UUID) -> str:
+def encode(created_at: datetime, row_id: uuid.UUID) -> str:
     microseconds = (created_at - _EPOCH) // timedelta(microseconds=1)
-    return base64.urlsafe_b64encode(_FORMAT.pack(microseconds, delivery_id.bytes)).decode()
+    return base64.urlsafe_b64encode(_FORMAT.pack(microseconds, row_id.bytes)).decode()
 
 
 def decode(cursor: str) -> tuple[datetime, uuid.UUID]:

@@ -1,0 +1,138 @@
+"""Queries of the API on predictions and inbound webhooks. The caller opens and commits the transaction."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import RowMapping, func, select, tuple_, update
+from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.db.models import InboundWebhook, Job, Prediction
+
+_SUMMARY = (
+    Prediction.id,
+    Prediction.provider,
+    Prediction.model,
+    Prediction.status,
+    Prediction.provider_id,
+    Prediction.error,
+    Prediction.created_at,
+    Prediction.updated_at,
+    Prediction.submitted_at,
+    Prediction.completed_at,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewPrediction:
+    user_id: uuid.UUID
+    provider: str
+    model: str
+    input: dict[str, Any]
+    idempotency_key: str | None
+    request_hash: bytes | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewWebhook:
+    provider: str
+    webhook_id: str
+    provider_id: str | None
+    reference: uuid.UUID | None
+    body: bytes | None
+    result: str | None
+
+
+async def add(connection: AsyncConnection, new: NewPrediction) -> uuid.UUID | None:
+    """The new prediction's id; None when the account has used the idempotency key before.
+
+    With the same key in two transactions at once, the second waits here until the first has committed.
+    """
+    statement = (
+        upsert(Prediction)
+        .values(id=uuid.uuid4(), **vars(new))
+        .on_conflict_do_nothing(index_elements=[Prediction.user_id, Prediction.idempotency_key])
+        .returning(Prediction.id)
+    )
+    return (await connection.execute(statement)).scalar_one_or_none()
+
+
+async def get_by_key(connection: AsyncConnection, user_id: uuid.UUID, key: str) -> tuple[uuid.UUID, bytes | None]:
+    """Id and request hash of the prediction that first used the key."""
+    statement = select(Prediction.id, Prediction.request_hash).where(
+        Prediction.user_id == user_id, Prediction.idempotency_key == key
+    )
+    row = (await connection.execute(statement)).one()
+    return row.id, row.request_hash
+
+
+async def get(connection: AsyncConnection, user_id: uuid.UUID, prediction_id: uuid.UUID) -> RowMapping | None:
+    statement = select(*_SUMMARY, Prediction.input, Prediction.output).where(
+        Prediction.id == prediction_id, Prediction.user_id == user_id
+    )
+    return (await connection.execute(statement)).mappings().one_or_none()
+
+
+async def page(
+    connection: AsyncConnection,
+    user_id: uuid.UUID,
+    *,
+    status: str | None,
+    after: tuple[datetime, uuid.UUID] | None,
+    limit: int,
+) -> list[RowMapping]:
+    """Newest first, those that come after (are older than) `after`."""
+    statement: Any = select(*_SUMMARY).where(Prediction.user_id == user_id)
+    if status is not None:
+        statement = statement.where(Prediction.status == status)
+    if after is not None:
+        statement = statement.where(tuple_(Prediction.created_at, Prediction.id) < after)
+    statement = statement.order_by(Prediction.created_at.desc(), Prediction.id.desc()).limit(limit)
+    return list((await connection.execute(statement)).mappings())
+
+
+async def lock(connection: AsyncConnection, user_id: uuid.UUID, prediction_id: uuid.UUID) -> str | None:
+    """Its status, held until the end of the transaction."""
+    statement = (
+        select(Prediction.status).where(Prediction.id == prediction_id, Prediction.user_id == user_id).with_for_update()
+    )
+    return (await connection.execute(statement)).scalar_one_or_none()
+
+
+async def cancel(connection: AsyncConnection, prediction_id: uuid.UUID, *, at_once: bool) -> None:
+    """End it `at_once`, or leave the wish for the worker that talks to the provider."""
+    ended = {"status": "canceled", "error": None, "completed_at": func.now()} if at_once else {}
+    values = {"cancel_requested_at": func.now(), "updated_at": func.now(), **ended}
+    await connection.execute(update(Prediction).where(Prediction.id == prediction_id).values(values))
+
+
+async def hurry(connection: AsyncConnection, prediction_id: uuid.UUID) -> tuple[uuid.UUID, str] | None:
+    """Make the prediction's waiting job due; its id and queue. None when a worker is at it, which looks again then.
+
+    A job that a claim holds is skipped, not waited for: the claim waits for the prediction, which is ours.
+    """
+    waiting = (
+        select(Job.id)
+        .where(Job.subject_id == prediction_id, Job.kind == "prediction", Job.state == "pending")
+        .with_for_update(skip_locked=True)
+        .scalar_subquery()
+    )
+    statement = update(Job).where(Job.id == waiting).values(run_at=func.now()).returning(Job.id, Job.queue)
+    row = (await connection.execute(statement)).one_or_none()
+    return None if row is None else (row.id, row.queue)
+
+
+async def add_webhook(connection: AsyncConnection, new: NewWebhook) -> uuid.UUID | None:
+    """The id of its row; None when it was received before."""
+    done = {} if new.body is not None else {"processed_at": func.now()}
+    statement = (
+        upsert(InboundWebhook)
+        .values(id=uuid.uuid4(), **vars(new), **done)
+        .on_conflict_do_nothing(index_elements=[InboundWebhook.provider, InboundWebhook.webhook_id])
+        .returning(InboundWebhook.id)
+    )
+    return (await connection.execute(statement)).scalar_one_or_none()
