@@ -41,6 +41,18 @@ async def test_the_queue_is_told(start, redis_url, until):
             until(lambda: client.llen("rq:queue:webhook-processor") == 1)
 
 
+@pytest.mark.flips("queue_routes")
+async def test_a_kind_with_workers_of_its_own_goes_to_their_queue(start, migrated_url, redis_url, until):
+    import redis
+
+    async with start(QUEUE_ROUTES="prediction=slow,delivery=mail") as caller:
+        await caller.http.post("/v1/deliveries", json=DELIVERY, headers=await caller.as_user())
+        with redis.Redis.from_url(redis_url) as client:
+            until(lambda: client.llen("rq:queue:mail") == 1)
+            assert client.llen("rq:queue:webhook-processor") == 0
+    assert rows(migrated_url, "SELECT queue FROM jobs") == [("mail",)]
+
+
 async def test_accepted_without_redis(start, tmp_path, migrated_url):
     async with start(REDIS_URL=f"unix://{tmp_path}/none.sock") as caller:
         answer = await caller.http.post("/v1/deliveries", json=DELIVERY, headers=await caller.as_user())

@@ -100,6 +100,7 @@ def test_a_worker_that_waits_for_redis_can_be_read(processes: Any, tmp_path: Pat
     assert worker.stop() == 0
 
 
+@pytest.mark.flips("metrics_port")
 def test_a_worker_serves_no_metrics_unless_told(processes: Any) -> None:
     worker = processes.start("worker", METRICS_PORT="0")
     assert worker.events("worker started")

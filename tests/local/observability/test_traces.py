@@ -83,6 +83,7 @@ def test_an_api_and_the_worker_beside_it_both_trace(
     assert both.stop() == 0
 
 
+@pytest.mark.flips("otel_traces_sampler_arg")
 def test_what_is_not_sampled_is_not_sent_whatever_the_caller_asks_for(
     processes: Any, collector: Any, receiver: Any, deliver: Callable[..., str], eventually: Callable[..., Any]
 ) -> None:
@@ -154,6 +155,7 @@ def test_a_job_of_before_tracing_begins_a_trace(
     assert receiver.headers[0]["traceparent"] == f"00-{attempt.trace_id}-{attempt.span_id}-01"
 
 
+@pytest.mark.flips("otel_exporter_otlp_endpoint")
 def test_without_an_endpoint_nothing_of_opentelemetry_is_loaded(processes: Any) -> None:
     """Neither by us nor by redis-py, which would for its own metrics."""
     code = """

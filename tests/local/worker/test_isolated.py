@@ -68,6 +68,7 @@ def test_a_job_in_a_process_does_what_it_does_in_a_thread(
     assert worker.wait() == 0
 
 
+@pytest.mark.flips("queue_isolated_memory")
 def test_a_crash_a_glutton_and_one_that_hangs_cost_nobody_else_anything(
     world: Any, workers: Any, receiver: Any, isolated: dict[str, str]
 ) -> None:
@@ -84,6 +85,7 @@ def test_a_crash_a_glutton_and_one_that_hangs_cost_nobody_else_anything(
     assert worker.process.poll() is None
 
 
+@pytest.mark.flips("queue_isolated_kinds")
 def test_a_killed_process_is_tried_again_at_once(
     world: Any, workers: Any, receiver: Any, answers: Any, eventually: Any, isolated: dict[str, str]
 ) -> None:
