@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import psycopg
+import pytest
 
 KIND_SERVER, KIND_CONSUMER = 2, 5
 ACCEPT, PROCESS = "POST /v1/deliveries", "process webhook-processor"
