@@ -21,6 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.db.models import Job
+from app.deadline import Deadline
 from app.observability.logging import get_logger
 from app.settings import Settings
 
@@ -105,7 +106,7 @@ class Emitter:
 
     async def _read_jobs(self) -> Mapping[str, Figures]:
         try:
-            async with asyncio.timeout(_BUDGET_SECONDS), self._engine.connect() as connection:
+            async with Deadline(_BUDGET_SECONDS), self._engine.connect() as connection:
                 open_jobs = (await connection.execute(_open_jobs())).all()
                 failed = {row.queue: row.failed for row in (await connection.execute(_failed_jobs())).all()}
         except (SQLAlchemyError, OSError, TimeoutError) as error:

@@ -16,6 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.db.models import Job
+from app.deadline import Deadline
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -69,7 +70,7 @@ class Metrics:
 
     async def _read_jobs(self, engine: AsyncEngine) -> bool:
         try:
-            async with asyncio.timeout(_BUDGET_SECONDS), engine.connect() as connection:
+            async with Deadline(_BUDGET_SECONDS), engine.connect() as connection:
                 row = (await connection.execute(_open_jobs())).one()
         except (SQLAlchemyError, OSError, TimeoutError):
             return False
