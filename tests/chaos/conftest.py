@@ -21,6 +21,7 @@ from rig.client import Client
 from rig.processes import Apps, environment
 from rig.receiver import Receiver
 from rig.servers import Postgres, Valkey, copy_cluster, make_cluster
+from rig.waiting import PATIENCE
 
 from app.migrations.runner import migrate
 from app.settings import Settings
@@ -103,7 +104,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Each test has a bound of its own, which is what is to fail; this one is for a test that hangs."""
     for item in items:
         if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.timeout(300))
+            item.add_marker(pytest.mark.timeout(300 * PATIENCE))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

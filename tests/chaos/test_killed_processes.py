@@ -50,20 +50,20 @@ def test_f1_a_worker_killed_at_any_moment_loses_no_job(chaos: Chaos, seed: int) 
 @needs_setting("queue_isolated_kinds")
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSEGV])
 def test_f2_a_killed_process_of_one_job_costs_one_attempt(chaos: Chaos, how: signal.Signals) -> None:
-    chaos.up(QUEUE_ISOLATED_KINDS="delivery", QUEUE_CONCURRENCY="4")
-    slow = chaos.receiver.on("/slow", in_turn(reply(200, after=3.0), reply(200)))
-    accepted = [chaos.client.deliver(slow)]
-    chaos.wait_for_calls(1)
-    accepted += chaos.client.deliver_many(5, chaos.receiver.url)
+    chaos.up(QUEUE_ISOLATED_KINDS="delivery", QUEUE_CONCURRENCY="4", QUEUE_LEASE="20000", DELIVERY_TIMEOUT="4500")
+    killed = threading.Event()
+    held = chaos.receiver.on("/held", in_turn(held_until(killed, reply(200)), reply(200)))
     [worker] = chaos.apps.running("worker")
-    # All jobs but the slow one end by themselves.
-    wait_for(lambda: chaos.receiver.count() == 6 and len(worker.children()) == 1)
+    accepted = chaos.client.deliver_many(3, chaos.receiver.url)
+    accepted.append(chaos.client.deliver(held))
+    wait_for(lambda: chaos.receiver.count() == 4 and len(worker.job_processes()) == 1, what="the process of one job")
 
     with chaos.bound("F2", 15) as bound:
-        [child] = worker.children()
-        child.send_signal(how)
+        worker.job_processes()[0].send_signal(how)
+        killed.set()
         found = chaos.assert_exactly_once(accepted, bound)
 
+    # Long before the lease of 20 s, by the same worker.
     assert found.repeated == 1
     assert worker.running
 

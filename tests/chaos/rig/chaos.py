@@ -15,7 +15,7 @@ from rig.oracle import Found
 from rig.processes import Apps
 from rig.receiver import Receiver
 from rig.servers import Postgres, Valkey
-from rig.waiting import wait_for
+from rig.waiting import PATIENCE, wait_for
 
 Report = Callable[[str], None]
 
@@ -54,6 +54,7 @@ class Chaos:
     @contextmanager
     def bound(self, fault: str, seconds: float) -> Iterator[Bound]:
         """From the fault to the proof that it did no harm, at most so many seconds; the time it took is reported."""
+        seconds *= PATIENCE
         bound = Bound(seconds, time.monotonic())
         yield bound
         took = time.monotonic() - bound.since

@@ -13,7 +13,9 @@ from typing import Any
 
 import httpx2
 
-_GIVE_UP = 90.0
+from rig.waiting import PATIENCE
+
+_GIVE_UP = 90.0 * PATIENCE
 _PAUSE = 0.1
 _EMAIL = "chaos@example.org"
 _PASSWORD = "correct horse battery"

@@ -19,7 +19,7 @@ import pytest
 
 from app.settings import Settings
 from rig.servers import free_port
-from rig.waiting import PATIENCE, wait_for
+from rig.waiting import A_WHILE, wait_for
 
 FAULTS = Path(__file__).parent / "faults"
 """Put before everything on a process's path, it makes the application misbehave as its environment says."""
@@ -51,18 +51,20 @@ class App:
     def kill(self) -> None:
         self.expected_end = True
         self.process.kill()
-        self.process.wait(timeout=PATIENCE)
+        self.process.wait(timeout=A_WHILE)
 
     def terminate(self) -> None:
         self.expected_end = True
         self.process.send_signal(signal.SIGTERM)
 
-    def wait(self, timeout: float = PATIENCE) -> int:
+    def wait(self, timeout: float = A_WHILE) -> int:
         self.expected_end = True
         return self.process.wait(timeout=timeout)
 
-    def children(self) -> list[psutil.Process]:
-        return psutil.Process(self.process.pid).children()
+    def job_processes(self) -> list[psutil.Process]:
+        """Those that run one job each: children of the worker's fork server."""
+        family = psutil.Process(self.process.pid).children(recursive=True)
+        return [one for one in family if one.ppid() != self.process.pid]
 
     def answers(self, path: str) -> int | None:
         """Status of a GET; None when no answer came."""

@@ -14,7 +14,7 @@ import psycopg
 import redis
 
 from infra.local import binaries, identity
-from rig.waiting import PATIENCE, wait_for
+from rig.waiting import A_WHILE, wait_for
 
 HOST = "127.0.0.1"
 
@@ -47,7 +47,7 @@ class Server:
     def stop(self, how: signal.Signals = signal.SIGKILL) -> None:
         if self._process is not None:
             self._process.send_signal(how)
-            self._process.wait(timeout=PATIENCE)
+            self._process.wait(timeout=A_WHILE)
         self._process = None
 
     def pause(self) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 
-PATIENCE = 30.0
+PATIENCE = float(os.environ.get("CHAOS_PATIENCE", "1"))
+"""Multiplies every bound: for a machine that is busy with something else."""
+A_WHILE = 45.0 * PATIENCE
 """Seconds for what is no subject of a test: a process that starts, a job that begins."""
 
 
-def wait_for(condition: Callable[[], object], *, timeout: float = PATIENCE, what: str | Callable[[], str] = "") -> None:
+def wait_for(condition: Callable[[], object], *, timeout: float = A_WHILE, what: str | Callable[[], str] = "") -> None:
     """Poll until `condition()` is true; `what` says in the failure what was waited for."""
     deadline = time.monotonic() + timeout
     while not condition():

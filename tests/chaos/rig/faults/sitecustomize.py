@@ -17,6 +17,9 @@ from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any
 
+_BLOCK = 32 * 2**20
+_MOST_BLOCKS = 64
+
 
 def misbehave(fault: str) -> None:
     """What a job can do to the process that runs it."""
@@ -25,9 +28,12 @@ def misbehave(fault: str) -> None:
             raise RuntimeError("poison")
         case "segfault":
             ctypes.string_at(0)
-        case "memory":
-            # The kernel's answer to a process that allocates past its container's limit.
+        case "killed":
+            # What the kernel does to a process that allocates past its container's limit.
             os.kill(os.getpid(), signal.SIGKILL)
+        case "memory":
+            blocks = [bytearray(_BLOCK) for _ in range(_MOST_BLOCKS)]
+            raise AssertionError(f"nothing stopped it at {_BLOCK * len(blocks):,} bytes")
         case "deaf":
             # Ignores every deadline, as a C library in an endless loop does.
             while True:
