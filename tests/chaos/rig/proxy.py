@@ -36,6 +36,7 @@ class Proxy:
         self.target = target
         """Port that new connections go to; those that are open stay where they are."""
         self._is_cut = threading.Event()
+        self._rests = threading.Event()
         self._closing = False
         self._sides: set[_Side] = set()
         self._forget = False
@@ -49,8 +50,10 @@ class Proxy:
         self._thread.start()
 
     def cut(self) -> None:
+        self._rests.clear()
         self._is_cut.set()
         self._wake()
+        assert self._rests.wait(10)
 
     def mend(self, *, forget: bool = False) -> None:
         self._forget = forget
@@ -68,6 +71,7 @@ class Proxy:
     def _run(self) -> None:
         while not self._closing:
             if self._is_cut.is_set():
+                self._rests.set()
                 self._woken.recv(_CHUNK)
                 continue
             if self._forget:
