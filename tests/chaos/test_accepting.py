@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from rig.chaos import Chaos
 from rig.client import Load
+from rig.processes import SHORT_LEASE
 from rig.proxy import Proxy
 from rig.servers import HOST, Postgres, free_port
 from rig.waiting import wait_for
@@ -19,7 +20,7 @@ from rig.waiting import wait_for
 
 @pytest.mark.parametrize("stop", [Postgres.crash, Postgres.shut_down], ids=["crash", "shut down"])
 def test_f11_postgres_restarts_under_load(chaos: Chaos, stop: Callable[[Postgres], None]) -> None:
-    chaos.up(workers=2)
+    chaos.up(workers=2, **SHORT_LEASE)
     [api] = chaos.apps.running("api")
     with chaos.bound("F11", 45) as bound:
         with Load(chaos.client, chaos.receiver.url) as load:
@@ -45,7 +46,7 @@ def test_f10_the_network_to_postgres_is_cut(chaos: Chaos, forget: bool) -> None:
     proxy = Proxy(chaos.postgres.port)
     url = {"DATABASE_URL": chaos.postgres.url_of(Postgres.DATABASE, port=proxy.port), "REQUEST_TIMEOUT": "2000"}
     try:
-        chaos.up(workers=1, **url)
+        chaos.up(workers=1, **url, **SHORT_LEASE)
         [api] = chaos.apps.running("api")
         with chaos.bound("F10", 60) as bound:
             with Load(chaos.client, chaos.receiver.url, threads=4) as load:

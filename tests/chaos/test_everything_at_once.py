@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from rig.chaos import Chaos
+from rig.processes import SHORT_LEASE
 from rig.receiver import Answer, Call, reply
 
 JOBS = 2_000
@@ -18,7 +19,7 @@ STORM = 40.0
 @pytest.mark.chaos
 def test_f21_two_thousand_jobs_under_random_faults(chaos: Chaos, seed: int) -> None:
     chance = random.Random(seed)
-    chaos.up(workers=4, QUEUE_CONCURRENCY="8")
+    chaos.up(workers=4, QUEUE_CONCURRENCY="8", **SHORT_LEASE)
     chaos.apps.api()
     url = chaos.receiver.on("/unreliable", unreliable(random.Random(seed + 1)))
 

@@ -10,13 +10,13 @@ import time
 import pytest
 from rig.chaos import INTERMEDIATE_KEY, QUEUE_KEY, Chaos
 from rig.client import Load
-from rig.processes import needs_setting
+from rig.processes import SHORT_LEASE, needs_setting
 from rig.receiver import held_until, in_turn, reply
 from rig.waiting import wait_for
 
 
 def test_f1_the_jobs_of_a_killed_worker_are_taken_over(chaos: Chaos) -> None:
-    chaos.up(workers=2, QUEUE_CONCURRENCY="5")
+    chaos.up(workers=2, QUEUE_CONCURRENCY="5", **SHORT_LEASE)
     killed = threading.Event()
     held = chaos.receiver.on("/held", in_turn(held_until(killed, reply(200)), reply(200)))
     accepted = chaos.client.deliver_many(10, held)
@@ -35,7 +35,7 @@ def test_f1_the_jobs_of_a_killed_worker_are_taken_over(chaos: Chaos) -> None:
 def test_f1_a_worker_killed_at_any_moment_loses_no_job(chaos: Chaos, seed: int) -> None:
     """One that dies between the pop and the claim leaves its job in RQ's intermediate list, where RQ itself looks for
     such only after a minute."""
-    chaos.up(workers=1, QUEUE_CONCURRENCY="4")
+    chaos.up(workers=1, QUEUE_CONCURRENCY="4", **SHORT_LEASE)
     chance = random.Random(seed)
     with chaos.bound("F1", 150) as bound:
         with Load(chaos.client, chaos.receiver.url, threads=3) as load:
@@ -50,7 +50,7 @@ def test_f1_a_worker_killed_at_any_moment_loses_no_job(chaos: Chaos, seed: int) 
 @needs_setting("queue_isolated_kinds")
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSEGV])
 def test_f2_a_killed_process_of_one_job_costs_one_attempt(chaos: Chaos, how: signal.Signals) -> None:
-    chaos.up(QUEUE_ISOLATED_KINDS="delivery", QUEUE_CONCURRENCY="4", QUEUE_LEASE="20000", DELIVERY_TIMEOUT="4500")
+    chaos.up(QUEUE_ISOLATED_KINDS="delivery", QUEUE_CONCURRENCY="4")
     killed = threading.Event()
     held = chaos.receiver.on("/held", in_turn(held_until(killed, reply(200)), reply(200)))
     [worker] = chaos.apps.running("worker")
@@ -63,7 +63,7 @@ def test_f2_a_killed_process_of_one_job_costs_one_attempt(chaos: Chaos, how: sig
         killed.set()
         found = chaos.assert_exactly_once(accepted, bound)
 
-    # Long before the lease of 20 s, by the same worker.
+    # Long before the lease of 30 s, by the same worker.
     assert found.repeated == 1
     assert worker.running
 
@@ -107,10 +107,11 @@ def test_f4_a_worker_told_to_stop_ends_its_jobs_and_takes_no_other(chaos: Chaos)
 
 
 def test_f5_a_job_longer_than_the_stop_timeout_is_resumed(chaos: Chaos) -> None:
-    chaos.up(workers=1)
-    slow = chaos.receiver.on("/slow", in_turn(reply(200, after=3.5), reply(200)))
+    chaos.up(workers=1, **SHORT_LEASE)
+    killed = threading.Event()
+    held = chaos.receiver.on("/held", in_turn(held_until(killed, reply(200)), reply(200)))
     [worker] = chaos.apps.running("worker")
-    accepted = chaos.client.deliver_many(5, slow)
+    accepted = chaos.client.deliver_many(5, held)
     chaos.wait_for_calls(5)
 
     with chaos.bound("F5", 30) as bound:
@@ -118,22 +119,22 @@ def test_f5_a_job_longer_than_the_stop_timeout_is_resumed(chaos: Chaos) -> None:
         with pytest.raises(Exception, match="timed out"):
             worker.wait(timeout=1.0)
         worker.kill()
+        killed.set()
         chaos.apps.again(worker)
         found = chaos.assert_exactly_once(accepted, bound)
 
-    assert found.repeated == 5
+    assert found.repeated >= 5
 
 
 def test_f6_a_second_signal_hands_the_jobs_over(chaos: Chaos) -> None:
     """As documented: the second, more than a second after the first, ends the worker without its jobs, and takes no
     attempt from them."""
-    patient = {"DELIVERY_TIMEOUT": "9000", "QUEUE_JOB_TIMEOUT": "10000", "QUEUE_LEASE": "30000"}
-    chaos.up(workers=1, **patient)
-    slow = chaos.receiver.on("/slow", in_turn(reply(200, after=8.0), reply(200)))
+    chaos.up(workers=1)
+    slow = chaos.receiver.on("/slow", in_turn(reply(200, after=12.0), reply(200)))
     [worker] = chaos.apps.running("worker")
     accepted = chaos.client.deliver_many(5, slow)
     chaos.wait_for_calls(5)
-    chaos.apps.worker(**patient)
+    chaos.apps.worker()
 
     with chaos.bound("F6", 15) as bound:
         worker.terminate()

@@ -24,6 +24,9 @@ from rig.waiting import A_WHILE, wait_for
 FAULTS = Path(__file__).parent / "faults"
 """Put before everything on a process's path, it makes the application misbehave as its environment says."""
 
+SHORT_LEASE = {"DELIVERY_TIMEOUT": "4000", "QUEUE_JOB_TIMEOUT": "5000", "QUEUE_LEASE": "6000"}
+"""For tests in which a lease has to end. The others give a slow machine time enough not to repeat a call."""
+
 
 @dataclass
 class App:
@@ -143,12 +146,12 @@ def environment(*, database_url: str, redis_url: str) -> dict[str, str]:
         "SHUTDOWN_DRAIN": "300",
         "DELIVERY_ALLOW_HTTP": "true",
         "DELIVERY_ALLOW_PRIVATE_NETWORKS": "true",
-        "DELIVERY_TIMEOUT": "4000",
+        "DELIVERY_TIMEOUT": "15000",
         "DELIVERY_BACKOFF": "100",
         "DELIVERY_BACKOFF_MAX": "1000",
         "DELIVERY_MAX_ATTEMPTS": "10",
-        "QUEUE_JOB_TIMEOUT": "5000",
-        "QUEUE_LEASE": "6000",
+        "QUEUE_JOB_TIMEOUT": "16000",
+        "QUEUE_LEASE": "30000",
         "SWEEP_INTERVAL": "1000",
     }
 
