@@ -21,6 +21,7 @@ Report = Callable[[str], None]
 
 QUEUE_KEY = "rq:queue:webhook-processor"
 INTERMEDIATE_KEY = f"{QUEUE_KEY}:intermediate"
+LOCK_KEY = "rq:clean_registries:webhook-processor"
 STARTED_KEY = "rq:wip:webhook-processor"
 
 
