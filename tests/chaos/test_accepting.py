@@ -18,7 +18,13 @@ from rig.servers import HOST, Postgres, free_port
 from rig.waiting import wait_for
 
 
-@pytest.mark.parametrize("stop", [Postgres.crash, Postgres.shut_down], ids=["crash", "shut down"])
+@pytest.mark.parametrize(
+    "stop",
+    [
+        pytest.param(Postgres.crash, id="crash"),
+        pytest.param(Postgres.shut_down, id="shut down", marks=pytest.mark.chaos),
+    ],
+)
 def test_f11_postgres_restarts_under_load(chaos: Chaos, stop: Callable[[Postgres], None]) -> None:
     chaos.up(workers=2, **SHORT_LEASE)
     [api] = chaos.apps.running("api")
@@ -39,6 +45,7 @@ def test_f11_postgres_restarts_under_load(chaos: Chaos, stop: Callable[[Postgres
     assert Counter(chaos.client.ask("GET", "/v1/auth/me").status_code for _ in range(20)) == {200: 20}
 
 
+@pytest.mark.chaos
 @pytest.mark.parametrize("forget", [False, True], ids=["connections live on", "connections are reset"])
 def test_f10_the_network_to_postgres_is_cut(chaos: Chaos, forget: bool) -> None:
     """Requests end with a 503 of their own timeout. What the kernel would notice of a real cut (TCP_USER_TIMEOUT) a

@@ -67,7 +67,7 @@ def test_f1_a_worker_killed_at_any_moment_loses_no_job(chaos: Chaos, seed: int) 
 
 
 @needs_setting("queue_isolated_kinds")
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSEGV])
+@pytest.mark.parametrize("how", [signal.SIGKILL, pytest.param(signal.SIGSEGV, marks=pytest.mark.chaos)])
 def test_f2_a_killed_process_of_one_job_costs_one_attempt(chaos: Chaos, how: signal.Signals) -> None:
     chaos.up(QUEUE_ISOLATED_KINDS="delivery", QUEUE_CONCURRENCY="4")
     killed = threading.Event()
@@ -93,7 +93,8 @@ def test_f3_twenty_restarts_under_load_delay_no_job(chaos: Chaos, seed: int) -> 
     chaos.up(workers=1, QUEUE_CONCURRENCY="4")
     chance = random.Random(seed)
     with chaos.valkey.client() as redis, chaos.bound("F3", 120) as bound:
-        with Load(chaos.client, chaos.receiver.url, threads=2) as load:
+        # Slower than one worker, which is away most of the time here.
+        with Load(chaos.client, chaos.receiver.url, threads=2, pause=0.1) as load:
             for _ in range(20):
                 [worker] = chaos.apps.running("worker")
                 time.sleep(chance.uniform(0.0, 0.3))  # the moment of the signal is what is varied
@@ -125,6 +126,7 @@ def test_f4_a_worker_told_to_stop_ends_its_jobs_and_takes_no_other(chaos: Chaos)
     assert found.repeated == 0
 
 
+@pytest.mark.chaos
 def test_f5_a_job_longer_than_the_stop_timeout_is_resumed(chaos: Chaos) -> None:
     chaos.up(workers=1, **SHORT_LEASE)
     killed = threading.Event()

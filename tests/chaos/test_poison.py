@@ -41,7 +41,10 @@ def test_f15_a_job_that_kills_its_worker_is_dead_after_its_attempts(chaos: Chaos
 
 
 @needs_setting("queue_isolated_kinds")
-@pytest.mark.parametrize("fault", ["segfault", "killed", "memory"])
+@pytest.mark.parametrize(
+    "fault",
+    ["segfault", pytest.param("killed", marks=pytest.mark.chaos), pytest.param("memory", marks=pytest.mark.chaos)],
+)
 def test_f15_a_job_that_kills_its_own_process_only_is_dead_after_its_attempts(chaos: Chaos, fault: str) -> None:
     chaos.up(**ISOLATED, QUEUE_ISOLATED_MEMORY=str(512 * 2**20))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import psycopg
+import pytest
 from redis import Redis
 from rig.chaos import QUEUE_KEY, Chaos
 from rig.waiting import wait_for
@@ -28,6 +29,7 @@ def test_f20_each_version_does_the_jobs_that_it_knows(chaos: Chaos) -> None:
     assert found.repeated == 0
 
 
+@pytest.mark.chaos
 def test_f20_an_old_worker_alone_leaves_new_jobs_for_later(chaos: Chaos) -> None:
     chaos.apps.api(**NEW)
     old = chaos.apps.worker()
