@@ -13,8 +13,8 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 p
 	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$p && break; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help install up down status test test-aws lint format lock docs bench bench-worker bench-accept bench-start \
-	bench-up bench-plan clean
+.PHONY: help install up down status test test-aws chaos lint format lock docs bench bench-worker bench-accept \
+	bench-start bench-up bench-plan clean
 
 help: ## List the commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,11 +45,14 @@ down: $(STAMP) ## Stop everything the stack runs; its data stays
 status: $(STAMP) ## Show what runs
 	@$(BIN)/slipway status --stack $(STACK)
 
-test: $(STAMP) ## Run the tests, all but the AWS emulation
-	@$(PYTEST) --ignore=tests/emulated $(PYTEST_ARGS)
+test: $(STAMP) ## Run the tests, all but the AWS emulation and the long faults
+	@$(PYTEST) --ignore=tests/emulated -m "not chaos" $(PYTEST_ARGS)
 
 test-aws: $(STAMP) ## Apply, change and destroy the AWS stacks against an emulation
 	@$(PYTEST) tests/emulated $(PYTEST_ARGS)
+
+chaos: $(STAMP) ## Break servers and processes under load, and count every job
+	@$(BIN)/pytest --numprocesses 2 --dist worksteal tests/chaos $(PYTEST_ARGS)
 
 lint: $(STAMP) ## Check style, types and dependency rules
 	@$(BIN)/ruff check .

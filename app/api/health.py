@@ -16,6 +16,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from app.deadline import Deadline
 from app.migrations import revisions
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ class Health:
 
     async def _database_problem(self) -> str | None:
         try:
-            async with asyncio.timeout(BUDGET_SECONDS), self._engine.connect() as connection:
+            async with Deadline(BUDGET_SECONDS), self._engine.connect() as connection:
                 revision = (await connection.execute(text("SELECT version_num FROM alembic_version"))).scalar()
         except (SQLAlchemyError, OSError, TimeoutError) as error:
             return _database_trouble(error)

@@ -163,11 +163,12 @@ class JobQueue:
         return [part for name, value in job.to_dict().items() if name not in _OF_EACH_JOB for part in (name, value)]
 
     def count(self) -> int:
-        """How many entries are on the queue, popped or being executed; an id that was pushed twice counts twice."""
+        """How many entries are on the queue, popped or being executed by a worker that is alive; an id that was pushed
+        twice counts twice."""
         with self.client.pipeline(transaction=True) as pipeline:
             pipeline.llen(self.rq.key)
             pipeline.llen(self.rq.intermediate_queue_key)
-            pipeline.zcard(self.rq.started_job_registry.key)
+            pipeline.zcount(self.rq.started_job_registry.key, _oldest_alive(), "+inf")
             return sum(cast("list[int]", pipeline.execute()))
 
     def waiting_ids(self) -> set[str]:
@@ -188,9 +189,14 @@ class JobQueue:
             "list[bytes]",
             self.client.zrange(
                 self.rq.started_job_registry.key,
-                cast("int", time.time() + ABANDONED_AFTER - HEARTBEAT_INTERVAL - _LATE),
+                cast("int", _oldest_alive()),
                 cast("int", "+inf"),
                 byscore=True,
             ),
         )
         return {entry.decode().partition(":")[0] for entry in entries}
+
+
+def _oldest_alive() -> float:
+    """The lowest score in a started registry of a job whose worker has given its last sign of life in time."""
+    return time.time() + ABANDONED_AFTER - HEARTBEAT_INTERVAL - _LATE

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, TextIO
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from app.deadline import Deadline
 from app.observability import figures as reading
 from app.observability.logging import get_logger
 from app.settings import Settings
@@ -96,7 +97,7 @@ class Emitter:
 
     async def _read_jobs(self) -> Mapping[str, Figures]:
         try:
-            async with asyncio.timeout(_BUDGET_SECONDS):
+            async with Deadline(_BUDGET_SECONDS):
                 found = await reading.read_jobs(self._engine, self._queues)
         except reading.UNREADABLE as error:
             self._tell("database", error)

@@ -23,6 +23,7 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from app.deadline import Deadline
 from app.observability.figures import UNREADABLE, BrokerFigures, JobFigures, read_broker, read_jobs
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def export_version(registry: CollectorRegistry, *, service: str, version: str) -
 
 async def _within_budget(reading: Awaitable[T]) -> T | None:
     try:
-        async with asyncio.timeout(_BUDGET_SECONDS):
+        async with Deadline(_BUDGET_SECONDS):
             return await reading
     except UNREADABLE:
         return None

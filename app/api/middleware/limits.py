@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from starlette.datastructures import Headers
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from app.deadline import Deadline
 from app.errors import ContentTooLarge, Unavailable
 
 _CLOSE = {"Connection": "close"}
@@ -25,10 +24,10 @@ class RequestTimeout:
             await self.app(scope, receive, send)
             return
         try:
-            async with asyncio.timeout(self.seconds) as deadline:
+            async with Deadline(self.seconds) as deadline:
                 await self.app(scope, receive, send)
         except TimeoutError:
-            if not deadline.expired():
+            if not deadline.expired:
                 raise
             raise Unavailable(f"the request took longer than {self.seconds:g} s", headers=_CLOSE) from None
 

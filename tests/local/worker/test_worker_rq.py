@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -95,23 +94,6 @@ def test_a_job_pushed_twice_runs_once(world: Any, workers: Any, receiver: Any, e
 
     assert len(receiver.requests) == 1
     assert world.job(job_id).attempt == 1
-
-
-def test_a_stale_entry_of_a_finished_job_has_no_effect(
-    world: Any, workers: Any, receiver: Any, eventually: Any
-) -> None:
-    delivery_id, job_id = world.add(receiver.url)
-    workers.start()
-    world.settled(delivery_id, "delivered")
-    eventually(lambda: world.queue.rq.finished_job_registry.get_job_count(cleanup=False) == 1)
-    registry = world.queue.rq.started_job_registry
-    world.redis.zadd(registry.key, {f"{job_id}:planted": time.time() - 100})
-
-    registry.cleanup()
-
-    assert world.redis.zcard(registry.key) == 0
-    assert world.queue.waiting_ids() == set()
-    assert len(receiver.requests) == 1
 
 
 @pytest.mark.flips("queue_remove_on_complete", "queue_remove_on_fail")

@@ -1,0 +1,105 @@
+"""Makes the application misbehave from within. Python imports this module by its name, before anything else.
+
+What to do comes from the environment, and from the member `fault` of a delivery's payload. Nothing in the application
+knows of it: functions are replaced as their modules are imported.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.abc
+import importlib.machinery
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from types import ModuleType
+from typing import Any
+
+_BLOCK = 32 * 2**20
+_MOST_BLOCKS = 64
+
+
+def misbehave(fault: str) -> None:
+    """What a job can do to the process that runs it."""
+    match fault:
+        case "raise":
+            raise RuntimeError("poison")
+        case "segfault":
+            ctypes.string_at(0)
+        case "killed":
+            # What the kernel does to a process that allocates past its container's limit.
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "memory":
+            blocks = [bytearray(_BLOCK) for _ in range(_MOST_BLOCKS)]
+            raise AssertionError(f"nothing stopped it at {_BLOCK * len(blocks):,} bytes")
+        case "deaf":
+            # Ignores every deadline, as a C library in an endless loop does.
+            while True:
+                time.sleep(1)
+
+
+def deliver_badly(module: ModuleType) -> None:
+    handler = module.DeliveryHandler
+    run = handler.run
+
+    def faulty(self: Any, work: Any, *given: Any) -> Any:
+        if isinstance(work.payload, dict) and "fault" in work.payload:
+            misbehave(work.payload["fault"])
+        return run(self, work, *given)
+
+    handler.run = faulty
+    if kind := os.environ.get("CHAOS_KIND"):
+        module.KIND = kind
+
+
+def accept_of_another_kind(module: ModuleType) -> None:
+    if kind := os.environ.get("CHAOS_KIND"):
+        module.JOB_KIND = kind
+
+
+def die_before_announcing(module: ModuleType) -> None:
+    """Between the commit and the announcement of the job with this number."""
+    doomed = int(os.environ.get("CHAOS_DIE_AT", "0"))
+    soon = module.Nudge.soon
+    count = 0
+
+    def deadly(self: Any, job_id: Any) -> None:
+        nonlocal count
+        count += 1
+        if count == doomed:
+            os.kill(os.getpid(), signal.SIGKILL)
+        soon(self, job_id)
+
+    if doomed:
+        module.Nudge.soon = deadly
+
+
+CHANGES: dict[str, Callable[[ModuleType], None]] = {
+    "app.jobs.delivery": deliver_badly,
+    "app.api.deliveries.service": accept_of_another_kind,
+    "app.jobs.outbox": die_before_announcing,
+}
+
+
+class Finder(importlib.abc.MetaPathFinder):
+    """Finds the modules to change as the others do, and changes them once they ran."""
+
+    def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> Any:
+        if name not in CHANGES:
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(name, path)
+        assert spec is not None, name
+        assert spec.loader is not None, name
+        run = spec.loader.exec_module
+
+        def run_and_change(module: ModuleType) -> None:
+            run(module)
+            CHANGES[name](module)
+
+        spec.loader.exec_module = run_and_change  # type: ignore[method-assign]
+        return spec
+
+
+sys.meta_path.insert(0, Finder())
