@@ -103,6 +103,8 @@ def check_server(client: Redis) -> None:
 # A job that is put on the queue again begins anew: what is left of its last run would make it expire while it waits.
 # RQ's key names are built here: no cluster mode, which RQ cannot use either.
 _PUSH = """
+-- First what a full server refuses: once a script has written, the server lets it write whatever it takes.
+redis.call('SADD', KEYS[3], KEYS[1])
 local same, shared = 2 + tonumber(ARGV[2]), {}
 for i = 3, same do shared[#shared + 1] = ARGV[i] end
 for i = same + 1, #ARGV, 3 do
@@ -112,7 +114,6 @@ for i = same + 1, #ARGV, 3 do
     redis.call('ZREM', KEYS[2], ARGV[i])
     redis.call('RPUSH', KEYS[1], ARGV[i])
 end
-redis.call('SADD', KEYS[3], KEYS[1])
 """
 
 

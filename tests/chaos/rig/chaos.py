@@ -85,11 +85,11 @@ class Chaos:
         wait_for(lambda: received() >= count, what=lambda: f"{count} calls, there are {received()}")
 
     def metric(self, name: str) -> float:
-        """A counter or gauge without labels, of the API replica that answers."""
+        """A counter or gauge of the API replica that answers, summed over its labels."""
         text = self.client.ask("GET", "/metrics").text
-        values = [line.split()[-1] for line in text.splitlines() if line.startswith(f"{name} ")]
-        assert len(values) == 1, f"{name} is not in /metrics"
-        return float(values[0])
+        values = [line.split()[-1] for line in text.splitlines() if line.startswith((f"{name} ", f"{name}{{"))]
+        assert values, f"{name} is not in /metrics"
+        return sum(map(float, values))
 
     def _open(self) -> str:
         columns = "id, kind, state, attempt, run_at - now() AS due_in, enqueued_at, last_error"

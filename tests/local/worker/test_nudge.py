@@ -7,11 +7,11 @@ import uuid
 from typing import Any
 
 import pytest
-from redis import Redis
+from redis import OutOfMemoryError, Redis
 from rq.job import Job
 
 from app.jobs.outbox import Nudge
-from app.jobs.queue import FAILURE_TTL, FUNCTION, RESULT_TTL
+from app.jobs.queue import FAILURE_TTL, FUNCTION, RESULT_TTL, JobQueue
 
 QUEUE = "webhook-processor"
 pytestmark = [pytest.mark.local, pytest.mark.timeout(60)]
@@ -83,3 +83,16 @@ def test_each_job_is_put_on_its_own_queue(redis_url: str, nudge: Nudge, eventual
     with Redis.from_url(redis_url) as client:
         eventually(lambda: client.lrange("rq:queue:mail", 0, -1) == [str(second).encode()])
         eventually(lambda: client.lrange(f"rq:queue:{QUEUE}", 0, -1) == [str(first).encode()])
+
+
+def test_a_full_server_takes_no_job(redis_url: str) -> None:
+    """Or the queue would grow beyond all limits where everything else has stopped."""
+    with Redis.from_url(redis_url) as client:
+        queue = JobQueue(client, name=QUEUE, job_timeout=1)
+        client.config_set("maxmemory", 1)
+        try:
+            with pytest.raises(OutOfMemoryError):
+                queue.push([uuid.uuid4()])
+        finally:
+            client.config_set("maxmemory", 0)
+        assert client.keys("*") == []
