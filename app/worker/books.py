@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Container, Sequence
-from dataclasses import dataclass
+import zlib
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, Literal, cast
 
 from redis import Redis
@@ -22,6 +24,8 @@ from rq.executions import WORKER_EXECUTIONS_KEY_TEMPLATE
 from rq.job import Job
 from rq.results import Result
 from rq.utils import now, utcformat
+
+_JUST_WRITTEN = frozenset({b"started_at", b"last_heartbeat"})
 
 Fate = Literal["finished", "failed", "scheduled", "queued", "dropped"]
 
@@ -129,20 +133,72 @@ return parents
 """
 
 
-@dataclass(frozen=True, kw_only=True)
-class Popped:
-    """A job that this worker has taken, and the execution under which RQ knows that."""
+Call = tuple[str, Any, list[Any], dict[str, Any]]
+"""Function, instance, arguments and named arguments."""
 
-    job: Job
+# What RQ does for a job beyond storing its result; none of it is in the scripts above.
+_MORE = (
+    b"success_callback_name",
+    b"failure_callback_name",
+    b"stopped_callback_name",
+    b"webhooks",
+    b"repeats_left",
+    b"rate_limit_key",
+)
+
+
+@dataclass(kw_only=True)
+class Popped:
+    """A job that this worker has taken, and the execution under which RQ knows that.
+
+    `fields` is its hash. Only what is needed of it is read: making RQ's object costs more than all the rest.
+    """
+
+    job_id: str
     execution_id: str
     at: float
     """Seconds since 1970."""
-    unreadable: str = ""
-    """Why the job's data cannot be read, if so."""
+    queue: Queue
+    fields: Mapping[bytes, bytes] = field(default_factory=dict)
+    # Not functools.cached_property: until Python 3.12 that has one lock for all jobs of all threads.
+    _call: Call | None = None
+    _job: Job | None = None
 
     @property
-    def job_id(self) -> str:
-        return self.job.id
+    def unreadable(self) -> str:
+        """Why the job's data cannot be read, if so: anybody may write to a queue."""
+        try:
+            _ = self.call
+        except Exception as error:  # noqa: BLE001 - whatever it is, it must not hold up other jobs
+            return f"the job's data cannot be read: {type(error).__name__}"
+        return ""
+
+    @property
+    def call(self) -> Call:
+        if self._call is None:
+            name, instance, args, kwargs = self.queue.serializer.loads(zlib.decompress(self.fields[b"data"]))
+            self._call = str(name), instance, list(args), dict(kwargs)
+        return self._call
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether nothing but its result is to be stored when it returns."""
+        return not any(self.fields.get(name, b"") not in (b"", b"0") for name in _MORE)
+
+    @property
+    def job(self) -> Job:
+        """As RQ sees it."""
+        if self._job is None:
+            self._job = job = Job(self.job_id, connection=self.queue.connection, serializer=self.queue.serializer)
+            if self.fields:
+                # The two times that `take` has just written need not be read back.
+                job.restore({name: value for name, value in self.fields.items() if name not in _JUST_WRITTEN})
+                job.started_at = job.last_heartbeat = datetime.fromtimestamp(self.at, UTC)
+        return self._job
+
+    def seconds(self, name: bytes, default: int) -> int:
+        """A time of the job: its limit, or how long it is to be kept."""
+        return int(self.fields.get(name) or default)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,14 +252,23 @@ class Books:
                 keys=self._take_keys, args=[moment, at, self._worker, self._abandoned_after, RQ_KEY_PREFIX, *ids]
             ),
         )
-        return [self._popped(*entry, at=at) for entry in taken]
+        return [
+            Popped(
+                job_id=job_id.decode(),
+                execution_id=execution_id.decode(),
+                at=at,
+                fields=dict(zip(fields[::2], fields[1::2], strict=True)),
+                queue=self._queue,
+            )
+            for job_id, execution_id, fields in taken
+        ]
 
     def taken_beside(self, execution_ids: Container[str]) -> list[Popped]:
         """Executions that Redis has for this worker and that are not among these; without their jobs' data."""
         entries = cast("set[bytes]", self._client.smembers(self._executions))
         parts = (entry.decode().partition(":") for entry in entries)
         return [
-            Popped(job=Job(job_id, connection=self._client), execution_id=execution_id, at=time.time())
+            Popped(job_id=job_id, execution_id=execution_id, at=time.time(), queue=self._queue)
             for job_id, _, execution_id in parts
             if execution_id not in execution_ids
         ]
@@ -213,16 +278,15 @@ class Books:
         at = time.time()
         args: list[Any] = [utcformat(now()), at, self._worker, RQ_KEY_PREFIX]
         for end in ends:
-            job = end.popped.job
-            finished = end.fate in ("finished", "dropped")
-            given, default = (
-                (job.result_ttl, DEFAULT_RESULT_TTL) if finished else (job.failure_ttl, DEFAULT_FAILURE_TTL)
-            )
+            if end.fate in ("finished", "dropped"):
+                kept = end.popped.seconds(b"result_ttl", DEFAULT_RESULT_TTL)
+            else:
+                kept = end.popped.seconds(b"failure_ttl", DEFAULT_FAILURE_TTL)
             args += [
-                job.id,
+                end.popped.job_id,
                 end.popped.execution_id,
                 end.fate,
-                default if given is None else given,
+                kept,
                 at + end.seconds,
                 self._stored(end),
                 end.popped.at,
@@ -243,13 +307,3 @@ class Books:
             serializer=self._queue.serializer,
         ).serialize()
         return str(result.get("exc_string") or result.get("return_value") or "")
-
-    def _popped(self, job_id: bytes, execution_id: bytes, fields: list[bytes], *, at: float) -> Popped:
-        job = Job(job_id.decode(), connection=self._client, serializer=self._queue.serializer)
-        unreadable = ""
-        try:
-            job.restore(dict(zip(fields[::2], fields[1::2], strict=True)))
-            _ = job.func_name
-        except Exception as error:  # noqa: BLE001 - anybody may write to a queue; one bad entry must not hold up others
-            unreadable = f"the job's data cannot be read: {type(error).__name__}"
-        return Popped(job=job, execution_id=execution_id.decode(), at=at, unreadable=unreadable)

@@ -43,6 +43,7 @@ log = get_logger()
 
 _POLL = 0.5
 """Longest wait for a job, and so the longest until a signal is noticed."""
+_OVERRUN_CHECK = 1.0
 
 EXIT_OK = 0
 EXIT_STUCK = 70
@@ -80,6 +81,7 @@ class ConcurrentWorker(AdaptedWorker):
         )
         self._next_heartbeat = 0.0
         self._next_suspension_check = 0.0
+        self._next_overrun_check = 0.0
         self._redis_failures = 0
         self._exit_code = EXIT_OK
 
@@ -233,6 +235,9 @@ class ConcurrentWorker(AdaptedWorker):
             self._give_back(strays)
 
     def _check_overruns(self) -> None:
+        if time.monotonic() < self._next_overrun_check:
+            return
+        self._next_overrun_check = time.monotonic() + _OVERRUN_CHECK
         if stuck := [*self._runtime.stuck(), *self._pipeline.overdue()]:
             log.critical("jobs ignore their deadline, the worker ends to be rid of them", job_ids=stuck)
             self._exit_code = EXIT_STUCK

@@ -18,10 +18,10 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from redis import RedisError
-from rq.job import Job, Retry
+from rq.job import Retry
 
 from app.jobs.attempts import Ended, Fate, Started
 from app.jobs.queue import FUNCTION
@@ -33,8 +33,11 @@ from app.worker.stages import Crew, Stage
 
 log = get_logger()
 
-_MOST = 200
+_MOST = 500
 _OVERRUN = 60.0
+_LINGER = 0.002
+"""Seconds for which the ends of jobs gather before RQ is told. Nobody waits for it, and with short jobs it makes one
+round trip of many."""
 
 
 @dataclass(kw_only=True)
@@ -44,17 +47,17 @@ class Slot:
     popped: Popped
     ours: bool
     since: float = field(default_factory=time.monotonic)
-    runs: bool = True
-    """Whether it takes one of the worker's slots, from the moment it was taken until its function has returned."""
-
-    @property
-    def job(self) -> Job:
-        return self.popped.job
+    step: Literal["run", "store", "tell"] = "run"
+    """Until its function has returned, it takes one of the worker's slots."""
 
     @property
     def overdue(self) -> bool:
         """Whether a job of somebody else's function ignores its own time limit."""
-        return self.runs and not self.ours and time.monotonic() > self.since + (self.job.timeout or 0) + _OVERRUN
+        return (
+            self.step == "run"
+            and not self.ours
+            and time.monotonic() > self.since + self.popped.seconds(b"timeout", 0) + _OVERRUN
+        )
 
 
 class RqSide(Protocol):
@@ -82,12 +85,13 @@ class Pipeline:
         self._crew: Crew[Callable[[], None]] = Crew("job", lambda work: work(), size=concurrency)
         self._claiming: Stage[Slot] = Stage("claim", self._claim, most=_MOST)
         self._storing: Stage[tuple[Slot, Ended]] = Stage("store", self._store, most=_MOST)
-        self._telling: Stage[tuple[Slot, Told]] = Stage("tell", self._tell, most=_MOST)
+        self._telling: Stage[tuple[Slot, Told]] = Stage("tell", self._tell, most=_MOST, linger=_LINGER)
 
     def free(self, *, timeout: float) -> int:
         """How many more jobs may be taken; waits for at least one, up to `timeout` seconds.
 
-        None while as many have run and are not stored: when Postgres hangs, what was done must not pile up.
+        None while as many have run and are not stored: when Postgres hangs, what was done must not pile up. Nor when
+        Redis hangs and many are not told.
         """
         with self._changed:
             self._changed.wait_for(lambda: self._free() > 0, timeout)
@@ -106,11 +110,12 @@ class Pipeline:
 
     def overdue(self) -> list[str]:
         """Ids of the jobs of other functions that ignore their own time limit."""
-        return [slot.job.id for slot in list(self.under_way.values()) if slot.overdue]
+        return [slot.popped.job_id for slot in list(self.under_way.values()) if slot.overdue]
 
     def _free(self) -> int:
-        running = sum(slot.runs for slot in self.under_way.values())
-        return min(self._concurrency - running, 2 * self._concurrency - len(self.under_way))
+        steps = [slot.step for slot in self.under_way.values()]
+        running, storing = steps.count("run"), steps.count("store")
+        return min(self._concurrency - running, 2 * self._concurrency - running - storing, _MOST - len(steps))
 
     @staticmethod
     def _bound(work: Callable[..., None], *args: Any) -> Callable[[], None]:
@@ -122,7 +127,7 @@ class Pipeline:
         by_id: dict[uuid.UUID, Slot] = {}
         twice: list[Slot] = []
         for slot in slots:
-            if (job_id := uuid.UUID(slot.job.args[0])) in by_id:
+            if (job_id := uuid.UUID(slot.popped.call[2][0])) in by_id:
                 twice.append(slot)
             else:
                 by_id[job_id] = slot
@@ -147,7 +152,7 @@ class Pipeline:
 
     def _run_ours(self, slot: Slot, started: Started) -> None:
         ended = self._runtime.run(started)
-        self._release(slot)
+        self._move(slot, "store")
         self._storing.put([(slot, ended)])
 
     def _store(self, batch: Sequence[tuple[Slot, Ended]]) -> None:
@@ -158,6 +163,7 @@ class Pipeline:
             if fate == "unstored":
                 self._gate.close()
             told.append((slot, self._told(slot, ended, fate)))
+            self._move(slot, "tell")
         self._telling.put(told)
 
     def _told(self, slot: Slot, ended: Ended, fate: Fate) -> Told:
@@ -181,14 +187,14 @@ class Pipeline:
     def _run_theirs(self, slot: Slot) -> None:
         told = None
         try:
-            if _is_plain(slot.job):
+            if slot.popped.is_plain:
                 told = self._perform(slot)
             else:
                 self._rq.perform(slot.popped)
         except (RedisError, OSError) as error:
-            log.warning("job's end not told to Redis", job_id=slot.job.id, reason=type(error).__name__)
+            log.warning("job's end not told to Redis", job_id=slot.popped.job_id, reason=type(error).__name__)
         finally:
-            self._release(slot)
+            self._move(slot, "tell")
             if told is None:
                 self._gone([slot])
             else:
@@ -197,7 +203,7 @@ class Pipeline:
     def _perform(self, slot: Slot) -> Told | None:
         """Call the job's function; None when RQ's code has told its end."""
         try:
-            value = slot.job.perform()
+            value = slot.popped.job.perform()
         except BaseException:  # noqa: BLE001 - SystemExit in a job is the job's, not the worker's
             self._rq.fail(slot.popped, sys.exc_info())
             return None
@@ -210,7 +216,7 @@ class Pipeline:
 
     def _end(self, slots: Sequence[Slot], told: Sequence[Told]) -> None:
         for slot in slots:
-            self._release(slot)
+            self._move(slot, "tell")
         self._telling.put(zip(slots, told, strict=True))
 
     def _tell(self, batch: Sequence[tuple[Slot, Told]]) -> None:
@@ -220,14 +226,14 @@ class Pipeline:
         except (RedisError, OSError) as error:
             # Their effects are in Postgres. RQ's registries catch up when the entries expire and the jobs are popped
             # again.
-            ids = [slot.job.id for slot, _ in batch]
+            ids = [slot.popped.job_id for slot, _ in batch]
             log.warning("jobs' ends not told to Redis", job_ids=ids, reason=type(error).__name__)
         finally:
             self._gone([slot for slot, _ in batch])
 
-    def _release(self, slot: Slot) -> None:
+    def _move(self, slot: Slot, step: Literal["store", "tell"]) -> None:
         with self._changed:
-            slot.runs = False
+            slot.step = step
             self._changed.notify_all()
 
     def _gone(self, slots: Sequence[Slot]) -> None:
@@ -238,22 +244,10 @@ class Pipeline:
 
 
 def _is_ours(popped: Popped) -> bool:
-    if popped.unreadable or popped.job.func_name != FUNCTION:
+    if popped.unreadable or popped.call[0] != FUNCTION:
         return False
     try:
-        uuid.UUID(popped.job.args[0])
+        uuid.UUID(popped.call[2][0])
     except (ValueError, IndexError, AttributeError, TypeError):
         return False
     return True
-
-
-def _is_plain(job: Job) -> bool:
-    """Whether nothing but its result is to be stored when it returns."""
-    return not (
-        job._success_callback_name
-        or job._failure_callback_name
-        or job._stopped_callback_name
-        or job.webhooks
-        or job.repeats_left
-        or job.has_rate_limit
-    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
 from queue import Empty, SimpleQueue
 from typing import Generic, TypeVar
@@ -17,9 +18,9 @@ T = TypeVar("T")
 class Stage(Generic[T]):
     """One thread that works on whatever has gathered since its last batch: the busier, the larger the batches."""
 
-    def __init__(self, name: str, work: Callable[[Sequence[T]], None], *, most: int) -> None:
-        """`most` items in a batch. `work` handles its own errors: what escapes it is logged, and its batch lost."""
-        self._work, self._most = work, most
+    def __init__(self, name: str, work: Callable[[Sequence[T]], None], *, most: int, linger: float = 0.0) -> None:
+        """`most` items in a batch, gathered for `linger` seconds at least. `work` handles its own errors: what escapes it is logged, and its batch lost."""
+        self._work, self._most, self._linger = work, most, linger
         self._gathered: SimpleQueue[Sequence[T]] = SimpleQueue()
         threading.Thread(target=self._run, name=name, daemon=True).start()
 
@@ -30,6 +31,8 @@ class Stage(Generic[T]):
     def _run(self) -> None:
         while True:
             batch = list(self._gathered.get())
+            if self._linger:
+                time.sleep(self._linger)
             try:
                 while len(batch) < self._most:
                     batch += self._gathered.get_nowait()
