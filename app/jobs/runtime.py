@@ -88,8 +88,10 @@ class Runtime:
                 connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
                 claims = claim.claim(connection, job_ids=job_ids, worker=self.worker, leases=self.leases)
                 works = self._begin(connection, claims.won)
-        except SQLAlchemyError as error:
-            raise JobsNotStartedError(type(error).__name__) from None
+        except Exception as error:  # noqa: BLE001 - a handler's fault must not keep the other jobs from starting
+            if _is_outage(error):
+                raise JobsNotStartedError(type(error).__name__) from None
+            return self._claim_each(job_ids)
         now = time.monotonic()
         with self._lock:
             self.held.update((claimed.job_id, (claimed, now)) for claimed in claims.won)
@@ -99,6 +101,17 @@ class Runtime:
                 log.info("job started", subject_id=str(claimed.subject_id), **facts(claimed))
         started = [Started(claimed=claimed, work=works.get(claimed.job_id), at=now) for claimed in claims.won]
         return Taken(started=started, not_yet=claims.not_yet)
+
+    def _claim_each(self, job_ids: Sequence[uuid.UUID]) -> Taken:
+        """One of the jobs cannot be begun, whatever is tried: it must not hold up the others."""
+        if len(job_ids) == 1:
+            log.exception("job cannot be begun", job_id=str(job_ids[0]))
+            return Taken()
+        taken = [self.claim([job_id]) for job_id in job_ids]
+        return Taken(
+            started=[started for one in taken for started in one.started],
+            not_yet={job_id: seconds for one in taken for job_id, seconds in one.not_yet.items()},
+        )
 
     def run(self, started: Started) -> Ended:
         """The attempt itself; no fault of a handler escapes."""

@@ -19,7 +19,8 @@ class Stage(Generic[T]):
     """One thread that works on whatever has gathered since its last batch: the busier, the larger the batches."""
 
     def __init__(self, name: str, work: Callable[[Sequence[T]], None], *, most: int, linger: float = 0.0) -> None:
-        """`most` items in a batch, gathered for `linger` seconds at least. `work` handles its own errors: what escapes it is logged, and its batch lost."""
+        """`most` items in a batch, gathered for at least `linger` seconds. `work` handles its own errors: what escapes
+        it is logged, and its batch lost."""
         self._work, self._most, self._linger = work, most, linger
         self._gathered: SimpleQueue[Sequence[T]] = SimpleQueue()
         threading.Thread(target=self._run, name=name, daemon=True).start()

@@ -311,6 +311,23 @@ def test_an_effect_that_cannot_be_stored_holds_up_no_other(world: Any) -> None:
     assert made.held == {}
 
 
+def test_a_job_that_cannot_be_begun_holds_up_no_other(world: Any) -> None:
+    bad, *good = add_many(world, 4)
+    handler = Choosy(uuid.uuid4())
+
+    def begin(connection: Any, claims: Any) -> Any:
+        if any(claimed.job_id == bad for claimed in claims):
+            raise KeyError("a fault in the handler")
+        return {claimed.job_id: object() for claimed in claims}
+
+    handler.begin = begin  # type: ignore[method-assign]
+
+    taken = runtime(world, handler).claim([good[0], bad, *good[1:]])
+
+    assert {started.claimed.job_id for started in taken.started} == set(good)
+    assert (world.job(bad).state, world.job(bad).attempt) == ("pending", 0)
+
+
 def test_waiting_is_no_attempt_and_takes_exactly_as_long_as_asked(world: Any) -> None:
     handler = Choosy(uuid.uuid4())
     handler.run = lambda work, claimed: Outcome(result="wait", at_least=40.0)  # type: ignore[method-assign]
