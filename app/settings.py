@@ -148,6 +148,11 @@ class Settings(BaseSettings):
         BeforeValidator(checks.routes),
         _doc("Queues of kinds that have workers of their own: `kind=queue`, comma list. The rest: `QUEUE_NAME`."),
     ] = ()
+    queue_urgent_kinds: Annotated[
+        tuple[JobKind, ...],
+        BeforeValidator(checks.comma_list),
+        _doc("Kinds of jobs that go before all others on their queue, comma list."),
+    ] = ()
     queue_isolated_kinds: Annotated[
         tuple[JobKind, ...],
         BeforeValidator(checks.comma_list),
@@ -271,6 +276,10 @@ class Settings(BaseSettings):
     def queue_of(self, kind: str) -> str:
         """The queue that jobs of this kind are put on."""
         return next((queue for routed, queue in self.queue_routes if routed == kind), self.queue_name)
+
+    def is_urgent(self, kind: str) -> bool:
+        """Whether jobs of this kind go before others."""
+        return kind in self.queue_urgent_kinds
 
     @field_validator("database_url")
     @classmethod

@@ -220,6 +220,7 @@ def _accepting(settings: Settings, group: WorkerGroup | None = None) -> dict[str
     group, deliveries = group or settings.worker, settings.deliveries
     return {
         "QUEUE_NAME": group.queue,
+        "QUEUE_URGENT_KINDS": ",".join(settings.worker.urgent_kinds),
         "QUEUE_JOB_TIMEOUT": str(milliseconds(group.job_timeout)),
         "QUEUE_LEASE": str(milliseconds(group.lease)),
         "DELIVERY_TIMEOUT": str(milliseconds(deliveries.timeout)),

@@ -34,8 +34,8 @@ _BACKLOG = 20_000
 """Ids held while Redis is slow; beyond it they are left to the sweeper instead of to this process's memory."""
 _PAUSE_AFTER_FAILURE = 1.0
 
-_Announced = tuple[str, uuid.UUID]
-"""A queue's name and the id of a job that is to be on it."""
+_Announced = tuple[tuple[str, bool], uuid.UUID]
+"""A queue's name and whether the job is urgent, and its id."""
 
 
 def new_job(
@@ -82,11 +82,11 @@ class Nudge:
     def of(cls, settings: Settings) -> Self:
         return cls(settings.redis_url.get_secret_value(), job_timeout=settings.queue_job_timeout / 1000)
 
-    def soon(self, job_id: uuid.UUID, queue_name: str) -> None:
+    def soon(self, job_id: uuid.UUID, queue_name: str, *, urgent: bool = False) -> None:
         """Push the id within milliseconds, if Redis is there. To be called after the commit."""
         self._start()
         try:
-            self._jobs.put_nowait((queue_name, job_id))
+            self._jobs.put_nowait(((queue_name, urgent), job_id))
         except queue.Full:
             self.failed += 1
 
@@ -121,10 +121,10 @@ class Nudge:
         while True:
             batch, last = self._next_batch()
             pushed = True
-            for name, job_ids in _by_queue(batch).items():
+            for (name, urgent), job_ids in _by_queue(batch).items():
                 if name not in queues:
                     queues[name] = JobQueue(client, name=name, job_timeout=self._job_timeout)
-                pushed = self._push(queues[name], job_ids) and pushed
+                pushed = self._push(queues[name], job_ids, urgent=urgent) and pushed
             if not pushed and not last:
                 # With Redis away every push costs its timeouts; the ids that gather meanwhile go out together.
                 time.sleep(_PAUSE_AFTER_FAILURE)
@@ -146,11 +146,11 @@ class Nudge:
                 return batch, False
         return batch, True
 
-    def _push(self, jobs: JobQueue, batch: list[uuid.UUID]) -> bool:
+    def _push(self, jobs: JobQueue, batch: list[uuid.UUID], *, urgent: bool) -> bool:
         from redis import RedisError
 
         try:
-            jobs.push(batch)
+            jobs.push(batch, urgent=urgent)
         except (RedisError, OSError) as error:
             self.failed += len(batch)
             log.warning("jobs not announced, the sweeper will", jobs=len(batch), reason=type(error).__name__)
@@ -159,8 +159,8 @@ class Nudge:
         return True
 
 
-def _by_queue(batch: list[_Announced]) -> dict[str, list[uuid.UUID]]:
-    queues: dict[str, list[uuid.UUID]] = {}
-    for name, job_id in batch:
-        queues.setdefault(name, []).append(job_id)
+def _by_queue(batch: list[_Announced]) -> dict[tuple[str, bool], list[uuid.UUID]]:
+    queues: dict[tuple[str, bool], list[uuid.UUID]] = {}
+    for where, job_id in batch:
+        queues.setdefault(where, []).append(job_id)
     return queues

@@ -36,12 +36,22 @@ class Swept:
 
 
 class Sweeper:
-    """`interval` in seconds: how often `sweep` will be called, and what counts as overdue follows from it."""
+    """`interval` in seconds: how often `sweep` will be called, and what counts as overdue follows from it. `urgent`:
+    kinds of jobs that go before others."""
 
-    def __init__(self, *, engine: Engine, queue: JobQueue, handlers: dict[str, Handler], interval: float) -> None:
+    def __init__(
+        self,
+        *,
+        engine: Engine,
+        queue: JobQueue,
+        handlers: dict[str, Handler],
+        interval: float,
+        urgent: Sequence[str] = (),
+    ) -> None:
         self._engine = engine
         self._queue = queue
         self._handlers = handlers
+        self._urgent = urgent
         # The nudge of a fresh job takes milliseconds; a job on the queue is looked at again after two rounds.
         self._unsent_after = timedelta(seconds=min(2.0, interval))
         self._stale_after = timedelta(seconds=2 * interval)
@@ -77,7 +87,7 @@ class Sweeper:
             .returning(Job.id, Job.kind, Job.subject_id)
         ).all()
         self._tell_handlers(connection, rows, dead=False)
-        return self._queue.push(row.id for row in rows) if rows else 0
+        return self._push(rows)
 
     def _expired(self) -> Any:
         return (
@@ -106,14 +116,18 @@ class Sweeper:
             if known is None:
                 # Read after the first rows: a job popped later was on the list, and is known.
                 known = self._queue.waiting_ids() | self._queue.running_ids()
-            missing = [row.id for row in rows if str(row.id) not in known]
-            requeued += self._queue.push(missing) if missing else 0
+            requeued += self._push([row for row in rows if str(row.id) not in known])
             # Those that are there are marked too: the API's nudge leaves that to us.
             self._mark(connection, [row.id for row in rows if row.enqueued_at is None or str(row.id) not in known])
             last = (rows[-1].run_at, rows[-1].id)
             if len(rows) < _BATCH:
                 break
         return requeued
+
+    def _push(self, rows: Sequence[Any]) -> int:
+        urgent = [row.id for row in rows if row.kind in self._urgent]
+        others = [row.id for row in rows if row.kind not in self._urgent]
+        return sum(self._queue.push(ids, urgent=first) for ids, first in ((others, False), (urgent, True)) if ids)
 
     def _pending(self, connection: Connection) -> int:
         statement = select(func.count()).where(
@@ -125,7 +139,7 @@ class Sweeper:
         """A page of pending jobs that were due a while ago and are not known to be on the queue since."""
         stale = Job.enqueued_at < func.now() - self._stale_after if announced_too else false()
         statement = (
-            select(Job.id, Job.run_at, Job.enqueued_at)
+            select(Job.id, Job.kind, Job.run_at, Job.enqueued_at)
             .where(
                 Job.queue == self._queue.name,
                 Job.state == "pending",

@@ -81,7 +81,13 @@ def main(settings: Settings) -> int:
     )
     Upkeep(
         worker=worker,
-        sweeper=Sweeper(engine=engine, queue=loops, handlers=dict(runtime.handlers), interval=interval),
+        sweeper=Sweeper(
+            engine=engine,
+            queue=loops,
+            handlers=dict(runtime.handlers),
+            interval=interval,
+            urgent=settings.queue_urgent_kinds,
+        ),
         client=quick,
         queue=patient.rq,
         interval=interval,

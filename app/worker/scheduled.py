@@ -27,7 +27,7 @@ for _, id in ipairs(due) do
     local key = ARGV[3] .. ':job:' .. id
     if redis.call('EXISTS', key) == 1 then
         redis.call('HSET', key, 'status', 'queued')
-        redis.call('RPUSH', KEYS[2], id)
+        redis.call(redis.call('HGET', key, 'enqueue_at_front') == '1' and 'LPUSH' or 'RPUSH', KEYS[2], id)
     end
 end
 local following = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')

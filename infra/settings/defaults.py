@@ -52,7 +52,15 @@ REDIS_BY_PROVIDER: Final[Mapping[str, Tree]] = {
 COMBINED: Final[Tree] = {"shutdown_timeout": "110s", "stop_timeout": "120s"}
 """Defaults of `api` with `api.mode: all`."""
 
-_MAIN_QUEUE_ONLY: Final = ("groups", "keep_completed", "keep_failed", "sweep_interval", "queue", "scaling")
+_MAIN_QUEUE_ONLY: Final = (
+    "groups",
+    "urgent_kinds",
+    "keep_completed",
+    "keep_failed",
+    "sweep_interval",
+    "queue",
+    "scaling",
+)
 """Keys of `worker` that a named group does not start from: they belong to the main queue or to all workers."""
 
 

@@ -68,6 +68,7 @@ EFFECTS: Final[Mapping[str, str]] = {
     "worker.queue": f"{_ROLLS_ALL}; the sweeper moves waiting jobs",
     "worker.job_timeout": _ROLLS_ALL,
     "worker.lease": _ROLLS_ALL,
+    "worker.urgent_kinds": _ROLLS_ALL,
     "worker.groups": "makes, removes or rolls that group",
     "worker.groups.<name>.kinds": f"{_ROLLS_API}; jobs on the other queue stay there until they are done",
     "jwt": _ROLLS_API,

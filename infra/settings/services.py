@@ -225,6 +225,8 @@ class Worker(WorkerGroup):
     """Failed jobs that Redis keeps (`QUEUE_REMOVE_ON_FAIL`)."""
     sweep_interval: Annotated[timedelta, Span("1s", "24h")] = timedelta(seconds=5)
     """How often a worker looks for due, lost or abandoned jobs (`SWEEP_INTERVAL`)."""
+    urgent_kinds: tuple[Annotated[str, JOB_KIND], ...] = ()
+    """Kinds of jobs that go before all others on their queue (`QUEUE_URGENT_KINDS`)."""
     groups: dict[Annotated[str, GROUP_NAME], NamedGroup] = Field(default_factory=dict)
     """Further workers by name, each with its own queue, size and concurrency."""
 

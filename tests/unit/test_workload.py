@@ -120,7 +120,7 @@ def other_value(key: Key) -> Any:
         return ["192.168.0.0/16"]
     if str(key.path[-1]).endswith("base_url"):
         return "https://other.example.com/v2"
-    if key.path[-1] == "isolated_kinds":
+    if key.path[-1] in ("isolated_kinds", "urgent_kinds"):
         return ["delivery"]
     return {"version": "1.2.3", "owner_role": "other_owner", "host": "127.0.0.1", **COLLECTOR}.get(
         str(key.path[-1]), "other"

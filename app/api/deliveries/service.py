@@ -69,14 +69,14 @@ async def accept(state: State, user_id: uuid.UUID, given: DeliveryIn, *, key: st
 def intake(settings: Settings, engine: AsyncEngine, nudge: Nudge) -> Gather[NewDelivery, bool]:
     """Stores accepted deliveries, and announces their jobs once they are committed."""
     committing = engine.execution_options(isolation_level="AUTOCOMMIT")
-    queue = settings.queue_of(JOB_KIND)
+    queue, urgent = settings.queue_of(JOB_KIND), settings.is_urgent(JOB_KIND)
 
     async def store(new: Sequence[NewDelivery]) -> list[bool]:
         async with committing.connect() as connection:
             added = await deliveries.add(connection, new, kind=JOB_KIND, queue=queue)
         for one in new:
             if one.id in added:
-                nudge.soon(one.job_id, queue)
+                nudge.soon(one.job_id, queue, urgent=urgent)
         return [one.id in added for one in new]
 
     return Gather(store, fault_of_one=(IntegrityError, DataError))
@@ -137,7 +137,8 @@ async def retry(state: State, user_id: uuid.UUID, delivery_id: uuid.UUID) -> Acc
             raise Conflict(f"only a failed delivery can be tried again, this one is {found['status']}")
         await deliveries.reopen(connection, delivery_id)
         job_id = await _add_job(connection, state, delivery_id, found["max_attempts"])
-    state["nudge"].soon(job_id, _queue(state))
+    # Somebody waits for what was asked for by hand.
+    state["nudge"].soon(job_id, _queue(state), urgent=True)
     return Accepted(id=delivery_id, status="pending")
 
 

@@ -64,7 +64,7 @@ async def accept(
                 traceparent=traces.current(),
             )
         )
-    state["nudge"].soon(job_id, settings.queue_of(JOB_KIND))
+    state["nudge"].soon(job_id, settings.queue_of(JOB_KIND), urgent=settings.is_urgent(JOB_KIND))
     return PredictionAccepted(id=prediction_id, status="queued"), False
 
 
@@ -103,7 +103,7 @@ async def cancel(state: State, user_id: uuid.UUID, prediction_id: uuid.UUID) -> 
         if status != "queued":
             job = await predictions.hurry(connection, prediction_id)
     if job is not None:
-        state["nudge"].soon(*job)
+        state["nudge"].soon(*job, urgent=True)
     return PredictionAccepted.model_validate(
         {"id": prediction_id, "status": "canceled" if status == "queued" else status}
     )

@@ -80,7 +80,8 @@ async def accept(
                 traceparent=traces.current(),
             )
         )
-    state["nudge"].soon(job_id, state["settings"].queue_of(JOB_KIND))
+    settings = state["settings"]
+    state["nudge"].soon(job_id, settings.queue_of(JOB_KIND), urgent=settings.is_urgent(JOB_KIND))
     return webhook_id
 
 

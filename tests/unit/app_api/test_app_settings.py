@@ -64,6 +64,7 @@ FLIPS = {
     "QUEUE_NAME": ("other", "other"),
     "QUEUE_CONCURRENCY": ("1", 1),
     "QUEUE_ROUTES": ("delivery=mail", (("delivery", "mail"),)),
+    "QUEUE_URGENT_KINDS": ("webhook, prediction", ("webhook", "prediction")),
     "QUEUE_ISOLATED_KINDS": ("delivery", ("delivery",)),
     "QUEUE_ISOLATED_MEMORY": ("1000000", 1_000_000),
     "QUEUE_REMOVE_ON_COMPLETE": ("0", 0),
