@@ -65,12 +65,12 @@ def die_before_announcing(module: ModuleType) -> None:
     soon = module.Nudge.soon
     count = 0
 
-    def deadly(self: Any, *announced: Any) -> None:
+    def deadly(self: Any, *announced: Any, **how: Any) -> None:
         nonlocal count
         count += 1
         if count == doomed:
             os.kill(os.getpid(), signal.SIGKILL)
-        soon(self, *announced)
+        soon(self, *announced, **how)
 
     if doomed:
         module.Nudge.soon = deadly
