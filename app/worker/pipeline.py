@@ -115,7 +115,8 @@ class Pipeline:
     def _free(self) -> int:
         steps = [slot.step for slot in self.under_way.values()]
         running, storing = steps.count("run"), steps.count("store")
-        return min(self._concurrency - running, 2 * self._concurrency - running - storing, _MOST - len(steps))
+        untold = len(steps) - running - storing
+        return min(self._concurrency - running, 2 * self._concurrency - running - storing, _MOST - untold)
 
     @staticmethod
     def _bound(work: Callable[..., None], *args: Any) -> Callable[[], None]:
