@@ -7,6 +7,9 @@ from starlette.responses import PlainTextResponse, Response
 
 from app.api import http
 from app.api.state import State
+from app.errors import NotFound
+
+_THROUGH_A_PROXY = frozenset({"forwarded", "x-forwarded-for"})
 
 
 async def health(request: Request[State]) -> Response:
@@ -20,6 +23,10 @@ async def live(_: Request[State]) -> Response:
 
 
 async def metrics(request: Request[State]) -> Response:
+    """For a Prometheus in the same network. A load balancer serves all paths of the API to everybody, and says so in a
+    header."""
+    if not _THROUGH_A_PROXY.isdisjoint(request.headers):
+        raise NotFound("metrics are told to those who ask this process itself, not through a proxy")
     state = http.state(request)
     found = state["metrics"]
     assert found is not None, "the route exists only with ENABLE_METRICS"

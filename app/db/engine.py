@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
-from sqlalchemy import URL, Engine, NullPool, create_engine, make_url
+import psycopg
+from sqlalchemy import URL, Engine, NullPool, create_engine, event, make_url
+from sqlalchemy.exc import InvalidatePoolError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from app.settings import Settings
@@ -17,28 +20,81 @@ _CONNECT_ARGS: dict[str, Any] = {
     "keepalives_count": 3,
     # The same for one with data under way, which keepalive does not watch: the kernel would retry for 15 minutes.
     "tcp_user_timeout": 30_000,
-    # Named prepared statements break behind a pooler in transaction mode (PgBouncer, RDS Proxy).
+    # Until it is known that no pooler is between: see _prepare_if_direct.
     "prepare_threshold": None,
 }
+_PREPARE_AFTER = 5
+"""Executions of a statement on a connection until the server keeps its plan; psycopg's own default."""
+_TRUSTED_SECONDS = 0.1
+"""A connection that was used so recently is not asked whether it still works: that took a round trip of every
+transaction of a busy process. One that breaks within it fails what it is used for, and takes the others along."""
 _RECYCLE_SECONDS = 1800
 """Older connections are replaced, so that a fleet spreads over a new reader or pooler within half an hour."""
 
 
 def async_engine(settings: Settings) -> AsyncEngine:
     """A pooled engine for one event loop. It connects on first use, and again after the database was away."""
-    return create_async_engine(_url(settings), connect_args=_connect_args(settings), **_pool(settings))
+    return _async_engine(settings, _pool(settings))
 
 
 def async_probe_engine(settings: Settings) -> AsyncEngine:
     """One connection apart from the pool, for health and metrics: a busy pool is not a database that is down."""
-    pool = {**_pool(settings), "pool_size": 1, "max_overflow": 0}
-    return create_async_engine(_url(settings), connect_args=_connect_args(settings), **pool)
+    return _async_engine(settings, {**_pool(settings), "pool_size": 1, "max_overflow": 0})
 
 
 def sync_engine(settings: Settings, *, pooled: bool = True) -> Engine:
     """A pooled engine for threads, or one that opens a connection for each use."""
     pool = _pool(settings) if pooled else {"poolclass": NullPool, "hide_parameters": True}
-    return create_engine(_url(settings), connect_args=_connect_args(settings), **pool)
+    engine = create_engine(_url(settings), connect_args=_connect_args(settings), **pool)
+    if pooled:
+        _watch(engine)
+    return engine
+
+
+def _async_engine(settings: Settings, pool: dict[str, Any]) -> AsyncEngine:
+    engine = create_async_engine(_url(settings), connect_args=_connect_args(settings), **pool)
+    _watch(engine.sync_engine)
+    return engine
+
+
+def _watch(engine: Engine) -> None:
+    event.listen(engine, "connect", _prepare_if_direct)
+    event.listen(engine, "checkin", _note_use)
+
+    def ping(connection: Any, record: Any, _: Any) -> None:
+        if time.monotonic() < record.info.get("used", 0.0) + _TRUSTED_SECONDS:
+            return
+        try:
+            engine.dialect.do_ping(connection)
+        except psycopg.Error as error:
+            # The pool connects anew. Its other connections were made to the same server.
+            raise InvalidatePoolError from error
+
+    event.listen(engine, "checkout", ping)
+
+
+def _note_use(_: Any, record: Any) -> None:
+    record.info["used"] = time.monotonic()
+
+
+def _prepare_if_direct(connection: Any, record: Any) -> None:
+    """Let the server keep the plans of statements, unless a pooler is between it and us.
+
+    A pooler in transaction mode (PgBouncer, RDS Proxy) hands the next transaction to another session, where a statement
+    of that name is missing or, worse, is another client's. A pooler cannot hide: the process number that it gave when
+    the connection was made is its own invention, because a request to cancel has to reach it first.
+    """
+    cursor = connection.cursor()
+    try:
+        cursor.execute("SELECT pg_backend_pid()")
+        (serving,) = cursor.fetchone()
+    finally:
+        cursor.close()
+    connection.rollback()
+    raw = getattr(connection, "driver_connection", connection)
+    if raw.info.backend_pid == serving:
+        raw.prepare_threshold = _PREPARE_AFTER
+    _note_use(connection, record)
 
 
 def _url(settings: Settings) -> URL:
@@ -57,7 +113,6 @@ def _pool(settings: Settings) -> dict[str, Any]:
         "pool_size": settings.database_pool_size,
         "max_overflow": settings.database_max_overflow,
         "pool_timeout": settings.database_pool_timeout / 1000,
-        "pool_pre_ping": True,
         "pool_recycle": _RECYCLE_SECONDS,
         "pool_use_lifo": True,
         # A failed statement's parameters are passwords' hashes and users' payloads: not for a log.

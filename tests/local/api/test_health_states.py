@@ -107,8 +107,24 @@ async def test_pools_heal_after_the_database_dropped_its_connections(start, migr
         with psycopg.connect(migrated_url, autocommit=True) as connection:
             query = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"  # noqa: E501
             connection.execute(query)
+        # For so long a connection is taken for a good one after it was used.
+        await asyncio.sleep(0.15)
         assert (await caller.http.get("/v1/auth/me", headers=user)).status_code == 200
         assert (await caller.http.get("/health")).status_code == 200
+
+
+async def test_a_connection_that_breaks_between_two_requests_costs_the_second_one_a_503(start, migrated_url):
+    async with start() as caller:
+        user = await caller.as_user()
+        with psycopg.connect(migrated_url, autocommit=True) as connection:
+            await caller.http.get("/v1/auth/me", headers=user)
+            connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+        statuses = [(await caller.http.get("/v1/auth/me", headers=user)).status_code for _ in range(3)]
+    assert statuses[0] in (200, 503)
+    assert statuses[1:] == [200, 200]
 
 
 @pytest.mark.flips("enable_swagger", "enable_metrics", "enable_health_check")
@@ -143,6 +159,14 @@ async def test_metrics(start, migrated_url, tmp_path):
     assert lines['slipway_service_up{service="redis"}'] == "0.0"
     assert float(lines["slipway_rate_limit_skipped_total"]) >= 4
     assert "slipway_nudge_failures_total" in lines
+
+
+@pytest.mark.parametrize("header", ["X-Forwarded-For", "Forwarded"])
+async def test_metrics_are_not_told_through_a_load_balancer(start, header):
+    async with start(ENABLE_METRICS="true") as caller:
+        answer = await caller.http.get("/metrics", headers={header: "203.0.113.7"})
+    assert answer.status_code == 404
+    assert "slipway" not in answer.text
 
 
 async def test_documentation_page_without_its_files_says_so(start, monkeypatch):
