@@ -53,17 +53,20 @@ class NewDelivery:
 
 # One statement and so one transaction, whose commit is its end. A key that was used before, also by an earlier entry of
 # the same batch, adds nothing; with the same key in two transactions, the second waits until the first has committed.
+# All of it is one parameter: psycopg writes arrays in Python, and eleven of them took a tenth of a request's time. A
+# payload that is JSON's null comes out of a record set as SQL's.
 _ADD = text("""
     WITH given AS (
-        SELECT * FROM unnest(
-            CAST(:ids AS uuid[]), CAST(:user_ids AS uuid[]), CAST(:urls AS text[]), CAST(:payloads AS text[]),
-            CAST(:headers AS text[]), CAST(:max_attempts AS int[]), CAST(:keys AS text[]), CAST(:hashes AS bytea[]),
-            CAST(:job_ids AS uuid[]), CAST(:correlation_ids AS text[]), CAST(:traceparents AS text[])
-        ) AS given (id, user_id, url, payload, headers, max_attempts, key, hash, job_id, correlation_id, traceparent)
+        SELECT * FROM json_to_recordset(CAST(:rows AS json)) AS given (
+            id uuid, user_id uuid, url text, payload jsonb, headers jsonb, max_attempts int, key text, hash text,
+            job_id uuid, correlation_id text, traceparent text
+        )
     ),
     added AS (
         INSERT INTO deliveries (id, user_id, url, payload, headers, max_attempts, idempotency_key, request_hash)
-        SELECT id, user_id, url, CAST(payload AS jsonb), CAST(headers AS jsonb), max_attempts, key, hash FROM given
+        SELECT id, user_id, url, coalesce(payload, CAST('null' AS jsonb)), headers, max_attempts, key,
+            decode(hash, 'hex')
+        FROM given
         ON CONFLICT (user_id, idempotency_key) DO NOTHING
         RETURNING id
     )
@@ -75,24 +78,23 @@ _ADD = text("""
 
 async def add(connection: AsyncConnection, new: Sequence[NewDelivery], *, kind: str, queue: str) -> set[uuid.UUID]:
     """Add the deliveries, each with a pending job; the ids of those whose account had not used the key before."""
-    rows = await connection.execute(
-        _ADD,
+    given = [
         {
-            "kind": kind,
-            "queue": queue,
-            "ids": [one.id for one in new],
-            "user_ids": [one.user_id for one in new],
-            "urls": [one.url for one in new],
-            "payloads": [json.dumps(one.payload) for one in new],
-            "headers": [json.dumps(one.headers) for one in new],
-            "max_attempts": [one.max_attempts for one in new],
-            "keys": [one.idempotency_key for one in new],
-            "hashes": [one.request_hash for one in new],
-            "job_ids": [one.job_id for one in new],
-            "correlation_ids": [one.correlation_id for one in new],
-            "traceparents": [one.traceparent for one in new],
-        },
-    )
+            "id": str(one.id),
+            "user_id": str(one.user_id),
+            "url": one.url,
+            "payload": one.payload,
+            "headers": one.headers,
+            "max_attempts": one.max_attempts,
+            "key": one.idempotency_key,
+            "hash": one.request_hash.hex() if one.request_hash else None,
+            "job_id": str(one.job_id),
+            "correlation_id": one.correlation_id,
+            "traceparent": one.traceparent,
+        }
+        for one in new
+    ]
+    rows = await connection.execute(_ADD, {"kind": kind, "queue": queue, "rows": json.dumps(given, ensure_ascii=False)})
     return set(rows.scalars())
 
 

@@ -16,10 +16,12 @@ log = get_logger()
 
 @dataclass(frozen=True, kw_only=True)
 class Started:
-    """A claimed job, and what its handler needs; None when what the job was for is gone."""
+    """A claimed job, and what its handler needs; None when what the job was for is gone. `unbegun`: what came of it
+    instead, when that could not be found out."""
 
     claimed: Claim
     work: Any
+    unbegun: Outcome | None = None
     at: float
     """Monotonic time of the claim."""
 

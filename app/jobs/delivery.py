@@ -9,17 +9,17 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, func, text, update
+from sqlalchemy import Connection, func, update
 
 from app.db.models import Delivery
 from app.jobs.backoff import retry_after
-from app.jobs.claim import Claim
-from app.jobs.handler import Outcome, Result
+from app.jobs.claim import Claim, Inline
+from app.jobs.handler import Outcome
 from app.observability import correlation
 from app.security.guarded import RequestFailed, Resolver
 from app.security.outbound import Answer, RequestInvalid, Sender
@@ -40,32 +40,33 @@ _RESERVED = frozenset(
 )
 
 
-_STATUSES: Mapping[Result, str] = {"done": "delivered", "retry": "pending", "wait": "pending", "dead": "failed"}
-_BEGIN = text("""
-    UPDATE deliveries SET status = 'delivering', updated_at = now() WHERE id = ANY(CAST(:ids AS uuid[]))
-    RETURNING id, url, payload, headers
-""")
-_SET_STATUS = text("""
+_BEGIN = """
+    UPDATE deliveries SET status = 'delivering', updated_at = now()
+    FROM {mine} AS claimed WHERE deliveries.id = claimed.subject_id
+    RETURNING deliveries.id, json_build_object('url', url, 'payload', payload, 'headers', headers) AS work
+"""
+_SET_STATUS = """
     UPDATE deliveries SET
-        status = ended.status,
-        last_error = ended.error,
+        status = CASE finished.state WHEN 'done' THEN 'delivered' WHEN 'dead' THEN 'failed' ELSE 'pending' END,
+        last_error = finished.error,
         updated_at = now(),
-        completed_at = CASE WHEN ended.status = 'pending' THEN NULL ELSE now() END
-    FROM unnest(CAST(:ids AS uuid[]), CAST(:statuses AS text[]), CAST(:errors AS text[])) AS ended (id, status, error)
-    WHERE deliveries.id = ended.id
-""")
-# Joined with the deliveries: one may have been deleted while its request was under way.
-_ADD_ATTEMPTS = text("""
+        completed_at = CASE WHEN finished.state = 'pending' THEN NULL ELSE now() END
+    FROM {mine} AS finished WHERE deliveries.id = finished.subject_id
+"""
+# Joined with the deliveries: one may have been deleted while its request was under way. A job whose delivery was
+# deleted before has no detail: it made no attempt.
+_ADD_ATTEMPT = """
     INSERT INTO delivery_attempts
         (delivery_id, number, started_at, duration_ms, status_code, error, response_excerpt)
-    SELECT made.id, coalesce((SELECT max(number) FROM delivery_attempts WHERE delivery_id = made.id), 0) + 1,
+    SELECT deliveries.id,
+        coalesce((SELECT max(number) FROM delivery_attempts WHERE delivery_id = deliveries.id), 0) + 1,
         made.started_at, made.duration_ms, made.status_code, made.error, made.response_excerpt
-    FROM unnest(
-        CAST(:ids AS uuid[]), CAST(:started AS timestamptz[]), CAST(:durations AS int[]), CAST(:codes AS int[]),
-        CAST(:errors AS text[]), CAST(:excerpts AS text[])
-    ) AS made (id, started_at, duration_ms, status_code, error, response_excerpt)
-    JOIN deliveries ON deliveries.id = made.id
-""")
+    FROM {mine} AS finished JOIN deliveries ON deliveries.id = finished.subject_id
+    CROSS JOIN LATERAL json_to_record(finished.detail) AS made (
+        started_at timestamptz, duration_ms int, status_code int, error text, response_excerpt text
+    )
+    WHERE json_typeof(finished.detail) = 'object'
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,8 +87,18 @@ class Attempt:
     response_excerpt: str | None
 
 
+def _work(found: Mapping[str, Any]) -> Work:
+    return Work(**found)
+
+
+def _detail(attempt: Attempt | None) -> Mapping[str, Any] | None:
+    return None if attempt is None else {**vars(attempt), "started_at": attempt.started_at.isoformat()}
+
+
 class DeliveryHandler:
     """See app.jobs.handler.Handler."""
+
+    inline = Inline(begin=_BEGIN, work=_work, store=(_SET_STATUS, _ADD_ATTEMPT), detail=_detail)
 
     def __init__(self, settings: Settings, *, resolve: Resolver | None = None) -> None:
         self._timeout = settings.delivery_timeout / 1000
@@ -99,11 +110,6 @@ class DeliveryHandler:
         )
         self._user_agent = f"{settings.service_name}/{settings.service_version}"
         self._sender = Sender(self._policy, resolve=resolve)
-
-    def begin(self, connection: Connection, claims: Sequence[Claim]) -> Mapping[uuid.UUID, Work]:
-        rows = connection.execute(_BEGIN, {"ids": [claimed.subject_id for claimed in claims]})
-        works = {row.id: Work(url=row.url, payload=row.payload, headers=row.headers) for row in rows}
-        return {claimed.job_id: works[claimed.subject_id] for claimed in claims if claimed.subject_id in works}
 
     def run(self, work: Work, claimed: Claim) -> Outcome:
         started_at, started = datetime.now(UTC), time.monotonic()
@@ -128,32 +134,6 @@ class DeliveryHandler:
         except RequestFailed as error:
             return ended(Outcome(result="retry", error=str(error)))
         return ended(classify(answer), status=answer.status, excerpt=_excerpt(answer.body))
-
-    def store(self, connection: Connection, ended: Sequence[tuple[Claim, Outcome]]) -> None:
-        connection.execute(
-            _SET_STATUS,
-            {
-                "ids": [claimed.subject_id for claimed, _ in ended],
-                "statuses": [_STATUSES[outcome.result] for _, outcome in ended],
-                "errors": [outcome.error for _, outcome in ended],
-            },
-        )
-        # A job whose delivery was deleted meanwhile made no attempt, or one that nobody can ask for any more.
-        attempts: list[tuple[uuid.UUID, Attempt]] = [
-            (claimed.subject_id, outcome.detail) for claimed, outcome in ended if outcome.detail is not None
-        ]
-        if attempts:
-            connection.execute(
-                _ADD_ATTEMPTS,
-                {
-                    "ids": [delivery_id for delivery_id, _ in attempts],
-                    "started": [attempt.started_at for _, attempt in attempts],
-                    "durations": [attempt.duration_ms for _, attempt in attempts],
-                    "codes": [attempt.status_code for _, attempt in attempts],
-                    "errors": [attempt.error for _, attempt in attempts],
-                    "excerpts": [attempt.response_excerpt for _, attempt in attempts],
-                },
-            )
 
     def abandoned(self, connection: Connection, subject_ids: list[uuid.UUID], *, dead: bool, error: str) -> None:
         connection.execute(

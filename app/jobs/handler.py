@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol
 
 from sqlalchemy import Connection
 
-from app.jobs.claim import Claim
+from app.jobs.claim import Claim, Inline
 
 Result = Literal["done", "retry", "dead", "wait"]
 
@@ -31,18 +31,28 @@ class Outcome:
 
 
 class Handler(Protocol):
-    """One kind of job. `lease` is longer than `run` can take, in seconds."""
+    """One kind of job. `lease` is longer than `run` can take, in seconds.
+
+    What it does in the database stands in `inline`; with None it is a Transactional one.
+    """
 
     lease: float
 
-    def begin(self, connection: Connection, claims: Sequence[Claim]) -> Mapping[uuid.UUID, Any]:
-        """Within the claims' transaction: what `run` needs, by job id; without those whose subject is gone."""
+    @property
+    def inline(self) -> Inline | None: ...
 
     def run(self, work: Any, claimed: Claim) -> Outcome:
         """The slow part; no transaction is open. Called in many threads at once."""
 
-    def store(self, connection: Connection, ended: Sequence[tuple[Claim, Outcome]]) -> None:
-        """The effects, in the transaction that finishes the jobs."""
-
     def abandoned(self, connection: Connection, subject_ids: list[uuid.UUID], *, dead: bool, error: str) -> None:
         """The worker of these jobs vanished; they run again, or are dead."""
+
+
+class Transactional(Handler, Protocol):
+    """One that needs more of the database than parts of a statement."""
+
+    def begin(self, connection: Connection, claims: Sequence[Claim]) -> Mapping[uuid.UUID, Any]:
+        """In a transaction after the claim: what `run` needs, by job id; without those whose subject is gone."""
+
+    def store(self, connection: Connection, ended: Sequence[tuple[Claim, Outcome]]) -> None:
+        """The effects, in the transaction that finishes the jobs."""

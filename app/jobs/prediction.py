@@ -59,7 +59,9 @@ class Step:
 
 
 class PredictionHandler:
-    """See app.jobs.handler.Handler."""
+    """See app.jobs.handler.Transactional."""
+
+    inline = None
 
     def __init__(self, settings: Settings, clients: Mapping[ProviderName, ProviderClient]) -> None:
         self._clients = clients

@@ -21,6 +21,7 @@ from rq import Queue
 from rq import Retry as JobRetry
 from rq.defaults import RQ_KEY_PREFIX
 from rq.job import JobStatus
+from rq.utils import now, utcformat
 
 from app.observability.logging import get_logger
 
@@ -129,6 +130,7 @@ class JobQueue:
         self._job_timeout = max(1, round(job_timeout))
         # JSON: with RQ's default, pickle, write access to Redis is code execution in every worker.
         self.rq = Queue(name, connection=client, serializer="json", default_timeout=self._job_timeout)
+        self._shared: dict[str, Any] | None = None
         self._push = client.register_script(_PUSH)
         self._push_keys = [self.rq.key, self.rq.scheduled_job_registry.key, Queue.redis_queues_keys]
 
@@ -154,18 +156,20 @@ class JobQueue:
 
     def _shared_fields(self) -> list[Any]:
         """Names and values that RQ would store for any of our jobs."""
-        job = self.rq.create_job(
-            FUNCTION,
-            args=("",),
-            timeout=self._job_timeout,
-            result_ttl=RESULT_TTL,
-            failure_ttl=FAILURE_TTL,
-            # Without it RQ fails an abandoned job instead of putting it back.
-            retry=JobRetry(max=_REQUEUES, enqueue_at_front=True),
-        )
-        job.enqueued_at = job.created_at
-        job.origin, job._status = self.name, JobStatus.QUEUED
-        return [part for name, value in job.to_dict().items() if name not in _OF_EACH_JOB for part in (name, value)]
+        if self._shared is None:
+            job = self.rq.create_job(
+                FUNCTION,
+                args=("",),
+                timeout=self._job_timeout,
+                result_ttl=RESULT_TTL,
+                failure_ttl=FAILURE_TTL,
+                # Without it RQ fails an abandoned job instead of putting it back.
+                retry=JobRetry(max=_REQUEUES, enqueue_at_front=True),
+            )
+            job.origin, job._status = self.name, JobStatus.QUEUED
+            self._shared = {name: value for name, value in job.to_dict().items() if name not in _OF_EACH_JOB}
+        at = utcformat(now())
+        return [part for pair in {**self._shared, "created_at": at, "enqueued_at": at}.items() for part in pair]
 
     def count(self) -> int:
         """How many entries are on the queue, popped or being executed by a worker that is alive; an id that was pushed

@@ -12,15 +12,15 @@ import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 
 from app.jobs import backoff, claim
 from app.jobs.attempts import Ended, Fate, Started, Taken, exhausted, facts, tell
 from app.jobs.claim import Claim, Finish
-from app.jobs.handler import Handler, Outcome
+from app.jobs.handler import Handler, Outcome, Transactional
 from app.observability import correlation, traces
 from app.observability.jobs import JobRecorder, Unrecorded
 from app.observability.logging import get_logger
@@ -33,6 +33,7 @@ _Key = TypeVar("_Key")
 
 _STORE_PAUSE = 0.25
 _OVERRUN = 60.0
+_FAULT = Outcome(result="retry", error="internal error")
 _STATES: Mapping[str, claim.State] = {"done": "done", "retry": "pending", "wait": "pending", "dead": "dead"}
 
 
@@ -55,6 +56,12 @@ class Runtime:
     recorder: JobRecorder = field(default_factory=Unrecorded)
     held: dict[uuid.UUID, tuple[Claim, float]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        # Each statement is a transaction of its own.
+        self._committing = self.engine.execution_options(isolation_level="AUTOCOMMIT")
+        inline = {kind: handler.inline for kind, handler in self.handlers.items()}
+        self._statements = claim.Statements({kind: one for kind, one in inline.items() if one is not None})
 
     @classmethod
     def of(
@@ -82,16 +89,16 @@ class Runtime:
     def claim(self, job_ids: Sequence[uuid.UUID]) -> Taken:
         """Take those jobs that can be taken. Raises JobsNotStartedError with none of them taken."""
         try:
-            with self.engine.begin() as connection:
-                # A claim that a crash of Postgres forgets is one that was never made: its worker is fenced out. So
-                # nobody has to wait for the disk.
-                connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
-                claims = claim.claim(connection, job_ids=job_ids, worker=self.worker, leases=self.leases)
-                works = self._begin(connection, claims.won)
-        except Exception as error:  # noqa: BLE001 - a handler's fault must not keep the other jobs from starting
-            if _is_outage(error):
-                raise JobsNotStartedError(type(error).__name__) from None
-            return self._claim_each(job_ids)
+            with self._committing.connect() as connection:
+                claims = claim.claim(
+                    connection,
+                    job_ids=job_ids,
+                    worker=self.worker,
+                    leases=self.leases,
+                    statements=self._statements,
+                )
+        except SQLAlchemyError as error:
+            raise JobsNotStartedError(type(error).__name__) from None
         now = time.monotonic()
         with self._lock:
             self.held.update((claimed.job_id, (claimed, now)) for claimed in claims.won)
@@ -99,25 +106,39 @@ class Runtime:
             self.recorder.started(claimed.kind, claimed.waited)
             with correlation.bound(claimed.correlation_id):
                 log.info("job started", subject_id=str(claimed.subject_id), **facts(claimed))
-        started = [Started(claimed=claimed, work=works.get(claimed.job_id), at=now) for claimed in claims.won]
+        started: list[Started] = []
+        for kind, group in _grouped(claims.won, lambda claimed: claimed.kind):
+            inline = self.handlers[kind].inline
+            if inline is None:
+                started += self._begin(kind, group, now)
+                continue
+            for one in group:
+                found = claims.works.get(one.job_id)
+                started.append(Started(claimed=one, work=None if found is None else inline.work(found), at=now))
         return Taken(started=started, not_yet=claims.not_yet)
 
-    def _claim_each(self, job_ids: Sequence[uuid.UUID]) -> Taken:
-        """One of the jobs cannot be begun, whatever is tried: it must not hold up the others."""
-        if len(job_ids) == 1:
-            log.exception("job cannot be begun", job_id=str(job_ids[0]))
-            return Taken()
-        taken = [self.claim([job_id]) for job_id in job_ids]
-        return Taken(
-            started=[started for one in taken for started in one.started],
-            not_yet={job_id: seconds for one in taken for job_id, seconds in one.not_yet.items()},
-        )
+    def _begin(self, kind: str, group: Sequence[Claim], now: float) -> list[Started]:
+        handler = cast("Transactional", self.handlers[kind])
+        try:
+            with self.engine.begin() as connection:
+                works = handler.begin(connection, group)
+        except Exception as error:  # a handler's fault must not keep the other jobs from starting
+            if _is_outage(error):
+                # No attempt of theirs: back to the queue.
+                outcome = Outcome(result="wait")
+            elif len(group) > 1:
+                return [started for one in group for started in self._begin(kind, [one], now)]
+            else:
+                log.exception("job cannot be begun", **facts(group[0]))
+                outcome = _FAULT
+            return [Started(claimed=claimed, work=None, unbegun=outcome, at=now) for claimed in group]
+        return [Started(claimed=claimed, work=works.get(claimed.job_id), at=now) for claimed in group]
 
     def run(self, started: Started) -> Ended:
         """The attempt itself; no fault of a handler escapes."""
         claimed, begun = started.claimed, time.monotonic()
         with correlation.bound(claimed.correlation_id), traces.attempt(claimed) as traced:
-            outcome = exhausted(self._run(started.work, traced.claimed), claimed)
+            outcome = exhausted(started.unbegun or self._run(started.work, traced.claimed), claimed)
             traced.ended(outcome.result, outcome.error)
             span = traces.ids()
         wait = (
@@ -131,15 +152,24 @@ class Runtime:
 
     def store(self, batch: Sequence[Ended]) -> list[tuple[Ended, Fate]]:
         """Finish the jobs and store their effects, for as long as their leases hold. Does not raise."""
+        inline = [one for one in batch if self.handlers[one.claimed.kind].inline is not None]
+        others = [one for one in batch if self.handlers[one.claimed.kind].inline is None]
+        fates = [*self._store_all(inline, self._store_inline), *self._store_all(others, self._store)]
+        self._settle(fates)
+        return fates
+
+    def _store_all(
+        self, batch: Sequence[Ended], store: Callable[[Sequence[Ended]], set[uuid.UUID]]
+    ) -> list[tuple[Ended, Fate]]:
         fates: list[tuple[Ended, Fate]] = []
         waiting = list(batch)
         while waiting:
             try:
-                kept = self._store(waiting)
+                kept = store(waiting)
             except Exception as error:  # noqa: BLE001 - a handler's fault must not take the other jobs' effects along
                 if len(waiting) > 1 and not _is_outage(error):
                     # One of them holds what the database refuses: each on its own, so that the others get through.
-                    fates += [fate for one in waiting for fate in self.store([one])]
+                    fates += [fate for one in waiting for fate in self._store_all([one], store)]
                     break
                 given_up = [one for one in waiting if not _is_outage(error) or self._lease_over(one)]
                 for one in given_up:
@@ -151,35 +181,35 @@ class Runtime:
             else:
                 fates += [(one, "stored" if one.claimed.job_id in kept else "lost") for one in waiting]
                 break
-        self._settle(fates)
         return fates
 
-    def hand_back(self) -> None:
-        """Release every job still under way: for a worker that stops without them. Raises SQLAlchemyError.
+    def hand_back(self, claims: Sequence[Claim] | None = None, *, error: str = "the worker stopped") -> None:
+        """Release these jobs, which have not begun, or every job still under way: for a worker that stops without them.
+        Raises SQLAlchemyError.
 
         That takes no attempt from them, but for those that ignored their deadline and may do so wherever they run.
         """
-        stuck = set(self.stuck())
-        with self._lock:
-            held = [claimed for claimed, _ in self.held.values()]
-        finishes = [_handed_back(claimed, counted=str(claimed.job_id) in stuck) for claimed in held]
+        stuck = set(self.stuck()) if claims is None else set()
+        if claims is None:
+            with self._lock:
+                claims = [claimed for claimed, _ in self.held.values()]
+        if not claims:
+            return
+        finishes = [_handed_back(claimed, error, counted=str(claimed.job_id) in stuck) for claimed in claims]
         with self.engine.begin() as connection:
             free = claim.finish(connection, finishes)
-            for (kind, dead, error), group in _grouped(finishes, lambda one: (one.claim.kind, one.state, one.error)):
+            for (kind, dead, reason), group in _grouped(finishes, lambda one: (one.claim.kind, one.state, one.error)):
                 subjects = [one.claim.subject_id for one in group if one.claim.job_id in free]
-                self.handlers[kind].abandoned(connection, subjects, dead=dead == "dead", error=error or "")
+                self.handlers[kind].abandoned(connection, subjects, dead=dead == "dead", error=reason or "")
+        with self._lock:
+            for claimed in claims:
+                self.held.pop(claimed.job_id, None)
 
     def stuck(self) -> list[str]:
         """Ids of the jobs that outlasted their lease by far: nothing in this process can end them."""
         now = time.monotonic()
         with self._lock:
             return [str(job_id) for job_id, (held, since) in self.held.items() if now > since + held.lease + _OVERRUN]
-
-    def _begin(self, connection: Connection, claims: Iterable[Claim]) -> dict[uuid.UUID, Any]:
-        works: dict[uuid.UUID, Any] = {}
-        for kind, group in _grouped(claims, lambda claimed: claimed.kind):
-            works.update(self.handlers[kind].begin(connection, group))
-        return works
 
     def _run(self, work: Any, claimed: Claim) -> Outcome:
         if work is None:
@@ -188,28 +218,32 @@ class Runtime:
             return self.handlers[claimed.kind].run(work, claimed)
         except Exception:  # a handler's fault must end as a counted attempt, not as an endless requeue
             log.exception("job failed unexpectedly", job_id=str(claimed.job_id))
-            return Outcome(result="retry", error="internal error")
+            return _FAULT
+
+    def _store_inline(self, batch: Sequence[Ended]) -> set[uuid.UUID]:
+        with self._committing.connect() as connection:
+            finishes = [self._finish(one) for one in batch]
+            return claim.finish(connection, finishes, statement=self._statements.finish_inline)
 
     def _store(self, batch: Sequence[Ended]) -> set[uuid.UUID]:
         with self.engine.begin() as connection:
-            kept = claim.finish(
-                connection,
-                [
-                    Finish(
-                        claim=one.claimed,
-                        state=_STATES[one.outcome.result],
-                        seconds=one.wait,
-                        error=one.outcome.error,
-                        counted=one.outcome.result != "wait",
-                    )
-                    for one in batch
-                ],
-            )
+            kept = claim.finish(connection, [self._finish(one) for one in batch])
             for kind, group in _grouped(batch, lambda one: one.claimed.kind):
                 stored = [(one.claimed, one.outcome) for one in group if one.claimed.job_id in kept]
                 if stored:
-                    self.handlers[kind].store(connection, stored)
+                    cast("Transactional", self.handlers[kind]).store(connection, stored)
         return kept
+
+    def _finish(self, one: Ended) -> Finish:
+        inline = self.handlers[one.claimed.kind].inline
+        return Finish(
+            claim=one.claimed,
+            state=_STATES[one.outcome.result],
+            seconds=one.wait,
+            error=one.outcome.error,
+            counted=one.outcome.result != "wait",
+            detail=inline.detail(one.outcome.detail) if inline else None,
+        )
 
     def _lease_over(self, one: Ended) -> bool:
         return time.monotonic() >= one.started.at + one.claimed.lease
@@ -239,8 +273,9 @@ def _is_outage(error: Exception) -> bool:
     return isinstance(error, SQLAlchemyError)
 
 
-def _handed_back(claimed: Claim, *, counted: bool) -> Finish:
-    error = "the job ignored its deadline" if counted else "the worker stopped"
+def _handed_back(claimed: Claim, error: str, *, counted: bool) -> Finish:
+    if counted:
+        error = "the job ignored its deadline"
     last = counted and claimed.attempt >= claimed.max_attempts
     return Finish(claim=claimed, state="dead" if last else "pending", error=error, counted=counted)
 

@@ -64,7 +64,9 @@ class News:
 
 
 class WebhookHandler:
-    """See app.jobs.handler.Handler."""
+    """See app.jobs.handler.Transactional."""
+
+    inline = None
 
     def __init__(self, settings: Settings, clients: Mapping[ProviderName, ProviderClient]) -> None:
         self._clients = clients

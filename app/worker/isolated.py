@@ -19,12 +19,12 @@ import uuid
 from collections.abc import Mapping, Sequence
 from multiprocessing.connection import Connection as Pipe
 from multiprocessing.connection import wait
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import Connection
 
 from app.jobs.claim import Claim
-from app.jobs.handler import Handler, Outcome
+from app.jobs.handler import Handler, Outcome, Transactional
 from app.observability import correlation
 from app.observability.logging import configure, get_logger
 from app.settings import Settings
@@ -41,15 +41,15 @@ _context = multiprocessing.get_context("forkserver")
 
 
 class IsolatedHandler:
-    """The handler of one kind, but for `run`, which happens in a process. See app.jobs.handler.Handler."""
+    """The handler of one kind, but for `run`, which happens in a process. See app.jobs.handler.Transactional."""
 
     def __init__(self, handler: Handler, *, kind: str, settings: Settings) -> None:
         self._handler, self._kind, self._settings = handler, kind, settings
-        self.lease = handler.lease
+        self.lease, self.inline = handler.lease, handler.inline
         self._seconds = max(1.0, self.lease - _STORE_SECONDS)
 
     def begin(self, connection: Connection, claims: Sequence[Claim]) -> Mapping[uuid.UUID, Any]:
-        return self._handler.begin(connection, claims)
+        return cast("Transactional", self._handler).begin(connection, claims)
 
     def run(self, work: Any, claimed: Claim) -> Outcome:
         """Ends the process when the deadline has passed; raises nothing but what starting it raises."""
@@ -77,7 +77,7 @@ class IsolatedHandler:
         return outcome
 
     def store(self, connection: Connection, ended: Sequence[tuple[Claim, Outcome]]) -> None:
-        self._handler.store(connection, ended)
+        cast("Transactional", self._handler).store(connection, ended)
 
     def abandoned(self, connection: Connection, subject_ids: list[uuid.UUID], *, dead: bool, error: str) -> None:
         self._handler.abandoned(connection, subject_ids, dead=dead, error=error)

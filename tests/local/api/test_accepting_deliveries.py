@@ -260,3 +260,13 @@ async def test_a_token_of_a_removed_account(start, migrated_url):
         rows(migrated_url, "DELETE FROM users")
         answer = await caller.http.post("/v1/deliveries", json=DELIVERY, headers=user)
     assert answer.status_code == 401
+
+
+@pytest.mark.parametrize("payload", [None, "", 0, [], 12345678901234567890, '\\u00e9 "quoted" \\ é 😀'])
+async def test_any_json_is_kept_as_it_came(start, migrated_url, payload):
+    async with start() as caller:
+        user = await caller.as_user()
+        accepted = await caller.http.post("/v1/deliveries", json={**DELIVERY, "payload": payload}, headers=user)
+        shown = await caller.http.get(accepted.headers["location"], headers=user)
+    assert shown.json()["payload"] == payload
+    assert rows(migrated_url, "SELECT payload IS NULL FROM deliveries") == [(False,)]

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from redis import Redis, RedisError
 from sqlalchemy import func, insert, select, text, update
+from sqlalchemy.exc import OperationalError
 
 from app.db.models import Job
 from app.jobs import claim
@@ -269,6 +270,7 @@ class Faulty:
     """A handler with a fault in it."""
 
     lease = 30.0
+    inline = None
 
     def begin(self, connection: Any, claims: Any) -> Any:
         return {claimed.job_id: object() for claimed in claims}
@@ -322,10 +324,38 @@ def test_a_job_that_cannot_be_begun_holds_up_no_other(world: Any) -> None:
 
     handler.begin = begin  # type: ignore[method-assign]
 
-    taken = runtime(world, handler).claim([good[0], bad, *good[1:]])
+    made = runtime(world, handler)
 
-    assert {started.claimed.job_id for started in taken.started} == set(good)
-    assert (world.job(bad).state, world.job(bad).attempt) == ("pending", 0)
+    made.store([made.run(started) for started in made.claim([good[0], bad, *good[1:]]).started])
+
+    assert [world.job(job_id).state for job_id in good] == ["done"] * 3
+    # A counted attempt: one that can never be begun comes to its end.
+    assert (world.job(bad).state, world.job(bad).attempt) == ("pending", 1)
+    assert world.job(bad).last_error == "internal error"
+
+
+def test_a_job_that_the_database_kept_from_beginning_goes_back_without_an_attempt(world: Any) -> None:
+    [job_id] = add_many(world, 1)
+    handler = Choosy(uuid.uuid4())
+
+    def begin(connection: Any, claims: Any) -> Any:
+        raise OperationalError("", {}, Exception())
+
+    handler.begin = begin  # type: ignore[method-assign]
+    made = runtime(world, handler)
+
+    made.store([made.run(started) for started in made.claim([job_id]).started])
+
+    assert (world.job(job_id).state, world.job(job_id).attempt) == ("pending", 0)
+
+
+def test_a_claim_waits_for_no_disk_and_nothing_else_is_hurried(world: Any) -> None:
+    [job_id] = add_many(world, 1)
+    with world.engine.connect() as connection:
+        with connection.begin():
+            claim.claim(connection, job_ids=[job_id], worker="w", leases=LEASES)
+            assert connection.execute(text("SHOW synchronous_commit")).scalar() == "off"
+        assert connection.execute(text("SHOW synchronous_commit")).scalar() == "on"
 
 
 def test_waiting_is_no_attempt_and_takes_exactly_as_long_as_asked(world: Any) -> None:
