@@ -135,12 +135,14 @@ class ConcurrentWorker(AdaptedWorker):
         if not free:
             return
         taken = self._taking.take(free)
-        if taken and self._stop.is_set():
+        if self._stop.is_set():
             self._give_back(taken)
-        elif taken:
-            self._show(WorkerStatus.BUSY)
+            return
+        if taken:
             self._pipeline.put(taken)
-        else:
+            self._show(WorkerStatus.BUSY)
+        if len(taken) < free:
+            # There are no more.
             self._wait_for_a_job(timeout=max(0.01, min(wait, _POLL)))
 
     def _give_back(self, jobs: Sequence[Popped]) -> None:
@@ -158,10 +160,11 @@ class ConcurrentWorker(AdaptedWorker):
         return False
 
     def _wait_for_a_job(self, *, timeout: float) -> None:
-        if not self._pipeline.under_way:
-            self._show(WorkerStatus.IDLE)
         # From the front of the queue to the front of the queue: it waits for an entry, and moves none.
-        self._quick.blmove(self._queue.key, self._queue.key, cast("int", timeout), "LEFT", "LEFT")
+        entry = self._quick.blmove(self._queue.key, self._queue.key, cast("int", timeout), "LEFT", "LEFT")
+        if entry is None and not self._pipeline.under_way:
+            # Not between two jobs that follow each other closely: that cost each of them two round trips.
+            self._show(WorkerStatus.IDLE)
 
     def _show(self, state: WorkerStatus) -> None:
         if self.get_state() != state:
@@ -238,6 +241,7 @@ class ConcurrentWorker(AdaptedWorker):
         if time.monotonic() < self._next_overrun_check:
             return
         self._next_overrun_check = time.monotonic() + _OVERRUN_CHECK
+        self._pipeline.hand_on()
         if stuck := [*self._runtime.stuck(), *self._pipeline.overdue()]:
             log.critical("jobs ignore their deadline, the worker ends to be rid of them", job_ids=stuck)
             self._exit_code = EXIT_STUCK
@@ -251,6 +255,7 @@ class ConcurrentWorker(AdaptedWorker):
         end = time.monotonic() + self._stop_timeout
         while self.unfinished and time.monotonic() < end and not self._shutdown_flags.forced.wait(0.05):
             self._file.beat()
+            self._check_overruns()
             try:
                 self._send_heartbeats()
                 self._redis_answered()

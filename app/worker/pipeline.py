@@ -6,6 +6,10 @@ Only running takes a slot. The other steps work on whatever has gathered, so tha
 transaction and of a round trip. Postgres and Redis have a thread each at the end: while Redis is away, effects are
 still stored before their leases end.
 
+While jobs are short, a few more are taken than there are slots, so that a slot does not stand empty for the time that
+it takes to fetch and claim the next one. Never more than the slots will get to within 50 ms by the pace of the last
+jobs; and when that was wrong, because receivers have begun to hang, what waits goes back for other workers.
+
 A job of another function than ours (somebody's own RQ job on this queue) skips claim and store. One that uses more of
 RQ than a return value (callbacks, repeats, rate limits), or fails, is RQ's own code's to finish.
 """
@@ -16,12 +20,13 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from redis import RedisError
 from rq.job import Retry
+from sqlalchemy.exc import SQLAlchemyError
 
 from app.jobs.attempts import Ended, Fate, Started
 from app.jobs.queue import FUNCTION
@@ -35,20 +40,29 @@ log = get_logger()
 
 _MOST = 500
 _OVERRUN = 60.0
+_AHEAD_SECONDS = 0.05
+_PATIENCE = 1.0
+"""Seconds that a job taken ahead waits for a slot before it goes back."""
+_PACE_WEIGHT = 0.1
 _LINGER = 0.002
 """Seconds for which the ends of jobs gather before RQ is told. Nobody waits for it, and with short jobs it makes one
 round trip of many."""
 
 
-@dataclass(kw_only=True)
+Step = Literal["wait", "run", "store", "tell"]
+
+
+@dataclass(kw_only=True, eq=False)
 class Slot:
-    """A job under way in this process."""
+    """A job under way in this process. Until its function has returned, it waits for one of the worker's slots or takes
+    one; `since` when (monotonic)."""
 
     popped: Popped
     ours: bool
     since: float = field(default_factory=time.monotonic)
-    step: Literal["run", "store", "tell"] = "run"
-    """Until its function has returned, it takes one of the worker's slots."""
+    step: Step = "wait"
+    started: Started | None = None
+    """Of ours, once it is claimed."""
 
     @property
     def overdue(self) -> bool:
@@ -80,9 +94,12 @@ class Pipeline:
     def __init__(self, *, runtime: Runtime, books: Books, rq: RqSide, gate: DatabaseGate, concurrency: int) -> None:
         self._runtime, self._books, self._rq, self._gate = runtime, books, rq, gate
         self._concurrency = concurrency
+        # Seconds that the last jobs took.
+        self._pace = float("inf")
         self.under_way: dict[str, Slot] = {}
+        self._counts: dict[Step, int] = {"wait": 0, "run": 0, "store": 0, "tell": 0}
         self._changed = threading.Condition()
-        self._crew: Crew[Callable[[], None]] = Crew("job", lambda work: work(), size=concurrency)
+        self._crew: Crew[Slot] = Crew("job", self._run, size=concurrency)
         self._claiming: Stage[Slot] = Stage("claim", self._claim, most=_MOST)
         self._storing: Stage[tuple[Slot, Ended]] = Stage("store", self._store, most=_MOST)
         self._telling: Stage[tuple[Slot, Told]] = Stage("tell", self._tell, most=_MOST, linger=_LINGER)
@@ -101,26 +118,61 @@ class Pipeline:
         slots = [Slot(popped=popped, ours=_is_ours(popped)) for popped in jobs]
         with self._changed:
             self.under_way.update((slot.popped.execution_id, slot) for slot in slots)
+            self._counts["wait"] += len(slots)
         self._claiming.put(slot for slot in slots if slot.ours)
         for slot in slots:
             if slot.popped.unreadable:
                 self._end([slot], [Told(popped=slot.popped, fate="failed", error=slot.popped.unreadable)])
             elif not slot.ours:
-                self._crew.put([self._bound(self._run_theirs, slot)])
+                self._crew.put([slot])
 
     def overdue(self) -> list[str]:
         """Ids of the jobs of other functions that ignore their own time limit."""
         return [slot.popped.job_id for slot in list(self.under_way.values()) if slot.overdue]
 
-    def _free(self) -> int:
-        steps = [slot.step for slot in self.under_way.values()]
-        running, storing = steps.count("run"), steps.count("store")
-        untold = len(steps) - running - storing
-        return min(self._concurrency - running, 2 * self._concurrency - running - storing, _MOST - untold)
+    def hand_on(self) -> None:
+        """Give back what was taken ahead and has waited too long: another worker may have a slot for it."""
+        now = time.monotonic()
+        slots = list(self.under_way.values())
+        if not any(slot.step == "wait" and now > slot.since + _PATIENCE for slot in slots):
+            return
+        with self._changed:
+            self._pace = max([self._pace, *(now - slot.since for slot in slots if slot.step == "run")])
+        waiting = self._crew.take_back()
+        late = [slot for slot in waiting if now > slot.since + _PATIENCE]
+        self._crew.put(slot for slot in waiting if slot not in late)
+        try:
+            self._runtime.hand_back([slot.started.claimed for slot in late if slot.started], error="no slot was free")
+        except SQLAlchemyError as error:
+            log.warning("jobs not handed on", jobs=len(late), reason=type(error).__name__)
+            self._crew.put(late)
+        else:
+            self._end(late, [Told(popped=slot.popped, fate="queued") for slot in late])
 
-    @staticmethod
-    def _bound(work: Callable[..., None], *args: Any) -> Callable[[], None]:
-        return lambda: work(*args)
+    def _free(self) -> int:
+        """With the condition held."""
+        counts, ahead = self._counts, min(self._concurrency, int(_AHEAD_SECONDS * self._concurrency / self._pace))
+        unended = counts["wait"] + counts["run"]
+        if unended > self._concurrency + ahead // 2:
+            # So that the next ones come together.
+            return 0
+        most = self._concurrency + ahead
+        return min(most - unended, most + self._concurrency - unended - counts["store"], _MOST - counts["tell"])
+
+    def _run(self, slot: Slot) -> None:
+        self._move(slot, "run")
+        slot.since = time.monotonic()
+        if slot.started is None:
+            self._run_theirs(slot)
+        else:
+            self._run_ours(slot, slot.started)
+
+    def _ran(self, slot: Slot, step: Step) -> None:
+        """Its slot is free again."""
+        took = max(time.monotonic() - slot.since, 1e-6)
+        with self._changed:
+            self._pace = took if self._pace == float("inf") else self._pace + _PACE_WEIGHT * (took - self._pace)
+        self._move(slot, step)
 
     # -- our jobs
 
@@ -140,7 +192,9 @@ class Pipeline:
             self._end(slots, [Told(popped=slot.popped, fate="queued") for slot in slots])
             return
         for started in taken.started:
-            self._crew.put([self._bound(self._run_ours, by_id.pop(started.claimed.job_id), started)])
+            slot = by_id.pop(started.claimed.job_id)
+            slot.started = started
+            self._crew.put([slot])
         ends = [(by_id.pop(job_id), seconds) for job_id, seconds in taken.not_yet.items()]
         nothing = [*by_id.values(), *twice]
         self._end(
@@ -153,7 +207,7 @@ class Pipeline:
 
     def _run_ours(self, slot: Slot, started: Started) -> None:
         ended = self._runtime.run(started)
-        self._move(slot, "store")
+        self._ran(slot, "store")
         self._storing.put([(slot, ended)])
 
     def _store(self, batch: Sequence[tuple[Slot, Ended]]) -> None:
@@ -195,7 +249,7 @@ class Pipeline:
         except (RedisError, OSError) as error:
             log.warning("job's end not told to Redis", job_id=slot.popped.job_id, reason=type(error).__name__)
         finally:
-            self._move(slot, "tell")
+            self._ran(slot, "tell")
             if told is None:
                 self._gone([slot])
             else:
@@ -232,16 +286,24 @@ class Pipeline:
         finally:
             self._gone([slot for slot, _ in batch])
 
-    def _move(self, slot: Slot, step: Literal["store", "tell"]) -> None:
+    def _move(self, slot: Slot, step: Step) -> None:
         with self._changed:
+            self._counts[slot.step] -= 1
+            self._counts[step] += 1
             slot.step = step
-            self._changed.notify_all()
+            self._tell_loop()
 
     def _gone(self, slots: Sequence[Slot]) -> None:
         with self._changed:
             for slot in slots:
-                self.under_way.pop(slot.popped.execution_id, None)
-            self._changed.notify_all()
+                if self.under_way.pop(slot.popped.execution_id, None):
+                    self._counts[slot.step] -= 1
+            self._tell_loop()
+
+    def _tell_loop(self) -> None:
+        """With the condition held; not for nothing, a thread that wakes takes the interpreter from the others."""
+        if self._free() > 0:
+            self._changed.notify()
 
 
 def _is_ours(popped: Popped) -> bool:

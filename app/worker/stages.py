@@ -59,6 +59,15 @@ class Crew(Generic[T]):
         for item in items:
             self._waiting.put(item)
 
+    def take_back(self) -> list[T]:
+        """The items that no thread has begun, the longest waiting first."""
+        items: list[T] = []
+        try:
+            while True:
+                items.append(self._waiting.get_nowait())
+        except Empty:
+            return items
+
     def _run(self) -> None:
         while True:
             item = self._waiting.get()
