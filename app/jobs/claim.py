@@ -75,9 +75,9 @@ class Inline:
 
     One statement is one transaction and one round trip, and that is most of what a short job costs.
 
-    `{mine}` stands for the rows of the kind, to be given an alias. begin: they are those claimed (subject_id), and it
-    returns the subject's `id` and, as JSON, what `run` needs (`work`). store: those whose lease held (subject_id, state,
-    error, detail); all parts see the rows as they were before the statement. work: makes of that JSON what `run` takes.
+    `{mine}` stands for the rows of the kind, to be given an alias. begin: those claimed (subject_id); it returns the
+    subject's `id` and, as JSON, what `run` needs (`work`). store: those whose lease held (subject_id, state, error,
+    detail); all parts see the rows as they were before the statement. work: makes of that JSON what `run` takes.
     detail: makes JSON of an outcome's.
     """
 
@@ -94,9 +94,9 @@ class Statements:
         begins, effects, kinds = [], [], {}
         for number, (kind, one) in enumerate(inline.items()):
             kinds[f"kind_{number}"] = kind
-            begins.append(one.begin.format(mine=f"(SELECT * FROM claimed WHERE kind = :kind_{number})"))
-            mine = f"(SELECT * FROM finished WHERE kind = :kind_{number})"  # noqa: S608 - a number
-            effects += [part.format(mine=mine) for part in one.store]
+            mine = f"WHERE kind = :kind_{number})"
+            begins.append(one.begin.format(mine="(SELECT * FROM claimed " + mine))
+            effects += [part.format(mine="(SELECT * FROM finished " + mine) for part in one.store]
         self.claim = text(_CLAIM + _numbered("begun", begins) + _claimed(len(begins))).bindparams(**kinds)
         self.finish = text(_FINISH + _FINISHED)
         self.finish_inline = text(_FINISH + _numbered("effect", effects) + _FINISHED).bindparams(**kinds)
