@@ -67,6 +67,7 @@ _FINISH = """
     )
 """
 _FINISHED = " SELECT id FROM finished"
+_MINE = "(SELECT * FROM {} WHERE kind = :kind_{})"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,9 +95,8 @@ class Statements:
         begins, effects, kinds = [], [], {}
         for number, (kind, one) in enumerate(inline.items()):
             kinds[f"kind_{number}"] = kind
-            mine = f"WHERE kind = :kind_{number})"
-            begins.append(one.begin.format(mine="(SELECT * FROM claimed " + mine))
-            effects += [part.format(mine="(SELECT * FROM finished " + mine) for part in one.store]
+            begins.append(one.begin.format(mine=_MINE.format("claimed", number)))
+            effects += [part.format(mine=_MINE.format("finished", number)) for part in one.store]
         self.claim = text(_CLAIM + _numbered("begun", begins) + _claimed(len(begins))).bindparams(**kinds)
         self.finish = text(_FINISH + _FINISHED)
         self.finish_inline = text(_FINISH + _numbered("effect", effects) + _FINISHED).bindparams(**kinds)
