@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from sqlalchemy import Connection, TextClause, func, select, text
+from sqlalchemy.exc import SQLAlchemyError
 
 from app.db.models import Job
 
@@ -66,6 +67,7 @@ _FINISH = """
         RETURNING jobs.id, jobs.kind, jobs.subject_id, ended.state, ended.error, ended.detail
     )
 """
+_LOOK_AGAIN = 1.0
 _FINISHED = " SELECT id FROM finished"
 _MINE = "(SELECT * FROM {} WHERE kind = :kind_{})"
 
@@ -217,9 +219,11 @@ def finish(
 
 def _not_yet(connection: Connection, job_ids: set[uuid.UUID]) -> dict[uuid.UUID, float]:
     seconds = func.extract("epoch", Job.run_at - func.now())
-    rows = connection.execute(
-        select(Job.id, seconds.label("seconds")).where(
-            Job.id.in_(job_ids), Job.state == "pending", Job.run_at > func.now()
-        )
+    statement = select(Job.id, seconds.label("seconds")).where(
+        Job.id.in_(job_ids), Job.state == "pending", Job.run_at > func.now()
     )
-    return {row.id: float(row.seconds) for row in rows}
+    try:
+        return {row.id: float(row.seconds) for row in connection.execute(statement)}
+    except SQLAlchemyError:
+        # The claim has been committed: a failure now would keep what it won from everybody until the leases end.
+        return dict.fromkeys(job_ids, _LOOK_AGAIN)

@@ -21,25 +21,23 @@ import threading
 import time
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from redis import RedisError
 from rq.job import Retry
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.jobs.attempts import Ended, Fate, Started
-from app.jobs.queue import FUNCTION
 from app.jobs.runtime import JobsNotStartedError, Runtime
 from app.observability.logging import get_logger
 from app.worker.books import Books, Popped, Told
 from app.worker.database import DatabaseGate
+from app.worker.slot import Slot, Step
 from app.worker.stages import Crew, Stage
 
 log = get_logger()
 
 _MOST = 500
-_OVERRUN = 60.0
 _AHEAD_SECONDS = 0.05
 _PATIENCE = 1.0
 """Seconds that a job taken ahead waits for a slot before it goes back."""
@@ -47,31 +45,6 @@ _PACE_WEIGHT = 0.1
 _LINGER = 0.002
 """Seconds for which the ends of jobs gather before RQ is told. Nobody waits for it, and with short jobs it makes one
 round trip of many."""
-
-
-Step = Literal["wait", "run", "store", "tell"]
-
-
-@dataclass(kw_only=True, eq=False)
-class Slot:
-    """A job under way in this process. Until its function has returned, it waits for one of the worker's slots or takes
-    one; `since` when (monotonic)."""
-
-    popped: Popped
-    ours: bool
-    since: float = field(default_factory=time.monotonic)
-    step: Step = "wait"
-    started: Started | None = None
-    """Of ours, once it is claimed."""
-
-    @property
-    def overdue(self) -> bool:
-        """Whether a job of somebody else's function ignores its own time limit."""
-        return (
-            self.step == "run"
-            and not self.ours
-            and time.monotonic() > self.since + self.popped.seconds(b"timeout", 0) + _OVERRUN
-        )
 
 
 class RqSide(Protocol):
@@ -115,7 +88,7 @@ class Pipeline:
             return max(0, self._free())
 
     def put(self, jobs: Sequence[Popped]) -> None:
-        slots = [Slot(popped=popped, ours=_is_ours(popped)) for popped in jobs]
+        slots = [Slot.of(popped) for popped in jobs]
         with self._changed:
             self.under_way.update((slot.popped.execution_id, slot) for slot in slots)
             self._counts["wait"] += len(slots)
@@ -304,13 +277,3 @@ class Pipeline:
         """With the condition held; not for nothing, a thread that wakes takes the interpreter from the others."""
         if self._free() > 0:
             self._changed.notify()
-
-
-def _is_ours(popped: Popped) -> bool:
-    if popped.unreadable or popped.call[0] != FUNCTION:
-        return False
-    try:
-        uuid.UUID(popped.call[2][0])
-    except (ValueError, IndexError, AttributeError, TypeError):
-        return False
-    return True

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from redis import Redis, RedisError
-from sqlalchemy import func, insert, select, text, update
+from sqlalchemy import event, func, insert, select, text, update
 from sqlalchemy.exc import OperationalError
 
 from app.db.models import Job
@@ -347,6 +347,23 @@ def test_a_job_that_the_database_kept_from_beginning_goes_back_without_an_attemp
     made.store([made.run(started) for started in made.claim([job_id]).started])
 
     assert (world.job(job_id).state, world.job(job_id).attempt) == ("pending", 0)
+
+
+def test_what_was_claimed_stays_claimed_when_the_rest_cannot_be_looked_up(world: Any) -> None:
+    [now] = add_many(world, 1)
+    [later] = add_many(world, 1, run_at=datetime.now(UTC) + timedelta(minutes=1))
+
+    @event.listens_for(world.engine, "before_cursor_execute")
+    def away(connection: Any, cursor: Any, statement: str, *_: Any) -> None:
+        if statement.startswith("SELECT jobs.id"):
+            raise OperationalError("", {}, Exception())
+
+    taken = runtime(world, Faulty()).claim([now, later])
+    event.remove(world.engine, "before_cursor_execute", away)
+
+    assert [started.claimed.job_id for started in taken.started] == [now]
+    assert taken.not_yet == {later: 1.0}, "it is looked at again soon"
+    assert world.job(now).state == "running"
 
 
 def test_a_claim_waits_for_no_disk_and_nothing_else_is_hurried(world: Any) -> None:
