@@ -41,7 +41,7 @@ MINIMUM_SERVER = (6, 2)
 _REQUEUES = 1000
 """How often RQ may put a job back that its worker could not start or finish. Attempts are counted in Postgres."""
 
-HEARTBEAT_INTERVAL: Final = 10
+HEARTBEAT_INTERVAL: Final = 5
 """Seconds between two signs of life that a worker gives of each of its jobs."""
 ABANDONED_AFTER: Final = HEARTBEAT_INTERVAL + 60
 """Seconds after the last one until RQ itself takes a job for abandoned."""
