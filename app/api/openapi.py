@@ -50,6 +50,11 @@ _CONDITION: dict[str, Any] = {
     "schema": {"type": "string"},
     "description": "The ETag of an answer that the client has: 304 without a body as long as it holds.",
 }
+_SIGNATURE: dict[str, Any] = {
+    "webhook-id": {"type": "string", "pattern": r"^[\x21-\x7e]{1,255}$"},
+    "webhook-timestamp": {"type": "string", "pattern": "^[0-9]{1,12}$", "description": "Seconds since 1970."},
+    "webhook-signature": {"type": "string", "pattern": "^v1,[A-Za-z0-9+/]{43}=( v1,[A-Za-z0-9+/]{43}=)*$"},
+}
 _TAG: dict[str, Any] = {
     "ETag": {"description": "For If-None-Match.", "required": True, "schema": {"type": "string"}},
 }
@@ -109,6 +114,8 @@ def _operation(operation: Operation) -> dict[str, Any]:
             "required": True,
             "content": {"application/json": {"schema": _ref(operation.body)}},
         }
+    if operation.signed:
+        described["requestBody"] = {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}}
     return described
 
 
@@ -124,6 +131,8 @@ def _parameters(operation: Operation) -> list[dict[str, Any]]:
         found.append(_KEY_PARAMETER)
     if operation.cached:
         found.append(_CONDITION)
+    if operation.signed:
+        found += [{"name": name, "in": "header", "required": True, "schema": it} for name, it in _SIGNATURE.items()]
     return found
 
 

@@ -47,6 +47,9 @@ class Operation:
     cached: bool = False
     """Whether its answer has an ETag, and If-None-Match may get a 304."""
 
+    signed: bool = False
+    """Whether it is signed in headers, as Standard Webhooks has it."""
+
     @property
     def name(self) -> str:
         return f"{self.tag}_{self.endpoint.__name__}"
@@ -191,5 +194,6 @@ OPERATIONS = (
         result=WebhookAccepted,
         problems=(400, 401, 404, 413),
         public=True,
+        signed=True,
     ),
 )

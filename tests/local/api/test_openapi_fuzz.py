@@ -19,6 +19,7 @@ import psycopg
 import pytest
 import schemathesis
 import uvicorn
+from fake_provider import OTHER_SECRET, SECRET
 from schemathesis.checks import load_all_checks
 from schemathesis.config import (
     ChecksConfig,
@@ -84,6 +85,11 @@ def served(database: str, valkey_socket: Path) -> Iterator[dict[str, Any]]:
             "ENABLE_RATE_LIMIT": "false",
             "LOGIN_FAILURES_MAX": "10000",
             "DELIVERY_ALLOW_HTTP": "true",
+            # Nobody is called with them: handing over is a worker's.
+            "REPLICATE_API_KEY": "r8_fuzzed",
+            "OPENAI_API_KEY": "sk-fuzzed",
+            "WEBHOOK_SECRET_REPLICATE": SECRET,
+            "WEBHOOK_SECRET_OPENAI": OTHER_SECRET,
         }
     )
     with socket.create_server(("127.0.0.1", 0), backlog=128) as listener:
