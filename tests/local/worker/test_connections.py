@@ -119,7 +119,10 @@ def test_a_connection_that_was_idle_is_asked_before_it_is_used(
         assert connection.execute(text("SELECT 1")).scalar() == 1
 
 
-def test_one_that_was_just_used_is_not_and_breaks_once(engine: Engine, database_url: str) -> None:
+def test_one_that_was_just_used_is_not_and_breaks_once(
+    engine: Engine, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engines, "_TRUSTED_SECONDS", 60.0)
     end_sessions(database_url, engine)
     with pytest.raises(OperationalError), engine.begin() as connection:
         connection.execute(text("SELECT 1"))
