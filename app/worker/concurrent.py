@@ -128,6 +128,8 @@ class ConcurrentWorker(AdaptedWorker):
         if not self._gate.is_open():
             self._stop.wait(0.1)
             return
+        # The first one too: what follows may wait for a job.
+        self._file.beat()
         if self._suspended():
             return
         wait = self._scheduled.promote()
