@@ -133,8 +133,9 @@ class Pipeline:
         return min(most - unended, most + self._concurrency - unended - counts["store"], _MOST - counts["tell"])
 
     def _run(self, slot: Slot) -> None:
-        self._move(slot, "run")
         slot.since = time.monotonic()
+        with self._changed:
+            self._set(slot, "run")
         if slot.started is None:
             self._run_theirs(slot)
         else:
@@ -145,7 +146,8 @@ class Pipeline:
         took = max(time.monotonic() - slot.since, 1e-6)
         with self._changed:
             self._pace = took if self._pace == float("inf") else self._pace + _PACE_WEIGHT * (took - self._pace)
-        self._move(slot, step)
+            self._set(slot, step)
+            self._tell_loop()
 
     # -- our jobs
 
@@ -261,10 +263,14 @@ class Pipeline:
 
     def _move(self, slot: Slot, step: Step) -> None:
         with self._changed:
-            self._counts[slot.step] -= 1
-            self._counts[step] += 1
-            slot.step = step
+            self._set(slot, step)
             self._tell_loop()
+
+    def _set(self, slot: Slot, step: Step) -> None:
+        """With the condition held."""
+        self._counts[slot.step] -= 1
+        self._counts[step] += 1
+        slot.step = step
 
     def _gone(self, slots: Sequence[Slot]) -> None:
         with self._changed:
