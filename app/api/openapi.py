@@ -11,6 +11,7 @@ from pydantic.json_schema import models_json_schema
 from app.api.health import HealthReport
 from app.api.operations import OPERATIONS, Operation
 from app.providers.base import PROVIDERS
+from app.security.webhooks import ID
 from app.settings import Settings
 
 _REF = "#/components/schemas/{model}"
@@ -51,7 +52,7 @@ _CONDITION: dict[str, Any] = {
     "description": "The ETag of an answer that the client has: 304 without a body as long as it holds.",
 }
 _SIGNATURE: dict[str, Any] = {
-    "webhook-id": {"type": "string", "pattern": r"^[\x21-\x7e]{1,255}$"},
+    "webhook-id": {"type": "string", "pattern": f"^{ID.pattern}$"},
     "webhook-timestamp": {"type": "string", "pattern": "^[0-9]{1,12}$", "description": "Seconds since 1970."},
     "webhook-signature": {"type": "string", "pattern": "^v1,[A-Za-z0-9+/]{43}=( v1,[A-Za-z0-9+/]{43}=)*$"},
 }

@@ -100,8 +100,7 @@ class Statements:
             begins.append(one.begin.format(mine=_MINE.format("claimed", number)))
             effects += [part.format(mine=_MINE.format("finished", number)) for part in one.store]
         self.claim = text(_CLAIM + _numbered("begun", begins) + _claimed(len(begins))).bindparams(**kinds)
-        self.finish = text(_FINISH + _FINISHED)
-        self.finish_inline = text(_FINISH + _numbered("effect", effects) + _FINISHED).bindparams(**kinds)
+        self.finish = text(_FINISH + _numbered("effect", effects) + _FINISHED).bindparams(**kinds)
 
 
 def _numbered(name: str, parts: Sequence[str]) -> str:

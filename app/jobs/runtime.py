@@ -189,8 +189,9 @@ class Runtime:
 
         That takes no attempt from them, but for those that ignored their deadline and may do so wherever they run.
         """
-        stuck = set(self.stuck()) if claims is None else set()
+        stuck: set[str] = set()
         if claims is None:
+            stuck = set(self.stuck())
             with self._lock:
                 claims = [claimed for claimed, _ in self.held.values()]
         if not claims:
@@ -223,7 +224,7 @@ class Runtime:
     def _store_inline(self, batch: Sequence[Ended]) -> set[uuid.UUID]:
         with self._committing.connect() as connection:
             finishes = [self._finish(one) for one in batch]
-            return claim.finish(connection, finishes, statement=self._statements.finish_inline)
+            return claim.finish(connection, finishes, statement=self._statements.finish)
 
     def _store(self, batch: Sequence[Ended]) -> set[uuid.UUID]:
         with self.engine.begin() as connection:

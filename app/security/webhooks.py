@@ -14,7 +14,7 @@ from starlette.datastructures import Headers
 
 HEADERS = ("webhook-id", "webhook-timestamp", "webhook-signature")
 
-_ID = re.compile(r"[\x21-\x7e]{1,255}")
+ID = re.compile(r"[\x21-\x7e]{1,255}")
 
 
 class WebhookMalformed(ValueError):
@@ -33,7 +33,7 @@ def verify(headers: Headers, body: bytes, *, secrets: Sequence[str]) -> str:
         if len(values) != 1:
             raise WebhookMalformed(f"send the header {name} once")
         given[name] = values[0]
-    if not _ID.fullmatch(given["webhook-id"]):
+    if not ID.fullmatch(given["webhook-id"]):
         raise WebhookMalformed("webhook-id must be 1 to 255 printable ASCII characters without blanks")
     try:
         body.decode()
