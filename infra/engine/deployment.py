@@ -25,8 +25,9 @@ from infra.engine.project import ProgramConfig, Project
 from infra.engine.providers.registry import ProviderContext, ProviderRegistry, Providers, UnsupportedError
 from infra.engine.reporter import Reporter
 from infra.engine.run import Run
+from infra.engine.secrecy import same_value
 from infra.engine.sources import Sources
-from infra.engine.state import Snapshot
+from infra.engine.state import PendingOperation, Snapshot
 from infra.engine.urns import parse_urn
 
 
@@ -271,12 +272,25 @@ class Deployment:
 
     def _tell_cut_short(self, reporter: Reporter) -> None:
         for pending in self._snapshot.pending:
+            if self._is_made(pending):
+                continue
             name = parse_urn(pending.resource.urn).name
             reporter.say(
                 "warning",
                 f"the last run was cut short while {pending.kind} {name}: it is taken up again",
                 urn=pending.resource.urn,
             )
+
+    def _is_made(self, pending: PendingOperation) -> bool:
+        """Whether what was being created is there as it was wanted: the CLI makes it and keeps the note all the same.
+
+        A replacement that was cut short has its former self in the state, with other inputs.
+        """
+        wanted = pending.resource
+        return pending.kind == "creating" and any(
+            resource.urn == wanted.urn and not resource.delete and same_value(resource.inputs, wanted.inputs)
+            for resource in self._snapshot.resources
+        )
 
 
 def _save_nothing(snapshot: Snapshot) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from infra.engine.checkpoint import timestamp
 from infra.engine.state import PendingOperation, ResourceState, Snapshot
 from infra.engine.urns import provider_urn
 
@@ -157,4 +158,4 @@ class Ledger:
 
 def now() -> str:
     """The time in the form of a checkpoint."""
-    return datetime.now(UTC).isoformat().replace("+00:00", "Z")
+    return timestamp(datetime.now(UTC))

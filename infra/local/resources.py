@@ -42,4 +42,5 @@ class MigrationResource(LocalResource, module="slipway", name="Migration"):
 class ServiceResource(LocalResource, module="slipway", name="Service"):
     provider = Service()
     computed = ("url",)
+    port: pulumi.Output[int]
     url: pulumi.Output[str]

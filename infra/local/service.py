@@ -11,6 +11,7 @@ import pulumi
 from infra.contracts import CommandHealth, HttpHealth, Image, SecretRef, ServiceSpec
 
 from .component import LocalComponent, Transforms
+from .ports import LOOPBACK
 from .resources import ServiceResource
 
 HEARTBEAT = "HEALTH_FILE"
@@ -68,7 +69,8 @@ class ApiService(_Service):
 
     def __init__(self, name: str, args: ServiceArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("ApiService", name, args, opts)
-        self.url = self.resource.url
+        # From an input, which a preview knows; the resource's own `url` is unknown in the preview of every change.
+        self.url = self.resource.port.apply(lambda port: f"http://{LOOPBACK}:{int(port)}")
         self.finish({"url": self.url})
 
 

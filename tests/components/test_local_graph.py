@@ -198,3 +198,15 @@ def test_a_transform_of_nothing_is_refused(project: Project, tmp_path: Path) -> 
 def _plan_of(project: Project, folder: Path) -> Plan:
     lone = dataclasses.replace(project, root=folder, main=folder)
     return plan(project=lone, stack="local", config=ProgramConfig(values={}, secret_keys=frozenset()))
+
+
+def test_a_preview_knows_the_urls(planned: Planned) -> None:
+    """They showed as unknown whenever the API's resource changed, as by fewer replicas, which changes none of them."""
+    graph = planned(known=False, features={"metrics": True, "swagger": True, "health_check": True})
+    urls = {name: graph.outputs[name] for name in ("url", "docs_url", "metrics_url", "health_url")}
+    assert urls == {
+        "url": "http://127.0.0.1:3000",
+        "docs_url": "http://127.0.0.1:3000/docs",
+        "metrics_url": "http://127.0.0.1:3000/metrics",
+        "health_url": "http://127.0.0.1:3000/health",
+    }

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import threading
+from copy import deepcopy
+from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from infra.engine.errors import StateError
 from infra.engine.events import DeploymentFinished
+from infra.engine.state import PendingOperation
 
 
 def test_a_failed_create_keeps_what_was_made_and_the_next_up_goes_on(stack: Any) -> None:
@@ -236,3 +240,25 @@ def test_an_error_in_an_apply_fails_the_run_and_keeps_what_was_made(stack: Any) 
     assert not result.succeeded
     assert "ZeroDivisionError" in result.failures[0].message
     assert stack.names() == ["a"]
+
+
+@pytest.mark.parametrize(("made", "told"), [(True, False), (False, True)])
+def test_what_was_being_created_and_is_there_is_not_told_as_cut_short(stack: Any, made: bool, told: bool) -> None:
+    """The Pulumi CLI makes what a killed run was making, and keeps that run's note in the state."""
+    stack.program("Thing('a', size=1)").must_up()
+    stack.snapshot.pending.append(PendingOperation(resource=deepcopy(stack.state("a")), kind="creating"))
+    if not made:
+        # The note is of a successor, whose making was cut short: what is there is its predecessor.
+        stack.snapshot.pending[0].resource.inputs["size"] = 2
+    stack.must_up()
+    assert any("cut short" in message for message in stack.log.messages("warning")) == told
+    assert stack.snapshot.pending == []
+
+
+def test_times_in_the_state_are_written_as_go_writes_them(stack: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The CLI cuts zeros at the end of a fraction, and would rewrite each."""
+    moments = iter([datetime(2026, 1, 2, 3, 4, 5, micro, tzinfo=UTC) for micro in (0, 500_000, 123_450, 1)] * 9)
+    monkeypatch.setattr("infra.engine.ledger.datetime", SimpleNamespace(now=lambda _: next(moments)))
+    stack.program("for name in 'abcd': Thing(name)").must_up()
+    times = {stack.state(name).created for name in "abcd"} | {stack.state(name).modified for name in "abcd"}
+    assert {str(time).removeprefix("2026-01-02T03:04:05") for time in times} <= {"Z", ".5Z", ".12345Z", ".000001Z"}
