@@ -54,6 +54,9 @@ def preview(context: Context) -> int:
 def change(context: Context, kind: Kind, *, confirmed: bool) -> int:
     """Bring the stack up, or take it down. Unless `confirmed`, show what will happen and ask first."""
     _refuse_clouds(context)
+    if kind == "destroy" and not context.backend.exists(context.project.name, context.stack):
+        context.console.note(f"stack {context.stack!r} has no resources: there is nothing to destroy")
+        return OK
     _prepare_secrets(context)
     stage = Stage(context.console)
     with context.backend.lock(context.project.name, context.stack, report=context.console.note):

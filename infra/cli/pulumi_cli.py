@@ -9,7 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,6 +21,9 @@ MINIMUM: Final = (3, 238)
 DELETE_DATA: Final = "SLIPWAY_DELETE_DATA"
 """What the local target's dynamic providers read, in whichever process they run: `1` lets a delete take the data."""
 INSTALL: Final = "https://www.pulumi.com/docs/install/"
+LOCAL_TARGET: Final = "local"
+_PLUGIN: Final = "random"
+"""The only plugin that the local stack needs beside what comes with the CLI."""
 _ENGINES: Final = ("auto", "inprocess", "pulumi")
 _CHECK_TIMEOUT: Final = 30.0
 """Seconds for the short questions that are asked of the CLI."""
@@ -46,16 +49,41 @@ def chosen(context: Context) -> str | None:
     return path
 
 
+def chosen_for_existing(context: Context) -> str | None:
+    """As `chosen`, for a command that makes no stack: a local stack that is not there yet is left to the engine in
+    process, which writes nothing for it.
+
+    Raises CommandError for any other stack that is not there. A preview that made it would choose for good what its
+    secrets are encrypted with, and in whichever backend a wrong variable named.
+    """
+    path = chosen(context)
+    if path is None:
+        return None
+    environment = environment_for(context)
+    if _known(context, path, environment):
+        return path
+    if context.target == LOCAL_TARGET and _in_files(environment):
+        return None
+    raise _not_there(context, environment)
+
+
 def keeps_state(context: Context) -> bool:
     """Whether the state is in a backend that only the CLI can reach."""
-    url = context.environ.get("PULUMI_BACKEND_URL")
-    return bool(url) and not str(url).startswith("file://") and chosen(context) is not None
+    return not _in_files({"PULUMI_BACKEND_URL": _backend(context)}) and chosen(context) is not None
 
 
 def run(context: Context, path: str, command: str, options: Sequence[str] = (), *, delete_data: bool = False) -> int:
-    """Run ``pulumi COMMAND`` for the stack, on this terminal; returns the exit code in slipway's terms."""
+    """Run ``pulumi COMMAND`` for the stack, on this terminal; returns the exit code in slipway's terms.
+
+    An `up` makes a local stack that is not there yet, and raises CommandError for any other. Raises LockedError when
+    another run holds the stack; the lock of one that died on this machine is removed first, which the CLI does not do.
+    """
     environment = environment_for(context, delete_data=delete_data)
-    ensure_stack(context, path, environment)
+    if command == "up":
+        ensure_stack(context, path, environment)
+    if command != "preview" and _in_files(environment):
+        # A preview takes no lock.
+        context.backend.clear_dead_locks(context.project.name, context.stack, report=context.console.note)
     arguments = [path, command, "--stack", context.stack, *options]
     if not context.console.interactive:
         arguments.append("--non-interactive")
@@ -68,11 +96,27 @@ def run(context: Context, path: str, command: str, options: Sequence[str] = (), 
         signal.signal(signal.SIGINT, before)
     if code == 0:
         return OK
-    if not interrupted and context.target == "local":
-        context.console.note(
-            "The Pulumi CLI ran this. The local stack can do without: SLIPWAY_ENGINE=inprocess works on the same state."
-        )
+    if not interrupted:
+        _tell_of_missing_plugin(context, path, environment)
     return INTERRUPTED if interrupted else FAILED
+
+
+def _tell_of_missing_plugin(context: Context, path: str, environment: dict[str, str]) -> None:
+    """Say that the engine in process can do without the CLI, where that may be what failed and is true."""
+    if context.target != LOCAL_TARGET or not _in_files(environment) or context.file.secrets_provider:
+        return
+    if shutil.which(f"pulumi-resource-{_PLUGIN}", path=environment["PATH"]):
+        return
+    answer = _ask(context, [path, "plugin", "ls", "--json"], environment)
+    try:
+        names = {plugin["name"] for plugin in json.loads(answer.stdout)}
+    except (ValueError, TypeError, KeyError):
+        return
+    if _PLUGIN not in names:
+        context.console.note(
+            f"The Pulumi CLI has no plugin {_PLUGIN!r}: `pulumi install` fetches it. The local stack can do without "
+            "the CLI, on the same state: SLIPWAY_ENGINE=inprocess"
+        )
 
 
 def outputs(context: Context, *, show_secrets: bool) -> dict[str, Any]:
@@ -89,10 +133,12 @@ def outputs(context: Context, *, show_secrets: bool) -> dict[str, Any]:
 
 def environment_for(context: Context, *, delete_data: bool = False) -> dict[str, str]:
     """The environment in which the CLI finds this state, this passphrase and this interpreter."""
-    from infra.engine.location import LOCAL_STACK, backend_url, working_passphrase
+    from infra.engine.location import LOCAL_STACK, working_passphrase
 
     environment = dict(context.environ)
-    environment["PULUMI_BACKEND_URL"] = backend_url(context.project, context.environ)
+    environment.pop("PULUMI_BACKEND_URL", None)
+    if backend := _backend(context):
+        environment["PULUMI_BACKEND_URL"] = backend
     if context.stack == LOCAL_STACK and (passphrase := working_passphrase(context.file, context.environ)) is not None:
         environment["PULUMI_CONFIG_PASSPHRASE"] = passphrase
     # The program and its dynamic providers import the project, which is installed beside this interpreter.
@@ -102,9 +148,11 @@ def environment_for(context: Context, *, delete_data: bool = False) -> dict[str,
 
 
 def ensure_stack(context: Context, path: str, environment: dict[str, str]) -> None:
-    """Create the stack in the CLI's backend when it is not there yet."""
+    """Create a local stack in the CLI's backend when it is not there yet; raises CommandError for any other."""
     if _known(context, path, environment):
         return
+    if context.target != LOCAL_TARGET:
+        raise _not_there(context, environment)
     context.console.note(f"creating stack {context.stack!r} in {environment['PULUMI_BACKEND_URL']}")
     answer = _ask(context, [path, "stack", "init", context.stack, "--no-select", "--non-interactive"], environment)
     if answer.returncode:
@@ -115,11 +163,48 @@ def _known(context: Context, path: str, environment: dict[str, str]) -> bool:
     from infra.engine.files import make_private
 
     context.file  # noqa: B018 - a stack with no file must not be created by a slip of the pen
-    if environment["PULUMI_BACKEND_URL"].startswith("file://"):
+    if _in_files(environment):
         # The CLI expects the folder to exist.
         make_private(context.backend.root)
         return context.backend.exists(context.project.name, context.stack)
-    return _ask(context, [path, "stack", "--stack", context.stack, "--show-name"], environment).returncode == 0
+    answer = _ask(context, [path, "stack", "--stack", context.stack, "--show-name"], environment)
+    if answer.returncode and "no stack named" not in answer.stderr:
+        # No network, nobody logged in: that says nothing about the stack.
+        told = answer.stderr.strip() or answer.stdout.strip()
+        raise CommandError(f"the Pulumi CLI cannot tell whether stack {context.stack!r} exists: {told}")
+    return answer.returncode == 0
+
+
+def _backend(context: Context) -> str | None:
+    """The URL of the backend with the stack's state; None where it is the one that `pulumi login` chose.
+
+    A cloud stack is where the CLI alone would find it. Its state is in this folder only if it was made there.
+    """
+    from infra.engine.location import backend_url, state_root
+
+    url = context.environ.get("PULUMI_BACKEND_URL")
+    if url or context.target == LOCAL_TARGET:
+        return backend_url(context.project, context.environ)
+    from infra.engine.backend import FileBackend
+
+    local = FileBackend(state_root(context.project, context.environ))
+    return backend_url(context.project, context.environ) if local.exists(context.project.name, context.stack) else None
+
+
+def _in_files(environment: Mapping[str, str | None]) -> bool:
+    return str(environment.get("PULUMI_BACKEND_URL")).startswith("file://")
+
+
+def _not_there(context: Context, environment: Mapping[str, str]) -> CommandError:
+    stack = context.stack
+    where = environment.get("PULUMI_BACKEND_URL") or "the backend that `pulumi login` chose"
+    provider = context.file.secrets_provider or "PROVIDER"
+    return CommandError(
+        f"there is no stack {stack!r} in {where}, so there is nothing to compare with or to change. If there should "
+        "be, look at PULUMI_BACKEND_URL and `pulumi whoami --verbose`. To make it, choose what encrypts its secrets:\n"
+        f"  pulumi stack init {stack} --secrets-provider '{provider}'\n"
+        f"docs/aws/README.md has an example. `slipway plan --stack {stack}` shows the stack without any state."
+    )
 
 
 def _check_version(context: Context, path: str) -> None:

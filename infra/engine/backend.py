@@ -128,6 +128,10 @@ class FileBackend:
         self._prepare(self._folder)
         return lock.held(self._folder / "locks" / "organization" / project / stack, stack, report=report)
 
+    def clear_dead_locks(self, project: str, stack: str, *, report: Callable[[str], None]) -> None:
+        """Remove the locks of runs that died on this host, each told to `report`; LockedError for any other."""
+        lock.clear(self._folder / "locks" / "organization" / project / stack, stack, report=report)
+
     def finish(self, snapshot: Snapshot, secrets: SecretsManager, update_info: UpdateInfo) -> None:
         """Save, and add the update to the history and the backups, as the CLI does at the end of each update."""
         self.save(snapshot, secrets)

@@ -26,6 +26,8 @@ class UnknownStackError(ProjectError):
         there = ", ".join(known) if known else "none"
         near = get_close_matches(stack, known, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
+        if stack == "local":
+            hint = " `pulumi stack rm` deletes that file: `slipway up` takes it back from git's last commit."
         super().__init__(
             f"there is no stack {stack!r}: {root} has no file Pulumi.{stack}.yaml. Stacks there are: {there}.{hint}"
         )

@@ -65,7 +65,7 @@ def held(folder: Path, stack: str, *, report: Callable[[str], None]) -> Iterator
 
     Locks of runs that died on this host are removed and told to `report`; any other raises LockedError.
     """
-    _refuse_others(folder, stack, mine=None, report=report)
+    clear(folder, stack, report=report)
     mine = folder / f"{uuid.uuid4()}.json"
     make_private(folder)
     write_atomically(mine, _content(), durable=False)
@@ -74,6 +74,11 @@ def held(folder: Path, stack: str, *, report: Callable[[str], None]) -> Iterator
         yield
     finally:
         mine.unlink(missing_ok=True)
+
+
+def clear(folder: Path, stack: str, *, report: Callable[[str], None]) -> None:
+    """Remove the locks of runs that died on this host, each told to `report`; any other raises LockedError."""
+    _refuse_others(folder, stack, mine=None, report=report)
 
 
 def _refuse_others(folder: Path, stack: str, *, mine: Path | None, report: Callable[[str], None]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from infra.cli import keypath
 from infra.cli.context import Context
 from infra.cli.exits import FAILED, OK, CommandError, UsageError
+from infra.cli.pulumi_cli import LOCAL_TARGET
 
 MASK = "[secret]"
 
@@ -126,8 +127,19 @@ def _set_secret(context: Context, path: keypath.Path, plaintext: str) -> None:
     before = copy.deepcopy(context.file.data)
     keypath.put(_writable(context), path, plaintext)
     _refuse_new_problems(context, before)
+    _refuse_to_choose(context)
     secrets = open_or_create_secrets(context.file, context.environ, save=False)
     keypath.put(_writable(context), path, yamlfile.block_map({"secure": secrets.encrypt(plaintext)}))
+
+
+def _refuse_to_choose(context: Context) -> None:
+    """Raise CommandError where the first secret of a stack would silently choose a passphrase to encrypt all with."""
+    file = context.file
+    if context.target != LOCAL_TARGET and file.encryption_salt is None and not file.secrets_provider:
+        raise CommandError(
+            f"{file.path.name} does not say yet what encrypts its secrets. `pulumi stack init {context.stack}` does, "
+            "with --secrets-provider for a key of the cloud (docs/aws/README.md), without it for a passphrase"
+        )
 
 
 def _set_checked(context: Context, path: keypath.Path, forms: list[Any]) -> list[str]:

@@ -36,9 +36,14 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser], comm
 
 def run(context: Context, args: argparse.Namespace) -> int:
     require_consent(context, "destroy", yes=args.yes)
-    if path := pulumi_cli.chosen(context):
+    if path := pulumi_cli.chosen_for_existing(context):
         options = [*(["--yes"] if args.yes else []), *(["--run-program"] if context.target in GUARDED else [])]
         code = pulumi_cli.run(context, path, "destroy", options, delete_data=args.delete_data)
+        if code == OK:
+            context.console.note(
+                f"Should you run the `pulumi stack rm` that the CLI proposes, add --preserve-config: without it "
+                f"{context.file.path.name} is deleted as well."
+            )
     else:
         from infra.cli import deploy
 
@@ -48,6 +53,8 @@ def run(context: Context, args: argparse.Namespace) -> int:
         if args.delete_data:
             delete_what_is_left(context)
             context.console.print("Everything is stopped, and the data is deleted.")
+        elif not context.stack_dir.exists():
+            context.console.print("Everything is stopped. There is no data.")
         else:
             context.console.print(
                 f"Everything is stopped. The data stays in {context.stack_dir}; `slipway up` continues with it."

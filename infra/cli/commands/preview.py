@@ -19,7 +19,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser], comm
 
 
 def run(context: Context, _: argparse.Namespace) -> int:
-    if path := pulumi_cli.chosen(context):
+    if path := pulumi_cli.chosen_for_existing(context):
         return pulumi_cli.run(context, path, "preview")
     from infra.cli import deploy
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import subprocess
 import sys
-from typing import Any
+from typing import Any, Final
 
 from infra.cli import pulumi_cli
 from infra.cli.context import Context
 from infra.cli.exits import OK, UsageError
+
+_GIT_TIMEOUT: Final = 10.0
+"""Seconds for a file out of git."""
 
 
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser], common: argparse.ArgumentParser) -> None:
@@ -25,6 +29,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser], comm
 
 def run(context: Context, args: argparse.Namespace) -> int:
     require_consent(context, "up", yes=args.yes)
+    take_back_file(context)
     first = not _outputs(context)
     if path := pulumi_cli.chosen(context):
         code = pulumi_cli.run(context, path, "up", ["--yes"] if args.yes else [])
@@ -41,6 +46,30 @@ def require_consent(context: Context, command: str, *, yes: bool) -> None:
     """Raise UsageError where the command would have to ask and nobody is there."""
     if not yes and not context.console.interactive:
         raise UsageError(f"nobody to ask: there is no terminal here. Say yes beforehand: slipway {command} --yes")
+
+
+def take_back_file(context: Context) -> None:
+    """Bring back a committed `Pulumi.local.yaml` that is gone: the CLI proposes `pulumi stack rm` after each destroy,
+    and that deletes it. What git does not have stays gone, and is told as an unknown stack."""
+    from infra.engine.files import write_atomically
+    from infra.engine.location import LOCAL_STACK
+
+    path = context.project.stack_file(LOCAL_STACK)
+    if context.stack != LOCAL_STACK or path.exists():
+        return
+    try:
+        committed = subprocess.run(
+            ["git", "show", f"HEAD:./{path.name}"],
+            cwd=path.parent,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_GIT_TIMEOUT,
+            check=True,
+        ).stdout
+    except (OSError, subprocess.SubprocessError):
+        return
+    write_atomically(path, committed, mode=0o644)
+    context.console.note(f"{path.name} was gone, and is taken back from the last commit")
 
 
 def _tell_next(context: Context, *, first: bool) -> None:

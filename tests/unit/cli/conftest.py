@@ -6,7 +6,7 @@ import io
 import json
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -114,9 +114,18 @@ def fake_module(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 def fake_pulumi(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., Callable[[], list[dict[str, Any]]]]:
-    """Puts a `pulumi` on PATH that answers as told; returns what reads its calls back."""
+    """Puts a `pulumi` on PATH that answers as told; returns what reads its calls back.
 
-    def put(*, version: str = "v3.260.0", code: int = 0, output: str = "") -> Callable[[], list[dict[str, Any]]]:
+    `told`: by first argument, the exit code and what goes to standard error, in place of `code`.
+    """
+
+    def put(
+        *,
+        version: str = "v3.260.0",
+        code: int = 0,
+        output: str = "",
+        told: Mapping[str, tuple[int, str]] = types.MappingProxyType({}),
+    ) -> Callable[[], list[dict[str, Any]]]:
         folder, record = tmp_path / "bin", tmp_path / "calls"
         folder.mkdir(exist_ok=True)
         program = folder / "pulumi"
@@ -130,6 +139,10 @@ names = ("PULUMI_BACKEND_URL", "PULUMI_CONFIG_PASSPHRASE", "SLIPWAY_DELETE_DATA"
 with open({str(record)!r}, "a") as file:
     call = {{"args": sys.argv[1:], "cwd": os.getcwd(), "env": {{name: os.environ.get(name) for name in names}}}}
     file.write(json.dumps(call) + "\\n")
+told = {dict(told)!r}.get(sys.argv[1])
+if told:
+    sys.stderr.write(told[1])
+    sys.exit(told[0])
 print({output!r}, end="")
 sys.exit({code} if sys.argv[1] != "stack" or {output!r} else 0)
 """

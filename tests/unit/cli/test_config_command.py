@@ -266,3 +266,15 @@ def test_a_removed_key_leaves_the_next_ones_comment() -> None:
 def test_a_list_and_a_secret_keep_the_comment_below_them() -> None:
     text = edited(COMMENTED, ("log.items[0]", "a"), ("log.items[1]", "b"))
     assert "    items:\n      - a\n      - b\n  # about protect\n  slipway:protect" in text
+
+
+@pytest.mark.parametrize("line", ["", "secretsprovider: awskms://alias/x\n"])
+def test_a_first_secret_does_not_choose_what_encrypts_a_cloud_stack(slipway: Slipway, root: Path, line: str) -> None:
+    """It wrote a salt, and with it a passphrase was what encrypts all secrets of the stack."""
+    file = root / "Pulumi.prod.yaml"
+    file.write_text(f"{line}config:\n  slipway:target: aws\n  slipway:region: eu-central-1\n")
+    before = file.read_text()
+    answer = slipway("config", "set", "--secret", "secrets.openai_api_key", "--stack", "prod", stdin="sk-1234567890abc")
+    assert answer.code == 1
+    assert ("pulumi stack init prod" if not line else "which only the Pulumi CLI can use") in answer.err
+    assert file.read_text() == before

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
+import socket
+import subprocess
 import sys
 import types
 from collections.abc import Callable
@@ -97,10 +100,187 @@ def test_outputs_of_a_remote_backend_are_asked_of_the_cli(
 
 def test_a_failing_cli_is_exit_code_1(slipway: Slipway, state: Callable[..., None], fake_pulumi: FakePulumi) -> None:
     state()
-    fake_pulumi(code=255)
+    fake_pulumi(code=255, output='[{"name": "random", "version": "4.21.0"}]', told={"plugin": (0, "")})
+    assert slipway("up", "--yes").code == 1
+
+
+@pytest.mark.parametrize(("plugins", "helps"), [("[]", True), ('[{"name": "random"}]', False), ("not JSON", False)])
+def test_to_do_without_the_cli_is_proposed_where_that_can_help(
+    slipway: Slipway, state: Callable[..., None], fake_pulumi: FakePulumi, plugins: str, helps: bool
+) -> None:
+    """It followed every failure: a replica that does not get healthy fails in the other engine too."""
+    state()
+    fake_pulumi(code=255, output=plugins)
     answer = slipway("up", "--yes")
     assert answer.code == 1
-    assert "SLIPWAY_ENGINE=inprocess works on the same state" in answer.err
+    assert ("SLIPWAY_ENGINE=inprocess" in answer.err) == helps
+
+
+def test_nor_is_it_where_the_state_is_out_of_reach(
+    slipway: Slipway, fake_pulumi: FakePulumi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PULUMI_BACKEND_URL", "s3://states")
+    fake_pulumi(code=255, told={"stack": (0, "")})
+    answer = slipway("up", "--yes")
+    assert answer.code == 1
+    assert "inprocess" not in answer.err
+
+
+CLOUD = "config:\n  slipway:target: aws\n"
+
+
+@pytest.mark.parametrize("command", [("preview",), ("destroy", "--yes"), ("up", "--yes")])
+@pytest.mark.parametrize("url", [None, "s3://states", "file:///nowhere/states"])
+def test_a_cloud_stack_is_never_made_in_passing(
+    slipway: Slipway,
+    root: Path,
+    fake_pulumi: FakePulumi,
+    monkeypatch: pytest.MonkeyPatch,
+    command: tuple[str, ...],
+    url: str | None,
+) -> None:
+    """A preview made the stack, and with it the choice of a passphrase where a key of the cloud was wanted."""
+    (root / "Pulumi.prod.yaml").write_text(CLOUD)
+    if url:
+        monkeypatch.setenv("PULUMI_BACKEND_URL", url.replace("/nowhere", str(root)))
+    calls = fake_pulumi(told={"stack": (6, "error: no stack named 'prod' found")})
+    answer = slipway(*command, "--stack", "prod")
+    assert answer.code == 1
+    assert "there is no stack 'prod'" in answer.err
+    assert "pulumi stack init prod --secrets-provider" in answer.err
+    assert [call["args"][:2] for call in calls() if call["args"][0] != "stack"] == []
+    assert "init" not in [argument for call in calls() for argument in call["args"]]
+    assert (root / "Pulumi.prod.yaml").read_text() == CLOUD
+
+
+def test_a_cloud_stack_is_where_the_cli_has_it(slipway: Slipway, root: Path, fake_pulumi: FakePulumi) -> None:
+    """`pulumi login` chose a bucket; looked for in this project's folder, the stack was never there."""
+    (root / "Pulumi.prod.yaml").write_text(CLOUD)
+    calls = fake_pulumi()
+    assert slipway("preview", "--stack", "prod").code == 0
+    assert [call["env"]["PULUMI_BACKEND_URL"] for call in calls()] == [None, None]
+
+
+def test_whether_a_stack_exists_may_be_unknown(slipway: Slipway, root: Path, fake_pulumi: FakePulumi) -> None:
+    (root / "Pulumi.prod.yaml").write_text(CLOUD)
+    fake_pulumi(told={"stack": (3, "error: PULUMI_ACCESS_TOKEN must be set for login")})
+    answer = slipway("preview", "--stack", "prod")
+    assert answer.code == 1
+    assert "cannot tell whether stack 'prod' exists" in answer.err
+    assert "PULUMI_ACCESS_TOKEN must be set" in answer.err
+
+
+def test_a_preview_of_a_local_stack_makes_nothing(
+    slipway: Slipway, root: Path, fake_pulumi: FakePulumi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = fake_pulumi()
+    previewed = []
+
+    def preview(context: Any) -> int:
+        previewed.append(context.stack)
+        return 0
+
+    monkeypatch.setattr("infra.cli.deploy.preview", preview)
+    assert slipway("preview").code == 0
+    assert (previewed, calls()) == (["local"], [])
+    assert not list((root / ".slipway").rglob("*.json"))
+
+
+@pytest.mark.parametrize("engine", ["pulumi", "inprocess"])
+def test_a_destroy_of_what_is_not_there_writes_nothing(
+    slipway: Slipway,
+    root: Path,
+    fake_pulumi: FakePulumi,
+    fake_module: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    engine: str,
+) -> None:
+    """It gave a stack with no salt one, for nothing."""
+    fake_module("infra.local.status", collect=lambda _: [])
+    calls = fake_pulumi()
+    monkeypatch.setenv("SLIPWAY_ENGINE", engine)
+    file = root / "Pulumi.demo.yaml"
+    file.write_text("config:\n  slipway:target: local\n")
+    answer = slipway("destroy", "--yes", "--stack", "demo")
+    assert answer.code == 0, answer.err
+    assert "there is nothing to destroy" in answer.err
+    assert file.read_text() == "config:\n  slipway:target: local\n"
+    assert calls() == []
+
+
+@pytest.fixture
+def lock(root: Path) -> Callable[..., Path]:
+    """Writes a lock file of the local stack."""
+
+    def write(pid: int) -> Path:
+        path = root / ".slipway/.pulumi/locks/organization/slipway/local/0b0f7a52.json"
+        path.parent.mkdir(parents=True)
+        owner = {"username": "ada", "hostname": socket.gethostname(), "timestamp": "2099-01-01T00:00:00Z"}
+        path.write_text(json.dumps(owner | {"pid": pid}))
+        return path
+
+    return write
+
+
+def test_a_dead_runs_lock_is_removed_before_the_cli_meets_it(
+    slipway: Slipway, state: Callable[..., None], fake_pulumi: FakePulumi, lock: Callable[..., Path]
+) -> None:
+    """After a killed `up` in process the CLI stopped at the lock, and asked for `pulumi cancel`."""
+    state()
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    path = lock(gone.pid)
+    calls = fake_pulumi()
+    answer = slipway("up", "--yes")
+    assert answer.code == 0
+    assert f"took over the lock of a run that did not end properly (ada@{socket.gethostname()}" in answer.err
+    assert not path.exists()
+    assert [call["args"][0] for call in calls()] == ["up"]
+
+
+def test_a_living_runs_lock_stops_before_the_cli_does(
+    slipway: Slipway, state: Callable[..., None], fake_pulumi: FakePulumi, lock: Callable[..., Path]
+) -> None:
+    state()
+    path = lock(os.getpid())
+    calls = fake_pulumi()
+    answer = slipway("destroy", "--yes")
+    assert answer.code == 1
+    assert f"process {os.getpid()}" in answer.err
+    assert calls() == []
+    assert slipway("preview").code == 0, "a preview takes no lock, and heeds none"
+    assert path.exists()
+
+
+def test_the_committed_file_of_the_local_stack_comes_back(
+    slipway: Slipway, root: Path, fake_pulumi: FakePulumi
+) -> None:
+    """`pulumi stack rm`, which the CLI proposes after each destroy, deletes it, and then nothing worked."""
+    file = root / "Pulumi.local.yaml"
+    committed = file.read_bytes()
+    file.unlink()
+    fake_pulumi()
+    answer = slipway("up", "--yes")
+    assert answer.code == 1
+    assert "there is no stack 'local'" in answer.err
+    assert "`slipway up` takes it back from git's last commit" in answer.err
+    file.write_bytes(committed)
+    git = ["git", "-c", "user.name=ada", "-c", "user.email=ada@example.com"]
+    for command in (["init", "-q"], ["add", "."], ["commit", "-qm", "all"]):
+        subprocess.run([*git, *command], cwd=root, check=True)
+    file.unlink()
+    answer = slipway("up", "--yes")
+    assert answer.code == 0, answer.err
+    assert "Pulumi.local.yaml was gone, and is taken back from the last commit" in answer.err
+    assert file.read_bytes() == committed
+
+
+def test_what_the_cli_proposes_after_a_destroy_is_told_of(
+    slipway: Slipway, state: Callable[..., None], fake_pulumi: FakePulumi
+) -> None:
+    state()
+    fake_pulumi()
+    assert "add --preserve-config" in slipway("destroy", "--yes").err
 
 
 def test_an_old_cli_is_refused(slipway: Slipway, fake_pulumi: FakePulumi) -> None:
@@ -160,6 +340,7 @@ def test_delete_data_deletes_what_an_earlier_destroy_left(
     assert data.exists()
     assert "the data is deleted" in slipway("destroy", "--yes", "--delete-data").out
     assert not data.parent.exists()
+    assert "There is no data" in slipway("destroy", "--yes").out
 
 
 def test_data_of_what_still_runs_is_not_deleted(
