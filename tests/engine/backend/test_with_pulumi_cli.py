@@ -23,6 +23,7 @@ from infra.engine.project import Project, StackFile
 PULUMI = shutil.which("pulumi")
 RANDOM = shutil.which("pulumi-resource-random")
 PASSPHRASE = "correct horse"
+ROOT = Path(__file__).parents[3]
 
 pytestmark = [
     pytest.mark.cli,
@@ -186,3 +187,31 @@ def test_the_clis_lock_stops_us(program: Project, pulumi: Pulumi, root: Path, tm
     told: list[str] = []
     with FileBackend(root).lock("demo", "dev", report=told.append):
         assert f"process {owner['pid']}" in told[0]
+
+
+def test_the_documented_way_works_before_a_first_up(tmp_path: Path) -> None:
+    """As `docs/getting-started.md` says it, from nothing; then what the CLI proposes after a destroy."""
+    page = (ROOT / "docs/getting-started.md").read_text()
+    recipe = page.partition("## With the Pulumi CLI")[2].partition("```console\n")[2].partition("```")[0]
+    lines = [line.removeprefix("$ ") for line in recipe.splitlines()]
+    assert lines[-1] == "pulumi up --stack local"
+    lines[-1] += " --yes --skip-preview --non-interactive"
+    (tmp_path / "stacks").mkdir()
+    (tmp_path / "stacks/__main__.py").write_text("import pulumi\npulumi.export('answer', 42)\n")
+    (tmp_path / "Pulumi.yaml").write_text("name: slipway\nruntime: python\nmain: stacks/\n")
+    shutil.copy(ROOT / "Pulumi.local.yaml", tmp_path)
+    environ = {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "HOME": str(tmp_path),
+        "PULUMI_HOME": str(tmp_path / "home"),
+        "PULUMI_SKIP_UPDATE_CHECK": "true",
+        "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
+    }
+    last = "pulumi stack output answer --stack local && pulumi destroy --yes --skip-preview --stack local"
+    script = "\n".join(["set -e", *lines, last, "pulumi stack rm local --yes --preserve-config"])
+    answer = subprocess.run(
+        ["bash", "-c", script], cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=240, check=False
+    )
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    assert "42" in answer.stdout
+    assert (tmp_path / "Pulumi.local.yaml").read_bytes() == (ROOT / "Pulumi.local.yaml").read_bytes()
