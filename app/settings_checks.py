@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import SplitResult, parse_qs, urlsplit
 
+from app.security.addresses import parse_address, unmapped_network
+
 MIN_SIGNING_KEY_LENGTH = 64
 MIN_DISTINCT_CHARACTERS = 12
 MAX_SIGNING_KEYS = 8
@@ -87,7 +89,10 @@ def routes(value: Any) -> Any:
 
 def networks(value: Any) -> Any:
     """`"10.0.0.0/8, fd00::/8"` → networks; a bare address is a network of one."""
-    return tuple(ipaddress.ip_network(part) for part in comma_list(value)) if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    # A peer of a dual-stack listener is compared as the IPv4 address that it is: a mapped network would match nobody.
+    return tuple(unmapped_network(ipaddress.ip_network(part)) for part in comma_list(value))
 
 
 def signing_key(key: str, *, production: bool) -> str:
@@ -217,7 +222,7 @@ def _is_local(host: str) -> bool:
     if not host or host.startswith("/") or host == "localhost":
         return True
     try:
-        return ipaddress.ip_address(host).is_loopback
+        return parse_address(host).is_loopback
     except ValueError:
         return False
 

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_network
 
 from starlette.types import Scope
+
+from app.security.addresses import IPAddress, embedded_ipv4, parse_address
+
+_WITH_PORT = re.compile(r"\[([^\]]*)\](?::[0-9]+)?|([0-9.]+):[0-9]+")
+"""As some proxies write a hop: the application gateway of Azure always, AWS's load balancer when it is told to keep the
+client's port."""
+
+_LOCAL_TRANSLATORS = IPv6Network("64:ff9b:1::/48")
+"""For translators within one network (RFC 8215), each of which may place the IPv4 address where it likes (RFC 6052,
+section 2.2)."""
 
 
 class ClientAddress:
@@ -18,33 +29,40 @@ class ClientAddress:
         self._trusted = tuple(trusted)
 
     def of(self, scope: Scope) -> str:
-        """The client's address; "unknown" behind a Unix socket without a trusted proxy."""
+        """The client's address in its usual form, IPv4 for an IPv4 peer of a dual-stack listener; "unknown" behind a
+        Unix socket without a trusted proxy."""
         client = scope.get("client")
         peer = client[0] if client else ""
-        if not self._trusted or not self._is_trusted(peer):
+        address = _parse(peer)
+        if address is None:
             return peer or "unknown"
-        address = peer
-        for hop in reversed(_forwarded(scope)):
-            if _parse(hop) is None:
-                break
-            address = hop
-            if not self._is_trusted(hop):
-                break
-        return address
+        if self._trusts(address):
+            for hop in reversed(_forwarded(scope)):
+                if (parsed := _parse(hop)) is None:
+                    break
+                address = parsed
+                if not self._trusts(parsed):
+                    break
+        return str(address)
 
-    def _is_trusted(self, address: str) -> bool:
-        parsed = _parse(address)
-        return parsed is not None and any(parsed in network for network in self._trusted)
+    def _trusts(self, address: IPAddress) -> bool:
+        return any(address in network for network in self._trusted)
 
 
 def network_of(address: str) -> str:
-    """What counts as one caller. An IPv6 address counts as its /64: that is what one subscriber gets, and may change
-    within at will."""
-    try:
-        parsed = ip_address(address)
-    except ValueError:
+    """What counts as one caller: an IPv4 address, or the /64 of an IPv6 address, which is what one subscriber gets and
+    may change within at will.
+
+    An IPv6 address that stands for an IPv4 host counts as that host. In their prefixes a /64 holds everybody: all that
+    is mapped or comes through a NAT64, all clients of one Teredo server; with 6to4 a single host has 65,536 of them.
+    Each address of a local translator stands for one host, and counts alone.
+    """
+    parsed = _parse(address)
+    if parsed is None:
         return address
-    return address if parsed.version == 4 else str(ip_network((parsed, 64), strict=False))
+    if isinstance(parsed, IPv4Address) or parsed in _LOCAL_TRANSLATORS:
+        return str(parsed)
+    return str(embedded_ipv4(parsed) or ip_network((parsed, 64), strict=False))
 
 
 def _forwarded(scope: Scope) -> list[str]:
@@ -52,10 +70,10 @@ def _forwarded(scope: Scope) -> list[str]:
     return [hop.strip() for value in values for hop in value.split(",")]
 
 
-def _parse(address: str) -> IPv4Address | IPv6Address | None:
+def _parse(text: str) -> IPAddress | None:
+    if with_port := _WITH_PORT.fullmatch(text):
+        text = with_port[1] if with_port[2] is None else with_port[2]
     try:
-        parsed = ip_address(address)
+        return parse_address(text)
     except ValueError:
         return None
-    # A dual-stack listener shows an IPv4 peer as ::ffff:10.0.0.1.
-    return getattr(parsed, "ipv4_mapped", None) or parsed

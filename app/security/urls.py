@@ -15,6 +15,8 @@ from urllib.parse import quote, urlsplit
 
 import idna
 
+from app.security.addresses import embedded_ipv4
+
 MAX_URL_LENGTH = 2048
 
 _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
@@ -46,7 +48,7 @@ _SPECIAL_V4 = tuple(
     )
 )
 # Only global unicast is reachable at all: that leaves out loopback, link-local, unique local, multicast, IPv4-mapped
-# addresses and NAT64 prefixes. Within it, what tunnels IPv4 or is reserved.
+# addresses and NAT64 prefixes, whichever IPv4 address is in them. Within it, what tunnels IPv4 or is reserved.
 _GLOBAL_V6 = IPv6Network("2000::/3")
 _SPECIAL_V6 = tuple(IPv6Network(network) for network in ("2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20"))
 
@@ -116,10 +118,15 @@ def check_address(address: str, policy: UrlPolicy) -> None:
         parsed = ip_address(address)
     except ValueError:
         raise UrlRefused("the host has an address of an unknown form") from None
-    if parsed.is_multicast or parsed.is_unspecified or parsed == IPv4Address("255.255.255.255"):
+    # Both are judged: a mapping or a tunnel leads to the IPv4 address within, whatever the policy allows of the outer.
+    if any(_is_nobodys(leads_to) for leads_to in (parsed, embedded_ipv4(parsed)) if leads_to is not None):
         raise UrlRefused("the host is a multicast, broadcast or unspecified address")
     if not policy.allow_private and not _is_public(parsed):
         raise UrlRefused("the host is a private, local or reserved address")
+
+
+def _is_nobodys(address: IPv4Address | IPv6Address) -> bool:
+    return address.is_multicast or address.is_unspecified or address == IPv4Address("255.255.255.255")
 
 
 def _is_public(address: IPv4Address | IPv6Address) -> bool:

@@ -94,6 +94,14 @@ async def test_letter_case_and_the_rest_of_an_ipv6_network_make_no_difference(st
         assert await fail(caller, address="2001:db8::3") == [429]
 
 
+async def test_ipv4_clients_that_are_shown_as_ipv6_do_not_lock_each_other_out(start):
+    async with start(LOGIN_FAILURES_MAX="2", **PROXIED) as caller:
+        await register(caller, ANN)
+        assert await fail(caller, times=3, address="::ffff:198.51.100.1") == [401, 401, 429]
+        assert await fail(caller, address="198.51.100.1") == [429]
+        assert (await log_in(caller, address="::ffff:203.0.113.1")).status_code == 200
+
+
 async def test_guesses_from_many_networks_end_but_not_for_whom_the_owner_logs_in_from(start):
     async with start(LOGIN_FAILURES_MAX="2", **PROXIED) as caller:
         await register(caller, ANN, BOB)

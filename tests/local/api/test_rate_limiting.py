@@ -61,6 +61,16 @@ async def test_addresses_behind_a_trusted_proxy(start):
     assert [a.status_code for a in (first, other, forged)] == [401, 401, 429]
 
 
+@pytest.mark.parametrize("form", ["::ffff:203.0.113.{}", "64:ff9b::203.0.113.{}", "[::ffff:203.0.113.{}]:443"])
+async def test_ipv4_clients_that_are_shown_as_ipv6_have_a_limit_each(start, form):
+    async with start(RATE_LIMIT_MAX="1", TRUSTED_PROXIES="127.0.0.0/8") as caller:
+        answers = [
+            (await caller.http.get("/v1/auth/me", headers={"X-Forwarded-For": address})).status_code
+            for address in (form.format(1), form.format(2), form.format(1), "203.0.113.2")
+        ]
+    assert answers == [401, 401, 429, 429]
+
+
 async def test_two_replicas_share_the_count(start):
     async with start(RATE_LIMIT_MAX="2") as one, start(RATE_LIMIT_MAX="2") as two:
         answers = [(await caller.http.get("/v1/auth/me")).status_code for caller in (one, two, one, two)]

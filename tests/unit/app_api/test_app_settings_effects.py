@@ -94,8 +94,24 @@ def test_token_claims(production: dict[str, str]) -> None:
     [
         ("203.0.113.7", "203.0.113.7"),
         ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:DB8:1:2::%eth0", "2001:db8:1:2::/64"),
         ("unknown", "unknown"),
+        ("::ffff:203.0.113.7", "203.0.113.7"),
+        ("::FFFF:cb00:7107", "203.0.113.7"),
+        ("64:ff9b::203.0.113.7", "203.0.113.7"),
+        ("2002:cb00:7107::1", "203.0.113.7"),
+        ("2002:cb00:7107:ffff::2", "203.0.113.7"),
+        # Server 192.0.2.1, then flags and port, then the client with all bits turned over (RFC 4380).
+        ("2001:0:c000:201:8000:63bf:34ff:8ef8", "203.0.113.7"),
+        ("2001:0:c000:201:0:fffe:34ff:8ef7", "203.0.113.8"),
+        ("64:ff9b:1::203.0.113.7", "64:ff9b:1::cb00:7107"),
+        ("64:ff9b:1:cb00:71:700::", "64:ff9b:1:cb00:71:700::"),
     ],
 )
 def test_what_counts_as_one_address(address: str, counted_as: str) -> None:
     assert network_of(address) == counted_as
+
+
+def test_a_trusted_network_in_mapped_form_is_the_ipv4_network(production: dict[str, str]) -> None:
+    proxies = load(production, TRUSTED_PROXIES="::ffff:10.1.0.0/112, ::ffff:192.0.2.1, fd00::/8, ::/0").trusted_proxies
+    assert [str(network) for network in proxies] == ["10.1.0.0/16", "192.0.2.1/32", "fd00::/8", "::/0"]

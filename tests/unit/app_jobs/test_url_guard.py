@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from ipaddress import IPv4Address, IPv6Address
+
 import pytest
 
 from app.security.urls import UrlPolicy, UrlRefused, check_address, check_url_shape
@@ -138,6 +141,39 @@ def test_the_policy_can_allow_the_inside(host: str) -> None:
 def test_no_policy_allows_what_is_nobodys_address(address: str) -> None:
     with pytest.raises(UrlRefused):
         check_address(address, OPEN)
+
+
+def _v6(prefix: str, value: int, *, shift: int = 0) -> str:
+    return str(IPv6Address(int(IPv6Address(prefix)) | value << shift))
+
+
+CARRIERS: dict[str, Callable[[int], str]] = {
+    "mapped": lambda v4: _v6("::ffff:0:0", v4),
+    "compatible": lambda v4: _v6("::", v4),
+    "nat64": lambda v4: _v6("64:ff9b::", v4),
+    "nat64 within a network": lambda v4: _v6("64:ff9b:1::", v4),
+    "6to4": lambda v4: _v6("2002::", v4, shift=80),
+    "teredo": lambda v4: _v6("2001::", v4 ^ 0xFFFF_FFFF),
+}
+
+
+@pytest.mark.parametrize("carrier", CARRIERS)
+@pytest.mark.parametrize("inner", ["127.0.0.1", "10.1.2.3", "169.254.169.254", "192.168.0.1", "100.64.0.1"])
+def test_no_ipv6_form_carries_a_private_address_past_the_guard(carrier: str, inner: str) -> None:
+    with pytest.raises(UrlRefused):
+        check_address(CARRIERS[carrier](int(IPv4Address(inner))), STRICT)
+
+
+@pytest.mark.parametrize("carrier", ["mapped", "nat64", "6to4", "teredo"])
+@pytest.mark.parametrize("inner", ["0.0.0.0", "224.0.0.1", "255.255.255.255"])
+def test_what_is_nobodys_address_is_so_in_ipv6_too(carrier: str, inner: str) -> None:
+    with pytest.raises(UrlRefused):
+        check_address(CARRIERS[carrier](int(IPv4Address(inner))), OPEN)
+
+
+@pytest.mark.parametrize("carrier", ["mapped", "nat64", "6to4", "teredo"])
+def test_the_policy_can_allow_the_inside_in_ipv6_too(carrier: str) -> None:
+    check_address(CARRIERS[carrier](int(IPv4Address("10.1.2.3"))), OPEN)
 
 
 def test_http_is_its_own_permission() -> None:
