@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
@@ -25,7 +25,15 @@ class Account:
 class StoredRefreshToken:
     family_id: uuid.UUID
     used: bool
+    repeatable: bool
+    """Used, but so lately that using it again is no sign of a copy."""
     revoked: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class LiveRefreshToken:
+    id: uuid.UUID
+    expires_at: datetime
 
 
 async def add_account(connection: AsyncConnection, *, email: str, password_hash: str) -> Account | None:
@@ -64,21 +72,58 @@ async def add_refresh_token(connection: AsyncConnection, token: Token) -> None:
     )
 
 
-async def lock_refresh_token(connection: AsyncConnection, token: Token) -> StoredRefreshToken | None:
-    """The token's row, held until the transaction ends: of two uses at the same moment one comes second."""
+async def lock_account(connection: AsyncConnection, user_id: uuid.UUID) -> None:
+    """Held until the transaction ends, and taken before any change of the account's refresh tokens.
+
+    A family that is revoked has one more token when it is being refreshed meanwhile, which the statement that revokes
+    does not see; and two that revoke one family each hold a row that the other wants. What only refers to the account,
+    such as a new delivery, does not wait for it.
+    """
+    await connection.execute(select(User.id).where(User.id == user_id).with_for_update(key_share=True))
+
+
+async def lock_refresh_token(
+    connection: AsyncConnection, token: Token, *, grace: timedelta
+) -> StoredRefreshToken | None:
+    """The token's row, held until the transaction ends: of two uses at the same moment one comes second. It may be
+    repeated until `grace` after its first use, by the database's clock."""
     statement = (
-        select(RefreshToken.family_id, RefreshToken.used_at, RefreshToken.revoked_at)
+        select(
+            RefreshToken.family_id,
+            RefreshToken.used_at,
+            RefreshToken.revoked_at,
+            (RefreshToken.used_at > func.now() - grace).label("repeatable"),
+        )
         .where(RefreshToken.id == token.id, RefreshToken.user_id == token.user_id)
         .with_for_update()
     )
     row = (await connection.execute(statement)).one_or_none()
     if row is None:
         return None
-    return StoredRefreshToken(family_id=row.family_id, used=row.used_at is not None, revoked=row.revoked_at is not None)
+    return StoredRefreshToken(
+        family_id=row.family_id,
+        used=row.used_at is not None,
+        repeatable=bool(row.repeatable),
+        revoked=row.revoked_at is not None,
+    )
+
+
+async def get_live_refresh_token(connection: AsyncConnection, family_id: uuid.UUID) -> LiveRefreshToken | None:
+    """The end of the family's chain, the one token of it that was not used yet."""
+    statement = (
+        select(RefreshToken.id, RefreshToken.expires_at)
+        .where(RefreshToken.family_id == family_id, RefreshToken.used_at.is_(None), RefreshToken.revoked_at.is_(None))
+        .order_by(RefreshToken.issued_at.desc())
+        .limit(1)
+    )
+    row = (await connection.execute(statement)).mappings().one_or_none()
+    return LiveRefreshToken(**row) if row else None
 
 
 async def mark_refresh_token_used(connection: AsyncConnection, token_id: uuid.UUID) -> None:
-    await connection.execute(update(RefreshToken).where(RefreshToken.id == token_id).values(used_at=func.now()))
+    # Not when the transaction began, which may have waited for another since: the grace counts from here.
+    statement = update(RefreshToken).where(RefreshToken.id == token_id)
+    await connection.execute(statement.values(used_at=func.clock_timestamp()))
 
 
 async def revoke_family(connection: AsyncConnection, family_id: uuid.UUID) -> None:

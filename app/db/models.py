@@ -78,7 +78,8 @@ class User(Base):
 class RefreshToken(Base):
     """One refresh token, by hash. A family is the chain that began at a login.
 
-    Using a token a second time shows that it was copied, and revokes its family.
+    A family has one token that was not used yet, its end. Using another one again, later than a short grace after its
+    first use, shows that it was copied, and revokes its family.
     """
 
     __tablename__ = "refresh_tokens"

@@ -70,6 +70,15 @@ class Tokens:
     def issue_refresh(self, user_id: uuid.UUID, *, family_id: uuid.UUID) -> Token:
         return self._issue("rt+jwt", user_id, self.refresh_seconds, family_id=family_id)
 
+    def reissue_refresh(
+        self, user_id: uuid.UUID, *, family_id: uuid.UUID, token_id: uuid.UUID, expires_at: datetime
+    ) -> Token:
+        """The refresh token that was issued under this id, once more; in the same text, unless the active key or the
+        life of refresh tokens has changed since."""
+        # Never later than now, as it would be when tokens lived longer at that time: that is no valid token yet.
+        issued_at = min(expires_at - timedelta(seconds=self.refresh_seconds), self._now().replace(microsecond=0))
+        return self._sign("rt+jwt", user_id, token_id, issued_at, expires_at, family_id=family_id)
+
     def check_access(self, text: str) -> Token:
         """Raises InvalidToken.
 
@@ -90,7 +99,19 @@ class Tokens:
 
     def _issue(self, kind: Kind, user_id: uuid.UUID, seconds: int, *, family_id: uuid.UUID | None) -> Token:
         issued_at = self._now().replace(microsecond=0)
-        token_id, expires_at = uuid.uuid4(), issued_at + timedelta(seconds=seconds)
+        expires_at = issued_at + timedelta(seconds=seconds)
+        return self._sign(kind, user_id, uuid.uuid4(), issued_at, expires_at, family_id=family_id)
+
+    def _sign(
+        self,
+        kind: Kind,
+        user_id: uuid.UUID,
+        token_id: uuid.UUID,
+        issued_at: datetime,
+        expires_at: datetime,
+        *,
+        family_id: uuid.UUID | None,
+    ) -> Token:
         claims: dict[str, Any] = {
             "iss": self._issuer,
             "aud": self._audience,

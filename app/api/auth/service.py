@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import uuid
+from datetime import timedelta
+from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -15,6 +17,11 @@ from app.db.accounts import Account
 from app.errors import Conflict, Unauthenticated
 from app.observability.logging import get_logger
 from app.security.tokens import InvalidToken, Token, Tokens
+
+REFRESH_GRACE: Final = timedelta(seconds=60)
+"""How long after its first use a refresh token gives the same successor again: two tabs of a browser refresh at once,
+and an answer is lost on its way. It covers a client that waits for REQUEST_TIMEOUT (30 s) and then repeats, and is the
+most that Amazon Cognito allows (`RetryGracePeriodSeconds`); Supabase's default is 10 s, Ory's most 5 minutes."""
 
 log = get_logger()
 
@@ -33,13 +40,15 @@ async def log_in(state: State, login: Login, attempt: Attempt) -> TokensOut:
     tokens = state["tokens"]
     refresh = tokens.issue_refresh(user_id, family_id=uuid.uuid4())
     async with state["engine"].begin() as connection:
+        await accounts.lock_account(connection, user_id)
         await accounts.delete_expired_refresh_tokens(connection, user_id)
         await accounts.add_refresh_token(connection, refresh)
     return _pair(tokens, refresh)
 
 
 async def refresh(state: State, text: str) -> TokensOut:
-    """A new pair for a refresh token, once. A second use means that a copy is about, and ends the whole family."""
+    """A new pair for a refresh token. A second use within the grace gives the same refresh token again; a later one
+    means that a copy is about, and ends the whole family."""
     tokens = state["tokens"]
     try:
         token = tokens.check_refresh(text)
@@ -85,9 +94,12 @@ async def _verified(state: State, login: Login, attempt: Attempt) -> uuid.UUID:
 
 async def _exchange(connection: AsyncConnection, tokens: Tokens, token: Token) -> Token | None:
     """The token's successor; None, with its family revoked as far as needed, when it must not have one."""
-    stored = await accounts.lock_refresh_token(connection, token)
+    await accounts.lock_account(connection, token.user_id)
+    stored = await accounts.lock_refresh_token(connection, token, grace=REFRESH_GRACE)
     if stored is None or stored.revoked:
         return None
+    if stored.repeatable:
+        return await _repeated(connection, tokens, token, stored.family_id)
     if stored.used:
         await accounts.revoke_family(connection, stored.family_id)
         log.warning("refresh token used twice, family revoked", user_id=str(token.user_id))
@@ -96,6 +108,16 @@ async def _exchange(connection: AsyncConnection, tokens: Tokens, token: Token) -
     await accounts.mark_refresh_token_used(connection, token.id)
     await accounts.add_refresh_token(connection, successor)
     return successor
+
+
+async def _repeated(connection: AsyncConnection, tokens: Tokens, token: Token, family_id: uuid.UUID) -> Token | None:
+    """What the family has come to, and not a branch of it: two that hold the same token betray each other as soon as
+    they use it at different times, while two branches would live on side by side unseen."""
+    live = await accounts.get_live_refresh_token(connection, family_id)
+    if live is None:
+        return None
+    log.info("refresh token repeated within its grace", user_id=str(token.user_id))
+    return tokens.reissue_refresh(token.user_id, family_id=family_id, token_id=live.id, expires_at=live.expires_at)
 
 
 def _pair(tokens: Tokens, refresh_token: Token) -> TokensOut:

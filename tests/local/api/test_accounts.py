@@ -93,32 +93,6 @@ async def test_unknown_accounts_cost_the_same_time(start):
     assert 0.5 < unknown / known < 2
 
 
-async def test_a_refresh_token_used_twice_ends_its_family(start):
-    async with start() as caller:
-        await caller.http.post("/v1/auth/register", json=ACCOUNT)
-        first = (await caller.http.post("/v1/auth/login", json=ACCOUNT)).json()
-        other_login = (await caller.http.post("/v1/auth/login", json=ACCOUNT)).json()
-
-        async def refresh(tokens):
-            return await caller.http.post("/v1/auth/refresh", json={"refresh_token": tokens["refresh_token"]})
-
-        second = await refresh(first)
-        assert second.status_code == 200
-        assert (await refresh(first)).status_code == 401
-        assert (await refresh(second.json())).status_code == 401
-        assert (await refresh(other_login)).status_code == 200
-
-
-async def test_two_refreshes_at_once_give_one_pair(start):
-    async with start() as caller:
-        await caller.http.post("/v1/auth/register", json=ACCOUNT)
-        token = (await caller.http.post("/v1/auth/login", json=ACCOUNT)).json()["refresh_token"]
-        answers = await asyncio.gather(
-            *(caller.http.post("/v1/auth/refresh", json={"refresh_token": token}) for _ in range(5))
-        )
-    assert sorted(a.status_code for a in answers) == [200, 401, 401, 401, 401]
-
-
 async def test_the_two_kinds_of_token_do_not_pass_for_each_other(start):
     async with start() as caller:
         await caller.http.post("/v1/auth/register", json=ACCOUNT)

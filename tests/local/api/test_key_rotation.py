@@ -83,3 +83,22 @@ async def test_a_retired_key_and_one_below_the_floor_are_refused(start):
     async with start(**at(8)) as kept, start(**at(8, floor=8)) as dropped, start(**at(9)) as retired:
         assert [await me(caller, tokens) for caller in (kept, dropped, retired)] == [200, 401, 401]
         assert [(await refresh(caller, tokens)).status_code for caller in (dropped, retired)] == [401, 401]
+
+
+@pytest.mark.parametrize("repeated_by", ["the new replica", "the old replica"])
+async def test_a_refresh_is_repeated_by_a_replica_that_signs_with_another_key(start, repeated_by):
+    """Both texts are the same token: one refresh more makes it used in either."""
+    async with start(**at(3)) as old, start(**at(4)) as new:
+        await old.http.post("/v1/auth/register", json=ACCOUNT)
+        tokens = await log_in(old)
+        first, second = (old, new) if repeated_by == "the new replica" else (new, old)
+        pairs = [(await refresh(caller, tokens)).json() for caller in (first, second)]
+        decoded = [jwt.decode(pair["refresh_token"], options={"verify_signature": False}) for pair in pairs]
+        assert decoded[0] == decoded[1]
+        assert len({jwt.get_unverified_header(pair["refresh_token"])["kid"] for pair in pairs}) == 2
+        onward = [await refresh(caller, pair) for caller, pair in ((old, pairs[1]), (new, pairs[0]))]
+        assert [answer.status_code for answer in onward] == [200, 200]
+        assert [await me(caller, answer.json()) for caller, answer in zip((new, old), onward, strict=True)] == [
+            200,
+            200,
+        ]
