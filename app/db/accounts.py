@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -36,8 +37,13 @@ class LiveRefreshToken:
     expires_at: datetime
 
 
-async def add_account(connection: AsyncConnection, *, email: str, password_hash: str) -> Account | None:
-    """The new account; None when the address is taken."""
+async def add_account(
+    connection: AsyncConnection, *, email: str, spellings: Sequence[str], password_hash: str
+) -> Account | None:
+    """The new account; None when the address is taken, under this or another of its spellings."""
+    others = [spelling for spelling in spellings if spelling != email]
+    if others and await connection.scalar(select(User.id).where(User.email.in_(others)).limit(1)) is not None:
+        return None
     statement = (
         upsert(User)
         .values(id=uuid.uuid4(), email=email, password_hash=password_hash)
@@ -54,10 +60,11 @@ async def get_account(connection: AsyncConnection, user_id: uuid.UUID) -> Accoun
     return Account(**row) if row else None
 
 
-async def get_credentials(connection: AsyncConnection, email: str) -> tuple[uuid.UUID, str] | None:
-    """Account id and password hash."""
-    row = (await connection.execute(select(User.id, User.password_hash).where(User.email == email))).one_or_none()
-    return (row.id, row.password_hash) if row else None
+async def get_credentials(connection: AsyncConnection, spellings: Sequence[str]) -> tuple[uuid.UUID, str] | None:
+    """Id and password hash of the account with the first of these addresses that one has."""
+    statement = select(User.email, User.id, User.password_hash).where(User.email.in_(spellings))
+    found = {row.email: (row.id, row.password_hash) for row in await connection.execute(statement)}
+    return next((found[spelling] for spelling in spellings if spelling in found), None)
 
 
 async def set_password_hash(connection: AsyncConnection, user_id: uuid.UUID, password_hash: str) -> None:

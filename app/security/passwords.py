@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import unicodedata
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -14,12 +15,19 @@ from argon2.exceptions import InvalidHashError, VerificationError
 
 MIN_LENGTH = 12
 MAX_LENGTH = 1024
-"""Characters. Without an upper bound a request could make the server hash a megabyte."""
+"""Characters as they were typed. Without an upper bound a request could make the server hash a megabyte; normalising a
+long row of combining marks takes time by its square (2 ms for this many)."""
 
 T = TypeVar("T")
 
 # OWASP's first choice for Argon2id; 19 MiB a hash lets a 512 MiB container verify several at once.
 _HASHER = PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1)
+
+
+def normalised(password: str) -> str:
+    """The password that was meant, whichever keyboard it came from: NFKC, as NIST SP 800-63B has it (section 5.1.1.2,
+    in revision 4 section 3.1.1.2). Blanks at the ends count."""
+    return unicodedata.normalize("NFKC", password)
 
 
 class Passwords:
@@ -29,10 +37,14 @@ class Passwords:
         self._threads = ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1), thread_name_prefix="argon2")
 
     async def hash(self, password: str) -> str:
-        return await self._run(lambda: _HASHER.hash(password))
+        return await self._run(lambda: _HASHER.hash(normalised(password)))
 
     async def verify(self, password: str, password_hash: str | None) -> bool:
-        """Whether they belong together. None, for an account that does not exist, costs the same time and is False."""
+        """Whether they belong together. None, for an account that does not exist, costs the same time and is False.
+
+        Earlier versions hashed what was typed, so that this is tried second. A hash is made anew when its parameters
+        are outdated and not for this: a replica of the version before could not verify it.
+        """
         return await self._run(lambda: _verify(password, password_hash))
 
     def is_outdated(self, password_hash: str) -> bool:
@@ -47,8 +59,14 @@ class Passwords:
 
 
 def _verify(password: str, password_hash: str | None) -> bool:
+    known = password_hash or _decoy()
+    matches = any(_matches(text, known) for text in dict.fromkeys((normalised(password), password)))
+    return matches and password_hash is not None
+
+
+def _matches(text: str, password_hash: str) -> bool:
     try:
-        return _HASHER.verify(password_hash or _decoy(), password) and password_hash is not None
+        return _HASHER.verify(password_hash, text)
     except (VerificationError, InvalidHashError):
         return False
 

@@ -21,7 +21,7 @@ async def register(request: Request[State]) -> Response:
 async def log_in(request: Request[State]) -> Response:
     state, login = http.state(request), await http.body(request, Login)
     network = network_of(state["client_address"].of(request.scope))
-    return http.reply(await service.log_in(state, login, Attempt.of(email=login.email, network=network)))
+    return http.reply(await service.log_in(state, login, Attempt.of(email=login.email.normalised, network=network)))
 
 
 async def refresh(request: Request[State]) -> Response:

@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, ConfigDict, EmailStr, Field, SecretStr
+from pydantic import AfterValidator, ConfigDict, Field, PlainValidator, SecretStr, WithJsonSchema
 
+from app.api.auth.email_address import MAX_LENGTH, EmailAddress, parse_email, read_email
 from app.api.http import RequestModel, ResponseModel
 from app.security import passwords
 
-MAX_EMAIL_LENGTH = 254
+
+def _text(read: Callable[[str], EmailAddress]) -> PlainValidator:
+    def validate(value: Any) -> EmailAddress:
+        if not isinstance(value, str):
+            raise ValueError("must be a string")
+        return read(value)
+
+    return PlainValidator(validate)
 
 
 def _long_enough(password: SecretStr) -> SecretStr:
-    if not passwords.MIN_LENGTH <= len(password.get_secret_value()) <= passwords.MAX_LENGTH:
+    """Neither letters that normalising joins nor a sign that it spells out make a password longer. One that is too long
+    is not normalised at all."""
+    typed = password.get_secret_value()
+    fits = passwords.MIN_LENGTH <= len(typed) <= passwords.MAX_LENGTH
+    if not fits or len(passwords.normalised(typed)) < passwords.MIN_LENGTH:
         raise ValueError(f"must have {passwords.MIN_LENGTH} to {passwords.MAX_LENGTH} characters")
     return password
 
@@ -29,23 +42,25 @@ def _encodable(password: SecretStr) -> SecretStr:
     return password
 
 
-Email = Annotated[EmailStr, Field(max_length=MAX_EMAIL_LENGTH), AfterValidator(str.lower)]
-
-
 class Registration(RequestModel):
-    email: Email
+    email: Annotated[
+        EmailAddress,
+        _text(parse_email),
+        WithJsonSchema({"type": "string", "format": "email", "maxLength": MAX_LENGTH}),
+    ]
     password: Annotated[
         SecretStr,
-        AfterValidator(_long_enough),
         AfterValidator(_encodable),
+        AfterValidator(_long_enough),
         Field(json_schema_extra={"minLength": passwords.MIN_LENGTH, "maxLength": passwords.MAX_LENGTH}),
     ]
 
 
 class Login(RequestModel):
-    """Any password is looked at, so that a wrong one and a too short one fail alike."""
+    """Any password is looked at, so that a wrong one and a too short one fail alike; any address, so that one that
+    nobody can have fails like one that nobody has."""
 
-    email: Annotated[str, Field(max_length=MAX_EMAIL_LENGTH), AfterValidator(str.strip), AfterValidator(str.lower)]
+    email: Annotated[EmailAddress, _text(read_email), WithJsonSchema({"type": "string", "maxLength": MAX_LENGTH})]
     password: Annotated[SecretStr, Field(max_length=passwords.MAX_LENGTH), AfterValidator(_encodable)]
 
 

@@ -29,7 +29,12 @@ log = get_logger()
 async def register(state: State, registration: Registration) -> Account:
     password_hash = await state["passwords"].hash(registration.password.get_secret_value())
     async with state["engine"].begin() as connection:
-        account = await accounts.add_account(connection, email=registration.email, password_hash=password_hash)
+        account = await accounts.add_account(
+            connection,
+            email=registration.email.normalised,
+            spellings=registration.email.spellings,
+            password_hash=password_hash,
+        )
     if account is None:
         raise Conflict("an account with this email exists")
     return account
@@ -72,9 +77,9 @@ async def get_account(state: State, user_id: uuid.UUID) -> Account:
 async def _verified(state: State, login: Login, attempt: Attempt) -> uuid.UUID:
     """The account whose password it is. An unknown address costs as much time as a wrong password, and looks alike."""
     found = None
-    if _is_storable(login.email):
+    if all(map(_is_storable, login.email.spellings)):
         async with state["engine"].connect() as connection:
-            found = await accounts.get_credentials(connection, login.email)
+            found = await accounts.get_credentials(connection, login.email.spellings)
     user_id, password_hash = found or (None, None)
     password = login.password.get_secret_value()
     # After the query, so that a database that is away does not use up anybody's attempts.
