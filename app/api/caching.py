@@ -47,8 +47,11 @@ def reply(model: BaseModel, current: Tag) -> Response:
 
 def reply_if_changed(request: Request[State], model: BaseModel) -> Response:
     """For an answer that has no version of its own: saves its way to the client, not the work for it."""
-    current = tag(model.model_dump_json())
-    return not_modified(current) if is_known(request, current) else reply(model, current)
+    text = http.encode(model)
+    current = tag(text)
+    if is_known(request, current):
+        return not_modified(current)
+    return Response(text, headers=_headers(current), media_type="application/json")
 
 
 def _headers(current: Tag) -> dict[str, str]:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import math
 import uuid
 from collections.abc import Iterator, Mapping
-from typing import Any, TypeVar
+from functools import cache
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, WithJsonSchema
 from starlette.requests import Request
 from starlette.responses import Response
 
+from app import json_text
 from app.api.state import State
 from app.errors import AppError, FieldError, InvalidInput, MalformedRequest, Unauthenticated, UnsupportedMediaType
 from app.security.tokens import InvalidToken, Token, Tokens
@@ -21,6 +22,15 @@ M = TypeVar("M", bound=BaseModel)
 MAX_NESTING = 100
 
 _IDENTITY = "slipway.identity"
+
+
+class _Written:
+    """Marks a member of an answer that holds its own JSON."""
+
+
+WrittenJson = Annotated[str | None, WithJsonSchema({}), _Written()]
+"""A member of an answer that is any JSON, as its text: it goes out as it is, unread. None is null."""
+WrittenObject = Annotated[str, WithJsonSchema({"type": "object", "additionalProperties": True}), _Written()]
 
 
 class RequestModel(BaseModel):
@@ -38,19 +48,62 @@ def state(request: Request[State]) -> State:
 
 
 def reply(model: BaseModel, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    return Response(model.model_dump_json(), status, headers, media_type="application/json")
+    return Response(encode(model), status, headers, media_type="application/json")
+
+
+def encode(model: BaseModel) -> str:
+    """The answer's JSON."""
+    written = _written(type(model))
+    text = model.model_dump_json(exclude=written)
+    if not written:
+        return text
+    members = {name: getattr(model, name) for name in type(model).model_fields if name in written}
+    theirs = json_text.of_members({name: "null" if value is None else value for name, value in members.items()})
+    return f"{text[:-1]},{theirs[1:]}" if text != "{}" else theirs
+
+
+@cache
+def _written(model: type[BaseModel]) -> set[str]:
+    """The members whose text goes out as it is."""
+    return {
+        name for name, field in model.model_fields.items() if any(isinstance(it, _Written) for it in field.metadata)
+    }
 
 
 async def body(request: Request[Any], model: type[M]) -> M:
     """The JSON body as `model`; raises the problem that says what is wrong with it."""
+    given, _ = await body_and_texts(request, model)
+    return given
+
+
+async def body_and_texts(request: Request[Any], model: type[M]) -> tuple[M, Mapping[str, str]]:
+    """The JSON body as `model`, and the text of each of its members as the caller wrote it."""
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "application/json" and not media_type.endswith("+json"):
         raise UnsupportedMediaType("send the body as application/json")
     try:
-        content = json.loads(await request.body(), parse_constant=_refuse_constant)
-    except (ValueError, RecursionError):
-        raise MalformedRequest("the body is not valid JSON") from None
-    return validate(model, content)
+        # A byte order mark is passed over, as RFC 8259 allows; JSON in another encoding is not what it lets be sent.
+        content, texts = json_text.read((await request.body()).decode("utf-8-sig"))
+    except UnicodeDecodeError:
+        raise MalformedRequest("the body is not UTF-8") from None
+    except json_text.NotJson as error:
+        raise MalformedRequest(f"the body is not JSON that can be read: {error}") from None
+    except json_text.Repeated as repeated:
+        raise _given_twice("", repeated) from None
+    return validate(model, content), texts
+
+
+def check_names(texts: Mapping[str, str], member: str) -> None:
+    """Raise InvalidInput when a name is repeated in the object that is this member: its reader may take the first."""
+    try:
+        json_text.read(texts.get(member, "null"))
+    except json_text.Repeated as repeated:
+        raise _given_twice(f"/{member}", repeated) from None
+
+
+def _given_twice(parent: str, repeated: json_text.Repeated) -> InvalidInput:
+    error = FieldError(pointer=parent + _step(repeated.name), detail="is given twice")
+    return InvalidInput("the input is not valid", errors=[error])
 
 
 def query(request: Request[Any], model: type[M]) -> M:
@@ -110,12 +163,13 @@ def _identify(scope: Any, tokens: Tokens) -> Token | InvalidToken | None:
 
 def _field_errors(invalid: ValidationError) -> Iterator[FieldError]:
     for error in invalid.errors(include_url=False, include_context=False, include_input=False):
-        pointer = "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in error["loc"])
+        pointer = "".join(_step(part) for part in error["loc"])
         yield FieldError(pointer=pointer or "/", detail=error["msg"].removeprefix("Value error, "))
 
 
-def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not JSON")
+def _step(part: int | str) -> str:
+    """Of a JSON pointer."""
+    return "/" + str(part).replace("~", "~0").replace("/", "~1")
 
 
 def storable(value: Any) -> Any:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import RowMapping, Select, func, select, text, tuple_, update
+from sqlalchemy import RowMapping, Select, Text, cast, func, select, text, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.db.models import Delivery, DeliveryAttempt
@@ -43,6 +43,8 @@ class NewDelivery:
     user_id: uuid.UUID
     url: str
     payload: Any
+    payload_text: str
+    """The payload as it is sent and shown."""
     headers: dict[str, str]
     max_attempts: int
     idempotency_key: str | None
@@ -58,13 +60,14 @@ class NewDelivery:
 _ADD = text("""
     WITH given AS (
         SELECT * FROM json_to_recordset(CAST(:rows AS json)) AS given (
-            id uuid, user_id uuid, url text, payload jsonb, headers jsonb, max_attempts int, key text, hash text,
-            job_id uuid, correlation_id text, traceparent text
+            id uuid, user_id uuid, url text, payload jsonb, payload_text text, headers jsonb, max_attempts int,
+            key text, hash text, job_id uuid, correlation_id text, traceparent text
         )
     ),
     added AS (
-        INSERT INTO deliveries (id, user_id, url, payload, headers, max_attempts, idempotency_key, request_hash)
-        SELECT id, user_id, url, coalesce(payload, CAST('null' AS jsonb)), headers, max_attempts, key,
+        INSERT INTO deliveries
+            (id, user_id, url, payload, payload_text, headers, max_attempts, idempotency_key, request_hash)
+        SELECT id, user_id, url, coalesce(payload, CAST('null' AS jsonb)), payload_text, headers, max_attempts, key,
             decode(hash, 'hex')
         FROM given
         ON CONFLICT (user_id, idempotency_key) DO NOTHING
@@ -84,6 +87,7 @@ async def add(connection: AsyncConnection, new: Sequence[NewDelivery], *, kind: 
             "user_id": str(one.user_id),
             "url": one.url,
             "payload": one.payload,
+            "payload_text": one.payload_text,
             "headers": one.headers,
             "max_attempts": one.max_attempts,
             "key": one.idempotency_key,
@@ -108,7 +112,9 @@ async def get_by_key(connection: AsyncConnection, user_id: uuid.UUID, key: str) 
 
 
 async def get(connection: AsyncConnection, user_id: uuid.UUID, delivery_id: uuid.UUID) -> RowMapping | None:
-    statement = select(*_SUMMARY, Delivery.payload, Delivery.headers).where(
+    """The delivery, its payload as text."""
+    payload = func.coalesce(Delivery.payload_text, cast(Delivery.payload, Text))
+    statement = select(*_SUMMARY, payload.label("payload"), Delivery.headers).where(
         Delivery.id == delivery_id, Delivery.user_id == user_id
     )
     return (await connection.execute(statement)).mappings().one_or_none()

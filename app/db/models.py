@@ -109,6 +109,9 @@ class Delivery(Base):
     user_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
     url: Mapped[str]
     payload: Mapped[Any] = mapped_column(JSONB)
+    """For the version that knows no `payload_text`, and in rows of its; see docs/decisions/0028."""
+    payload_text: Mapped[str | None]
+    """The payload as it was accepted: what is sent and shown."""
     headers: Mapped[dict[str, str]] = mapped_column(server_default=text("'{}'::jsonb"))
     max_attempts: Mapped[int]
     status: Mapped[str] = mapped_column(server_default="pending")
@@ -167,9 +170,13 @@ class Prediction(Base):
     provider: Mapped[str]
     model: Mapped[str]
     input: Mapped[dict[str, Any]]
+    input_text: Mapped[str | None]
+    """The input as it was accepted. It stands beside `input` as a delivery's `payload_text` beside `payload`."""
     status: Mapped[str] = mapped_column(server_default="queued")
     provider_id: Mapped[str | None]
     output: Mapped[Any | None] = mapped_column(JSONB(none_as_null=True))
+    output_text: Mapped[str | None]
+    """The output as it was taken from the provider's answer; beside `output` as above."""
     error: Mapped[str | None]
     """Why it failed; while it is open, why it was not handed over at the last attempt."""
     idempotency_key: Mapped[str | None]

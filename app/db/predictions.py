@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import RowMapping, func, select, tuple_, update
+from sqlalchemy import RowMapping, Text, cast, func, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -33,6 +33,7 @@ class NewPrediction:
     provider: str
     model: str
     input: dict[str, Any]
+    input_text: str
     idempotency_key: str | None
     request_hash: bytes | None
 
@@ -71,9 +72,12 @@ async def get_by_key(connection: AsyncConnection, user_id: uuid.UUID, key: str) 
 
 
 async def get(connection: AsyncConnection, user_id: uuid.UUID, prediction_id: uuid.UUID) -> RowMapping | None:
-    statement = select(*_SUMMARY, Prediction.input, Prediction.output).where(
-        Prediction.id == prediction_id, Prediction.user_id == user_id
-    )
+    """The prediction, its input and output as text."""
+    statement = select(
+        *_SUMMARY,
+        func.coalesce(Prediction.input_text, cast(Prediction.input, Text)).label("input"),
+        func.coalesce(Prediction.output_text, cast(Prediction.output, Text)).label("output"),
+    ).where(Prediction.id == prediction_id, Prediction.user_id == user_id)
     return (await connection.execute(statement)).mappings().one_or_none()
 
 

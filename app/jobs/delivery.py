@@ -43,7 +43,9 @@ _RESERVED = frozenset(
 _BEGIN = """
     UPDATE deliveries SET status = 'delivering', updated_at = now()
     FROM {mine} AS claimed WHERE deliveries.id = claimed.subject_id
-    RETURNING deliveries.id, json_build_object('url', url, 'payload', payload, 'headers', headers) AS work
+    RETURNING deliveries.id, json_build_object(
+        'url', url, 'body', payload_text, 'payload', CASE WHEN payload_text IS NULL THEN payload END, 'headers', headers
+    ) AS work
 """
 _SET_STATUS = """
     UPDATE deliveries SET
@@ -71,8 +73,10 @@ _ADD_ATTEMPT = """
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
+    """`body`: the payload as it was accepted."""
+
     url: str
-    payload: Any
+    body: str
     headers: dict[str, str]
 
 
@@ -88,7 +92,11 @@ class Attempt:
 
 
 def _work(found: Mapping[str, Any]) -> Work:
-    return Work(**found)
+    body = found["body"]
+    if body is None:
+        # Accepted by the version that kept jsonb alone. Written as that one writes it, so that all attempts are alike.
+        body = json.dumps(found["payload"], separators=(",", ":"), ensure_ascii=False)
+    return Work(url=found["url"], body=body, headers=found["headers"])
 
 
 def _detail(attempt: Attempt | None) -> Mapping[str, Any] | None:
@@ -151,7 +159,7 @@ class DeliveryHandler:
         return self._sender.post(
             check_url_shape(work.url, self._policy),
             headers=self._headers(work, claimed),
-            body=json.dumps(work.payload, separators=(",", ":"), ensure_ascii=False).encode(),
+            body=work.body.encode(),
             timeout=self._timeout,
             max_response_bytes=self._max_response_bytes,
         )

@@ -13,9 +13,8 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, Text, cast, func, select, update
 
 from app.db.models import OPEN_PREDICTION, Job, Prediction
 from app.jobs.claim import Claim
@@ -38,12 +37,12 @@ _NEW = 60.0
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """`age`: seconds since the provider took it; 0 before."""
+    """`input`: JSON, as it was accepted. `age`: seconds since the provider took it; 0 before."""
 
     id: uuid.UUID
     provider: ProviderName
     model: str
-    input: dict[str, Any]
+    input: str
     status: str
     provider_id: str | None
     cancel: bool
@@ -80,7 +79,7 @@ class PredictionHandler:
                 Prediction.id,
                 Prediction.provider,
                 Prediction.model,
-                Prediction.input,
+                func.coalesce(Prediction.input_text, cast(Prediction.input, Text)).label("input"),
                 Prediction.status,
                 Prediction.provider_id,
                 Prediction.cancel_requested_at.is_not(None).label("cancel"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -11,6 +10,7 @@ from typing import Any, Literal
 from sqlalchemy import Connection, func, select, text, tuple_, update
 
 from app.db.models import OPEN_PREDICTION, Job, Prediction
+from app.json_text import dumps
 from app.providers.base import Snapshot
 
 PREDICTION = "prediction"
@@ -26,6 +26,7 @@ _CHANGE = text("""
         status = made.status,
         provider_id = coalesce(predictions.provider_id, made.provider_id),
         output = CAST(made.output AS jsonb),
+        output_text = made.output,
         error = made.error,
         submitted_at = CASE WHEN made.provider_id IS NULL THEN predictions.submitted_at
                        ELSE coalesce(predictions.submitted_at, now()) END,
@@ -87,7 +88,7 @@ def apply(connection: Connection, changes: Iterable[Change], *, provider: str | 
                 "ids": [change.prediction_id for change in taken],
                 "statuses": [change.status for change in taken],
                 "provider_ids": [change.provider_id for change in taken],
-                "outputs": [None if change.output is None else json.dumps(change.output) for change in taken],
+                "outputs": [None if change.output is None else dumps(change.output) for change in taken],
                 "errors": [change.error for change in taken],
                 "ended": [change.ended for change in taken],
             },

@@ -6,5 +6,5 @@ start). A test holds it equal to the scripts.
 
 from __future__ import annotations
 
-KNOWN = ("0001", "0002", "0003")
+KNOWN = ("0001", "0002", "0003", "0004")
 HEAD = KNOWN[-1]

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from app.json_text import storable
+
 ProviderName = Literal["replicate", "openai"]
 PROVIDERS: tuple[ProviderName, ...] = ("replicate", "openai")
 
@@ -23,21 +25,23 @@ class Unreadable(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class Submission:
-    """A prediction to start. `webhook` is where its end shall be told; None when nobody would listen."""
+    """A prediction to start. `input`: the text of a JSON object, which goes to the provider as its user wrote it.
+    `webhook` is where its end shall be told; None when nobody would listen.
+    """
 
     prediction_id: uuid.UUID
     model: str
-    input: Mapping[str, Any]
+    input: str
     webhook: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Call:
-    """One request to the provider's API; `path` follows its base URL."""
+    """One request to the provider's API; `path` follows its base URL, `body` is JSON."""
 
     method: Literal["GET", "POST"]
     path: str
-    body: Mapping[str, Any] | None = None
+    body: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -121,7 +125,7 @@ def parse(raw: bytes) -> Any:
 def _storable(value: Any) -> Any:
     match value:
         case str():
-            return value if value.isascii() and "\0" not in value else _text(value)
+            return storable(value)
         case float() if not math.isfinite(value):
             return None
         case list():
@@ -130,7 +134,3 @@ def _storable(value: Any) -> Any:
             return {_storable(name): _storable(item) for name, item in value.items()}
         case _:
             return value
-
-
-def _text(value: str) -> str:
-    return value.replace("\0", "\ufffd").encode("utf-16", "surrogatepass").decode("utf-16", "replace")

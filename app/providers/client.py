@@ -6,7 +6,6 @@ and no body is inflated. An error says whether asking again can help.
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Mapping
 from urllib.parse import urlsplit
@@ -139,7 +138,7 @@ class ProviderClient:
         headers = {**self._headers, **call.headers}
         content = None
         if call.body is not None:
-            content = json.dumps(call.body, separators=(",", ":"), ensure_ascii=False).encode()
+            content = call.body.encode()
             headers["Content-Type"] = "application/json"
         if content is not None or call.method == "POST":
             headers["Content-Length"] = str(len(content or b""))

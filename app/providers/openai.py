@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from app.json_text import dumps, of_members, read
 from app.providers.base import (
     Call,
     Notice,
@@ -58,15 +59,16 @@ class OpenAI:
 
     def submit(self, submission: Submission) -> Call:
         key = str(submission.prediction_id)
+        given, texts = read(submission.input)
         body = {
-            **submission.input,
-            "model": submission.model,
-            "background": True,
+            **texts,
+            "model": dumps(submission.model),
+            "background": dumps(True),
             # A response that is not stored cannot be asked for.
-            "store": True,
-            "metadata": {**submission.input.get("metadata", {}), REFERENCE: key},
+            "store": dumps(True),
+            "metadata": dumps({**given.get("metadata", {}), REFERENCE: key}),
         }
-        return Call(method="POST", path="/responses", body=body, headers={"Idempotency-Key": key})
+        return Call(method="POST", path="/responses", body=of_members(body), headers={"Idempotency-Key": key})
 
     def fetch(self, provider_id: str) -> Call:
         return Call(method="GET", path=f"/responses/{provider_id}")

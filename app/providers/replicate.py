@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from app.json_text import dumps, of_members
 from app.providers.base import (
     Call,
     Notice,
@@ -47,14 +48,15 @@ class Replicate:
             raise ValueError("model", "write owner/name, owner/name:version or a version of 64 hexadecimal digits")
 
     def submit(self, submission: Submission) -> Call:
-        body: dict[str, Any] = {"input": dict(submission.input)}
+        body = {"input": submission.input}
         if submission.webhook:
-            body |= {"webhook": submission.webhook, "webhook_events_filter": ["completed"]}
+            body |= {"webhook": dumps(submission.webhook), "webhook_events_filter": dumps(["completed"])}
         if version := _VERSION.fullmatch(submission.model):
-            path, body["version"] = "/v1/predictions", version["version"]
+            path, body["version"] = "/v1/predictions", dumps(version["version"])
         else:
             path = f"/v1/models/{submission.model}/predictions"
-        return Call(method="POST", path=path, body=body, headers={"Idempotency-Key": str(submission.prediction_id)})
+        key = str(submission.prediction_id)
+        return Call(method="POST", path=path, body=of_members(body), headers={"Idempotency-Key": key})
 
     def fetch(self, provider_id: str) -> Call:
         return Call(method="GET", path=f"/v1/predictions/{provider_id}")

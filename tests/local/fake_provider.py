@@ -37,6 +37,7 @@ class Asked:
     path: str
     headers: dict[str, str]
     body: Any
+    raw: bytes = b""
     at: float = field(default_factory=time.monotonic)
 
 
@@ -131,7 +132,7 @@ class Provider:
         step = "fetch" if handler.command == "GET" else "cancel" if path.endswith("/cancel") else "submit"
         headers = {name.lower(): value for name, value in handler.headers.items()}
         with self._lock:
-            self.asked.append(Asked(step, path, headers, json.loads(body) if body else None))
+            self.asked.append(Asked(step, path, headers, json.loads(body) if body else None, body))
             fault = self.faults[step].pop(0) if self.faults[step] else None
         if fault is not None:
             fault(handler)

@@ -14,8 +14,9 @@ from app.api.state import State
 async def create(request: Request[State]) -> Response:
     user_id = http.authenticated(request)
     key = idempotency.key_of(request)
-    given = await http.body(request, DeliveryIn)
-    accepted, replayed = await service.accept(http.state(request), user_id, given, key=key)
+    given, texts = await http.body_and_texts(request, DeliveryIn)
+    http.check_names(texts, "headers")
+    accepted, replayed = await service.accept(http.state(request), user_id, given, texts["payload"], key=key)
     headers = {"Location": f"/v1/deliveries/{accepted.id}", **({"Idempotent-Replayed": "true"} if replayed else {})}
     return http.reply(accepted, 202, headers)
 

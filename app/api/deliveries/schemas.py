@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
-from app.api.http import RequestModel, ResponseModel, storable
+from app.api.http import RequestModel, ResponseModel, WrittenJson, storable
 from app.db.models import DeliveryStatus
 
 MAX_HEADERS = 50
@@ -49,7 +49,9 @@ class DeliveryIn(RequestModel):
         Field(max_length=2048, json_schema_extra={"format": "uri", "pattern": "^https?://."}),
         AfterValidator(storable),
     ]
-    payload: Annotated[Any, Field(description="Any JSON; sent as the body."), AfterValidator(storable)]
+    payload: Annotated[
+        Any, Field(description="Any JSON; its text is sent as the body, byte for byte."), AfterValidator(storable)
+    ]
     headers: Annotated[
         dict[str, str], Field(max_length=MAX_HEADERS, default_factory=dict), AfterValidator(_deliverable)
     ]
@@ -83,7 +85,7 @@ class DeliverySummary(ResponseModel):
 
 
 class DeliveryOut(DeliverySummary):
-    payload: Any
+    payload: Annotated[WrittenJson, Field(description="As it was accepted.")]
     headers: dict[str, str]
     attempts: list[AttemptOut]
 

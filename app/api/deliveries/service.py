@@ -37,8 +37,10 @@ JOB_KIND = "delivery"
 """As app.jobs.delivery registers it; that module is not imported here, because it brings the HTTP client along."""
 
 
-async def accept(state: State, user_id: uuid.UUID, given: DeliveryIn, *, key: str | None) -> tuple[Accepted, bool]:
-    """The accepted delivery, and whether the key had been used for it before.
+async def accept(
+    state: State, user_id: uuid.UUID, given: DeliveryIn, payload_text: str, *, key: str | None
+) -> tuple[Accepted, bool]:
+    """The accepted delivery, and whether the key had been used for it before. `payload_text`: as the caller wrote it.
 
     The delivery and its job are committed together: once the caller has a 202, the work survives the loss of this
     process and of Redis.
@@ -49,6 +51,7 @@ async def accept(state: State, user_id: uuid.UUID, given: DeliveryIn, *, key: st
         user_id=user_id,
         url=given.url,
         payload=given.payload,
+        payload_text=payload_text,
         headers=given.headers,
         max_attempts=given.max_attempts or settings.delivery_max_attempts,
         idempotency_key=key,

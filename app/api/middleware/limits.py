@@ -10,6 +10,8 @@ from app.deadline import Deadline
 from app.errors import ContentTooLarge, Unavailable
 
 _CLOSE = {"Connection": "close"}
+_DIGITS = 18
+"""Of a declared length; Python reads no number of more than 4,300."""
 
 
 class RequestTimeout:
@@ -43,6 +45,6 @@ class BodyLimit:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             declared = Headers(scope=scope).get("content-length", "")
-            if declared.isdecimal() and int(declared) > self.size:
+            if declared.isdecimal() and (len(declared) > _DIGITS or int(declared) > self.size):
                 raise ContentTooLarge(f"the body may have at most {self.size:,} bytes", headers=_CLOSE)
         await self.app(scope, receive, send)

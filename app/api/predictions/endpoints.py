@@ -14,8 +14,9 @@ from app.api.state import State
 async def create(request: Request[State]) -> Response:
     user_id = http.authenticated(request)
     key = idempotency.key_of(request)
-    given = await http.body(request, PredictionIn)
-    accepted, replayed = await service.accept(http.state(request), user_id, given, key=key)
+    given, texts = await http.body_and_texts(request, PredictionIn)
+    http.check_names(texts, "input")
+    accepted, replayed = await service.accept(http.state(request), user_id, given, texts["input"], key=key)
     headers = {"Location": f"/v1/predictions/{accepted.id}", **({"Idempotent-Replayed": "true"} if replayed else {})}
     return http.reply(accepted, 202, headers)
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
-from app.api.http import RequestModel, ResponseModel, storable
+from app.api.http import RequestModel, ResponseModel, WrittenJson, WrittenObject, storable
 from app.db.models import PredictionStatus
 from app.providers.base import ProviderName
 
@@ -44,8 +44,11 @@ class PredictionSummary(ResponseModel):
 
 
 class PredictionOut(PredictionSummary):
-    input: dict[str, Any]
-    output: Any = Field(description="Of Replicate the model's output; of OpenAI `output` and `usage`. Null until then.")
+    input: Annotated[WrittenObject, Field(description="As it was accepted.")]
+    output: Annotated[
+        WrittenJson,
+        Field(description="Of Replicate the model's output; of OpenAI `output` and `usage`. Null until then."),
+    ]
 
 
 class PredictionPage(ResponseModel):

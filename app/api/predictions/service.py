@@ -32,9 +32,11 @@ JOB_KIND = "prediction"
 
 
 async def accept(
-    state: State, user_id: uuid.UUID, given: PredictionIn, *, key: str | None
+    state: State, user_id: uuid.UUID, given: PredictionIn, input_text: str, *, key: str | None
 ) -> tuple[PredictionAccepted, bool]:
-    """The accepted prediction, and whether the key had been used for it before. Committed together with its job."""
+    """The accepted prediction, and whether the key had been used for it before. Committed together with its job.
+    `input_text`: as the caller wrote it.
+    """
     settings = state["settings"]
     _check(settings, given)
     new = NewPrediction(
@@ -42,6 +44,7 @@ async def accept(
         provider=given.provider,
         model=given.model,
         input=given.input,
+        input_text=input_text,
         idempotency_key=key,
         request_hash=fingerprint(given) if key else None,
     )

@@ -37,6 +37,7 @@ class Received:
     headers: dict[str, str]
     body: Any
     at: float
+    raw: bytes
 
 
 class Receiver:
@@ -91,7 +92,7 @@ class Receiver:
             self._now += 1
             self.most_at_once = max(self.most_at_once, self._now)
             headers = {name.lower(): value for name, value in handler.headers.items()}
-            self.requests.append(Received(handler.path, headers, json.loads(body), time.time()))
+            self.requests.append(Received(handler.path, headers, json.loads(body), time.time(), body))
             number = len(self.to(handler.path))
         try:
             self._answers.get(handler.path, reply(200))(handler, number)
@@ -136,9 +137,15 @@ class World:
     user_id: uuid.UUID
 
     def add(
-        self, url: str, *, max_attempts: int = 3, push: bool = True, headers: dict[str, str] | None = None
+        self,
+        url: str,
+        *,
+        max_attempts: int = 3,
+        push: bool = True,
+        headers: dict[str, str] | None = None,
+        payload_text: str | None = None,
     ) -> tuple[uuid.UUID, uuid.UUID]:
-        """A delivery and its job, as the API adds them; their ids."""
+        """A delivery and its job, as the API adds them; their ids. Without a text: as the version that kept none."""
         delivery_id, job_id = uuid.uuid4(), uuid.uuid4()
         with self.engine.begin() as connection:
             connection.execute(
@@ -146,7 +153,8 @@ class World:
                     id=delivery_id,
                     user_id=self.user_id,
                     url=url,
-                    payload={"n": 1, "text": "über\u0001"},
+                    payload=json.loads(payload_text) if payload_text else {"n": 1, "text": "über\u0001"},
+                    payload_text=payload_text,
                     headers=headers or {},
                     max_attempts=max_attempts,
                 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import threading
@@ -50,7 +51,7 @@ def client(provider: Provider) -> Iterator[Callable[..., ProviderClient]]:
 
 def submission(name: ProviderName, **more: Any) -> Submission:
     given = {"prediction_id": uuid.uuid4(), "model": MODEL[name], "input": INPUT[name], "webhook": None, **more}
-    return Submission(**given)
+    return Submission(**{**given, "input": json.dumps(given["input"])})
 
 
 def test_replicate_is_asked_as_its_api_wants(client: Any, provider: Provider) -> None:

@@ -74,7 +74,7 @@ def test_our_headers_cannot_be_overridden(sent: list[dict[str, Any]]) -> None:
         "Transfer-Encoding": "chunked",
         "X-Own": "kept",
     }
-    work = Work(url="https://example.com/", payload=None, headers=theirs)
+    work = Work(url="https://example.com/", body="null", headers=theirs)
 
     headers, body = run(sent, work, claimed(correlation_id="abc"))
 
@@ -88,7 +88,7 @@ def test_our_headers_cannot_be_overridden(sent: list[dict[str, Any]]) -> None:
 
 
 def test_what_may_be_overridden_and_what_is_left_out(sent: list[dict[str, Any]]) -> None:
-    work = Work(url="https://example.com/", payload={"ü": [1, 2.5]}, headers={"content-type": "application/x+json"})
+    work = Work(url="https://example.com/", body='{"ü":[1,2.5]}', headers={"content-type": "application/x+json"})
 
     headers, body = run(sent, work, claimed(traceparent="00-1-2-01"))
 
@@ -99,7 +99,7 @@ def test_what_may_be_overridden_and_what_is_left_out(sent: list[dict[str, Any]])
 
 
 def test_limits_come_from_the_settings(sent: list[dict[str, Any]]) -> None:
-    work = Work(url="http://10.0.0.1/", payload=1, headers={})
+    work = Work(url="http://10.0.0.1/", body="1", headers={})
 
     run(
         sent,

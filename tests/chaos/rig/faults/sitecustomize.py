@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import importlib.abc
 import importlib.machinery
+import json
 import os
 import signal
 import sys
@@ -45,8 +46,9 @@ def deliver_badly(module: ModuleType) -> None:
     run = handler.run
 
     def faulty(self: Any, work: Any, *given: Any) -> Any:
-        if isinstance(work.payload, dict) and "fault" in work.payload:
-            misbehave(work.payload["fault"])
+        payload = json.loads(work.body)
+        if isinstance(payload, dict) and "fault" in payload:
+            misbehave(payload["fault"])
         return run(self, work, *given)
 
     handler.run = faulty
