@@ -132,6 +132,18 @@ class GuardedBackend(NetworkBackend):
         raise RequestFailed("the host name could not be resolved")
 
 
+def _is_readable(connection: socket.socket) -> bool:
+    """Asked of a kept connection: readable without a request means that the receiver has closed it.
+
+    By poll: select refuses descriptors from 1,024 on, and with it every delivery of a process that has so many open.
+    """
+    if (descriptor := connection.fileno()) < 0:
+        return True
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(0))
+
+
 class _DeadlineStream(NetworkStream):
     """A socket on which no sequence of small steps can outlast the deadline of the request that uses it."""
 
@@ -170,8 +182,7 @@ class _DeadlineStream(NetworkStream):
         if info == "ssl_object" and isinstance(self._socket, ssl.SSLSocket):
             return self._socket
         if info == "is_readable":
-            # Asked of a kept connection: readable without a request means that the receiver has closed it.
-            return bool(select.select([self._socket], [], [], 0)[0])
+            return _is_readable(self._socket)
         if info == "socket":
             return self._socket
         return None

@@ -132,7 +132,9 @@ def _read(response: httpcore2.Response, limit: int) -> bytes:
             received += chunk
             if len(received) >= limit:
                 break
-    except (TimeoutError, httpcore2.TimeoutException, httpcore2.NetworkError, httpcore2.ProtocolError):
+    except (OSError, httpcore2.TimeoutException, httpcore2.NetworkError, httpcore2.ProtocolError):
+        # OSError too, which a connection that is reset raises: passed on from a kept connection, it had the request
+        # sent again that the receiver had answered.
         pass
     return bytes(received[:limit])
 

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -305,13 +305,13 @@ class Workers:
     folder: Path
     started: list[WorkerProcess] = field(default_factory=list)
 
-    def start(self, *, until: str = "worker started", **settings: str) -> WorkerProcess:
+    def start(self, *, until: str = "worker started", pass_fds: Sequence[int] = (), **settings: str) -> WorkerProcess:
         number = len(self.started)
         log_path, health_file = self.folder / f"worker-{number}.log", self.folder / f"worker-{number}.health"
         environ = {**self.environ, "HEALTH_FILE": str(health_file), **settings}
         with log_path.open("wb") as log:
             command = [sys.executable, "-m", "app"]
-            process = subprocess.Popen(command, env=environ, stdout=log, stderr=subprocess.STDOUT)
+            process = subprocess.Popen(command, env=environ, stdout=log, stderr=subprocess.STDOUT, pass_fds=pass_fds)
         worker = WorkerProcess(process, log_path, health_file)
         self.started.append(worker)
         wait_for(lambda: worker.events(until) or worker.process.poll() is not None)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import datetime
 import ipaddress
+import os
+import resource
 import socket
 import ssl
 import threading
@@ -18,6 +20,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from app.security import guarded
 from app.security.guarded import RequestFailed
 from app.security.outbound import Answer, RequestInvalid, Sender
 from app.security.urls import UrlPolicy, UrlRefused, check_url_shape
@@ -182,6 +185,72 @@ def test_a_kept_connection_that_breaks_while_it_is_used_is_replaced_once(
         send(f"http://127.0.0.1:{server.port}/", sender=sender)
 
     assert server.connections == 3
+
+
+def test_an_answer_that_breaks_off_in_its_body_is_an_answer(
+    serve: Callable[..., Server], sender: Sender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a kept connection, whose breaking before an answer has the request sent again: after one that is twice."""
+    requests = 0
+
+    def breaking(connection: socket.socket) -> None:
+        nonlocal requests
+        for answer in (OK, b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\npart"):
+            read_request(connection)
+            requests += 1
+            connection.sendall(answer)
+        connection.recv(1)
+
+    read = guarded._DeadlineStream.read
+    broken: set[guarded._DeadlineStream] = set()
+
+    def reset_after_part(self: guarded._DeadlineStream, max_bytes: int, timeout: float | None = None) -> bytes:
+        if self in broken:
+            raise ConnectionResetError(104, "Connection reset by peer")
+        data = read(self, max_bytes, timeout)
+        if data.endswith(b"part"):
+            broken.add(self)
+        return data
+
+    monkeypatch.setattr(guarded._DeadlineStream, "read", reset_after_part)
+    server = serve(breaking)
+    url = f"http://127.0.0.1:{server.port}/"
+
+    assert [send(url, sender=sender).body for _ in range(2)] == [b"ok", b"part"]
+    assert (requests, server.connections) == (2, 1)
+
+
+@pytest.fixture
+def many_descriptors() -> Iterator[None]:
+    """All below 1,024 are taken, so that whatever is opened now has a number that select refuses."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if 0 <= hard < 2048:
+        pytest.skip(f"this process may have {hard} descriptors, and the test needs 2,048")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 2048), hard))
+    taken = [os.open(os.devnull, os.O_RDONLY)]
+    while taken[-1] < 1100:
+        taken.append(os.dup(taken[0]))
+    yield
+    for descriptor in taken:
+        os.close(descriptor)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.usefixtures("many_descriptors")
+def test_a_kept_connection_of_a_process_with_a_thousand_descriptors(
+    serve: Callable[..., Server], sender: Sender
+) -> None:
+    def twice(connection: socket.socket) -> None:
+        assert connection.fileno() >= 1024
+        for _ in range(2):
+            read_request(connection)
+            connection.sendall(OK)
+
+    server = serve(twice)
+    for _ in range(3):
+        # Used again, found closed by its receiver, replaced.
+        assert send(f"http://127.0.0.1:{server.port}/", sender=sender).status == 200
+    assert server.connections == 2
 
 
 @pytest.mark.parametrize("addresses", [["127.0.0.1"], ["8.8.8.8", "127.0.0.1"], ["::ffff:127.0.0.1"], ["fe80::1%eth0"]])
