@@ -10,7 +10,7 @@ import json
 import time
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,11 +20,15 @@ from app.db.models import Delivery
 from app.jobs.backoff import retry_after
 from app.jobs.claim import Claim, Inline
 from app.jobs.handler import Outcome
+from app.json_text import storable
 from app.observability import correlation
+from app.observability.logging import get_logger
 from app.security.guarded import RequestFailed, Resolver
 from app.security.outbound import Answer, RequestInvalid, Sender
 from app.security.urls import UrlPolicy, UrlRefused, check_url_shape
 from app.settings import Settings
+
+log = get_logger()
 
 KIND = "delivery"
 
@@ -120,28 +124,29 @@ class DeliveryHandler:
         self._sender = Sender(self._policy, resolve=resolve)
 
     def run(self, work: Work, claimed: Claim) -> Outcome:
+        """Whatever comes of it, the attempt is logged: the receiver may have had the request."""
         started_at, started = datetime.now(UTC), time.monotonic()
-
-        def ended(outcome: Outcome, *, status: int | None = None, excerpt: str | None = None) -> Outcome:
-            attempt = Attempt(
-                started_at=started_at,
-                duration_ms=round((time.monotonic() - started) * 1000),
-                status_code=status,
-                error=outcome.error,
-                response_excerpt=excerpt,
-            )
-            facts = {} if status is None else {"status_code": status}
-            return Outcome(
-                result=outcome.result, error=outcome.error, at_least=outcome.at_least, detail=attempt, log=facts
-            )
-
+        answer: Answer | None = None
         try:
             answer = self._send(work, claimed)
+            outcome = classify(answer)
         except (UrlRefused, RequestInvalid) as error:
-            return ended(Outcome(result="dead", error=str(error)))
+            outcome = Outcome(result="dead", error=storable(str(error)))
         except RequestFailed as error:
-            return ended(Outcome(result="retry", error=str(error)))
-        return ended(classify(answer), status=answer.status, excerpt=_excerpt(answer.body))
+            outcome = Outcome(result="retry", error=storable(str(error)))
+        except MemoryError:
+            outcome = Outcome(result="retry", error="the job ran out of memory")
+        except Exception:  # a fault of ours, with an answer perhaps: a counted attempt like any other
+            log.exception("job failed unexpectedly", job_id=str(claimed.job_id))
+            outcome = Outcome(result="retry", error="internal error")
+        attempt = Attempt(
+            started_at=started_at,
+            duration_ms=round((time.monotonic() - started) * 1000),
+            status_code=answer.status if answer else None,
+            error=outcome.error,
+            response_excerpt=_excerpt(answer.body) if answer else None,
+        )
+        return replace(outcome, detail=attempt, log={"status_code": answer.status} if answer else {})
 
     def abandoned(self, connection: Connection, subject_ids: list[uuid.UUID], *, dead: bool, error: str) -> None:
         connection.execute(
