@@ -12,7 +12,12 @@ import re
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
-_BLANKS = re.compile(r"[ \t\n\r]*")
+_BLANKS = r"[ \t\n\r]*"
+_OPENED = re.compile(rf"{_BLANKS}\{{{_BLANKS}(\}}{_BLANKS})?")
+_COLON = re.compile(rf"{_BLANKS}:{_BLANKS}")
+_PLAIN_NAME = re.compile(rf'"([^"\\\x00-\x1f]*)"{_COLON.pattern}')
+"""One without escapes, as nearly all are: the parser is not called for it."""
+_AFTER = re.compile(rf"{_BLANKS}([,}}]){_BLANKS}")
 
 
 class NotJson(ValueError):
@@ -71,37 +76,35 @@ _DECODER = json.JSONDecoder(parse_constant=_refuse)
 
 
 def _read(text: str) -> tuple[Any, dict[str, str]]:
-    at = _skip(text, 0)
-    if not text.startswith("{", at):
+    opened = _OPENED.match(text)
+    if opened is None:
         return _DECODER.decode(text), {}
     value: dict[str, Any] = {}
     texts: dict[str, str] = {}
-    at = _skip(text, at + 1)
-    ended = text.startswith("}", at)
+    at, ended = opened.end(), bool(opened[1])
     while not ended:
-        name, at = _DECODER.raw_decode(text, at)
-        if not isinstance(name, str):
-            raise json.JSONDecodeError("Expecting a name in double quotes", text, at)
-        at = _skip(text, at)
-        if not text.startswith(":", at):
-            raise json.JSONDecodeError("Expecting ':'", text, at)
-        begin = _skip(text, at + 1)
+        name, begin = _name(text, at)
         member, end = _DECODER.raw_decode(text, begin)
         if name in texts:
             raise Repeated(name)
         value[name], texts[name] = member, text[begin:end]
-        at = _skip(text, end)
-        ended = text.startswith("}", at)
-        if not ended:
-            if not text.startswith(",", at):
-                raise json.JSONDecodeError("Expecting ',' or '}'", text, at)
-            at = _skip(text, at + 1)
-    at = _skip(text, at + 1)
+        after = _AFTER.match(text, end)
+        if after is None:
+            raise json.JSONDecodeError("Expecting ',' or '}'", text, end)
+        at, ended = after.end(), after[1] == "}"
     if at < len(text):
         raise json.JSONDecodeError("Expecting the end", text, at)
     return value, texts
 
 
-def _skip(text: str, at: int) -> int:
-    found = _BLANKS.match(text, at)
-    return found.end() if found else at
+def _name(text: str, at: int) -> tuple[str, int]:
+    """Of the member that begins here, and where its value begins."""
+    if plain := _PLAIN_NAME.match(text, at):
+        return plain[1], plain.end()
+    name, at = _DECODER.raw_decode(text, at)
+    if not isinstance(name, str):
+        raise json.JSONDecodeError("Expecting a name in double quotes", text, at)
+    colon = _COLON.match(text, at)
+    if colon is None:
+        raise json.JSONDecodeError("Expecting ':'", text, at)
+    return name, colon.end()

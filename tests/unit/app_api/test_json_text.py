@@ -97,7 +97,7 @@ def test_what_reading_and_writing_would_change(part: str) -> None:
         ("", "Expecting value at line 1, column 1"),
         ("{", "Expecting"),
         ('{"a":1', "Expecting ',' or '}' at line 1, column 7"),
-        ('{"a" 1}', "Expecting ':' at line 1, column 6"),
+        ('{"a" 1}', "Expecting ':' at line 1, column 5"),
         ('{"a":1,}', "Expecting value"),
         ("{1:1}", "Expecting a name in double quotes"),
         ('{"a":1}}', "Expecting the end at line 1, column 8"),
