@@ -248,3 +248,22 @@ async def test_a_process_of_the_version_before_goes_on_over_the_migration(databa
         upgrade(database_url, "head")
         for _ in range(7):
             work()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'{"\\ud800": 1, "\\ud800": 2}',
+        written("1", b'"\\ud800": 1'),
+        written("1", b'"headers": {"\\ud800": 1}'),
+        written("1", b'"headers": {"\\ud800": "x", "\\ud800": "x"}'),
+        written("1", b'"headers": {"X": "\\ud800"}'),
+        b'{"url": "\\ud800", "payload": 1}',
+    ],
+)
+async def test_half_a_surrogate_pair_anywhere_is_told_of_in_a_document_that_can_be_read(start, content):
+    """A problem document quotes the names that it is about."""
+    async with start() as caller:
+        answer = await post(caller, await caller.as_user(), "/v1/deliveries", content)
+    assert (answer.status_code, answer.json()["status"]) == (422, 422)
+    assert all(error["pointer"] for error in answer.json()["errors"])
