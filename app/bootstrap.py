@@ -7,7 +7,8 @@ Reads two secrets, as variables or from the files that ``BOOTSTRAP_PLAN_FILE`` a
 * ``BOOTSTRAP_PLAN``: what there shall be::
 
       {"host": ..., "port": 5432, "database": ..., "sslmode": "verify-full", "sslrootcert": ..., "owner": ...,
-       "migrate": {"user": ..., "password": ...}, "backup": {...}, "app": [{...}, {...}]}
+       "migrate": {"user": ..., "password": ...}, "backup": {...}, "app": [{...}, {...}],
+       "backup2": {...}}
 
 It may run any number of times. Exit codes: 0 done, 1 refused or failed with nothing changed, 2 wrong variables.
 """
@@ -17,6 +18,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Final, Literal, TypeVar
 
@@ -38,6 +40,11 @@ from app.environment import MAX_SECRET_FILE_BYTES, SettingsError
 EXIT_SETTINGS: Final = 2
 _CONNECT_TIMEOUT: Final = 15
 """Seconds for one connection: a server that has just come up answers slowly."""
+_MASTER_CHANGE: Final = 120.0
+"""Seconds for which a wrong password of the master may be one that is not there yet: ModifyDBInstance applies
+`MasterUserPassword` asynchronously, "as soon as possible" (Amazon RDS API reference)."""
+_MASTER_PAUSE: Final = 5.0
+"""Seconds."""
 
 
 def _unreserved(name: str) -> str:
@@ -67,6 +74,8 @@ class Plan(BaseModel):
     owner: _Name
     migrate: Login
     backup: Login
+    backup2: Login | None = None
+    """The other slot of the dumps, once they have two."""
     app: tuple[Login, Login]
     """Two slots: one in use, the other idle."""
 
@@ -81,7 +90,8 @@ class Plan(BaseModel):
 
     @property
     def logins(self) -> tuple[Login, ...]:
-        return (self.migrate, self.backup, *self.app)
+        second = () if self.backup2 is None else (self.backup2,)
+        return (self.migrate, self.backup, *second, *self.app)
 
     @property
     def roles(self) -> roles.Wanted:
@@ -92,7 +102,7 @@ class Plan(BaseModel):
             reader=f"{self.database}_read",
             migrators=_passwords(self.migrate),
             applications=_passwords(*self.app),
-            readers=_passwords(self.backup),
+            readers=_passwords(self.backup, *([self.backup2] if self.backup2 else [])),
         )
 
 
@@ -119,7 +129,7 @@ def load(environ: Mapping[str, str]) -> tuple[Plan, Master]:
 def bootstrap(plan: Plan, master: Master) -> roles.Done:
     """Bring owner, logins and grants about; raises RolesError or psycopg.Error with nothing changed."""
     wanted = plan.roles
-    with _connect(plan, master.username, master.password.get_secret_value()) as server:
+    with _as_master(plan, master) as server:
         roles.lock(server)
         roles.refuse(server, wanted)
         known = [login for login, can_log_in in roles.existing(server, wanted).items() if can_log_in]
@@ -150,6 +160,19 @@ def main(environ: Mapping[str, str] | None = None) -> int:
 
 def _passwords(*logins: Login) -> dict[str, str]:
     return {login.user: login.password.get_secret_value() for login in logins}
+
+
+def _as_master(plan: Plan, master: Master) -> psycopg.Connection[Any]:
+    """RDS says that a new master password is set before it is: being refused passes."""
+    deadline = time.monotonic() + _MASTER_CHANGE
+    while True:
+        try:
+            return _connect(plan, master.username, master.password.get_secret_value())
+        except psycopg.OperationalError as error:
+            if "authentication failed" not in str(error) or time.monotonic() > deadline:
+                raise
+        _tell("info", "the server does not take the master's password yet: waiting")
+        time.sleep(_MASTER_PAUSE)
 
 
 def _connect(plan: Plan, user: str, password: str) -> psycopg.Connection[Any]:

@@ -1,4 +1,4 @@
-"""Markers in the state that refuse a rotation by more than one step.
+"""Markers in the state that refuse a rotation by more than one step, or before the last one has run its course.
 
 The program cannot see the last generation, but the hook of a resource that keeps it can: Pulumi hands it the old
 inputs with the new ones.
@@ -13,21 +13,28 @@ from typing import ClassVar
 import pulumi
 from pulumi import ResourceHook, ResourceHookArgs, ResourceHookBinding, ResourceHookOptions, Stash
 
+from infra import signing_keys
 from infra.component import Component
 from infra.rotation import check_step
 from infra.settings import Settings
+from infra.settings.platform import Rotation
+from infra.signing_keys import SigningKeys, SigningKeysRecord
+
+_KEYS = tuple(name for name in Rotation.model_fields if name != "jwt_min")
 
 
 def generations(settings: Settings) -> dict[str, int]:
     """The generations that a stack asks for, by their keys."""
-    return {f"rotation.{name}": getattr(settings.rotation, name) for name in ("jwt", "db", "redis")}
+    return {f"rotation.{name}": getattr(settings.rotation, name) for name in _KEYS}
 
 
 @dataclass(frozen=True, kw_only=True)
 class RotationMarkerArgs:
-    """`generations` by setting (``rotation.jwt``); `after` is what must have taken them over first."""
+    """`generations` by setting (``rotation.jwt``); `after` is what must have taken them over first. `signing` has the
+    times of the signing key's steps kept too."""
 
     generations: Mapping[str, int]
+    signing: SigningKeys | None = None
     after: Sequence[pulumi.Resource] = field(default=())
 
 
@@ -36,7 +43,9 @@ class RotationMarker(Component):
 
     A stack has two. The one for what is *requested* refuses jumps and steps back. The one for what is *applied* moves
     only after every service has the new credentials; it refuses a step that is taken before the last one was finished,
-    which would renew the very login that the services still use. Creates: one record in the state. Costs: nothing.
+    which would renew the very login that the services still use. That one also keeps since when no earlier key signs,
+    and refuses the step that would drop a key whose tokens still live. Creates: one or two records in the state.
+    Costs: nothing.
     """
 
     kind: ClassVar[str] = "slipway:index:RotationMarker"
@@ -44,18 +53,42 @@ class RotationMarker(Component):
     def __init__(self, name: str, args: RotationMarkerArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__(self.kind, name, opts, None)
         # Also in previews, so that nothing has changed yet when a step is refused.
-        hook = ResourceHook(f"{name}-step", _refuse_jumps, ResourceHookOptions(on_dry_run=True))
-        self.inner(
+        on_preview = ResourceHookOptions(on_dry_run=True)
+        self._steps: set[str] = set()
+        hook = ResourceHook(f"{name}-step", self._refuse_jumps, on_preview)
+        marker = self.inner(
             "generations",
             Stash,
             {"input": dict(args.generations)},
             depends_on=list(args.after),
             hooks=ResourceHookBinding(before_update=[hook]),
         )
+        if args.signing is not None:
+            self._keep_times(name, args.signing, marker, on_preview)
         self.finish({})
 
+    def _keep_times(self, name: str, keys: SigningKeys, marker: Stash, on_preview: ResourceHookOptions) -> None:
+        def refuse_early(call: ResourceHookArgs) -> None:
+            # A record that is made together with a step is of a stack from before there were any.
+            if call.old_inputs or "rotation.jwt" in self._steps:
+                notice = keys.check(call.old_outputs or {}, signing_keys.now())
+                if notice:
+                    pulumi.log.warn(notice)
 
-def _refuse_jumps(args: ResourceHookArgs) -> None:
-    old, new = (args.old_inputs or {}).get("input", {}), (args.new_inputs or {}).get("input", {})
-    for name in sorted(set(old) & set(new)):
-        check_step(int(old[name]), int(new[name]), name=name)
+        hook = ResourceHook(f"{name}-early", refuse_early, on_preview)
+        self.inner(
+            "signing-keys",
+            SigningKeysRecord,
+            {"generation": keys.generation, "token_life": keys.token_life},
+            depends_on=[marker],
+            hooks=ResourceHookBinding(before_create=[hook], before_update=[hook]),
+        )
+
+    def _refuse_jumps(self, args: ResourceHookArgs) -> None:
+        old, new = (args.old_inputs or {}).get("input", {}), (args.new_inputs or {}).get("input", {})
+        for name in sorted(new):
+            # What a marker does not name yet had one generation only when it was written.
+            before, after = int(old.get(name, 1)), int(new[name])
+            check_step(before, after, name=name)
+            if after != before:
+                self._steps.add(name)

@@ -11,9 +11,10 @@ A secret's generation is a number in stack config. Raising it by one is a rotati
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 SlotName = Literal["a", "b"]
+SLOT_NAMES: Final[tuple[SlotName, ...]] = ("a", "b")
 
 
 class RotationError(ValueError):
@@ -89,6 +90,14 @@ def slots(generation: int) -> Slots:
     _positive(generation)
     even, odd = (generation, generation - 1) if generation % 2 == 0 else (generation - 1, generation)
     return Slots(a=even, b=odd, active="a" if generation % 2 == 0 else "b")
+
+
+def keepers(generation: int) -> dict[str, dict[str, str]]:
+    """The input of a random value by which a step makes it anew.
+
+    None at the first generation: there are stacks whose value was made before it had one, and which must keep it.
+    """
+    return {} if generation == 1 else {"keepers": {"generation": str(generation)}}
 
 
 def check_step(old: int, new: int, *, name: str = "rotation") -> None:

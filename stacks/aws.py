@@ -34,6 +34,7 @@ from infra.contracts import SecretRef
 from infra.markers import RotationMarker, RotationMarkerArgs, generations
 from infra.settings import Settings
 from infra.settings.units import milliseconds
+from infra.signing_keys import SigningKeys
 from infra.workload import Workload
 
 ROOT: Final = Path(__file__).resolve().parents[1]
@@ -119,11 +120,14 @@ def aws(settings: Settings) -> Mapping[str, pulumi.Input[object]]:
     ]
     services: Sequence[ApiService | WorkerService] = [api, *workers]
     arrived = [_rollout(service, cluster, region) for service in services]
+    # After the bootstrap: the dumps move to a login that is there, and stay with the one before when an `up` fails.
+    backup = Backup("backup", arguments.backup(settings, app, cluster, image, postgres, key, after=[migrated]), here)
     RotationMarker(
-        "rotation-applied", RotationMarkerArgs(generations=generations(settings), after=[*services, *arrived])
+        "rotation-applied",
+        RotationMarkerArgs(
+            generations=generations(settings), signing=SigningKeys.of(settings), after=[*services, *arrived, backup]
+        ),
     )
-
-    backup = Backup("backup", arguments.backup(settings, app, cluster, image, postgres, key), here)
     monitoring = Monitoring(
         "monitoring",
         MonitoringArgs(

@@ -16,8 +16,10 @@ from infra.local.redis import Redis, RedisArgs
 from infra.local.rotation import RotationMarker, RotationMarkerArgs
 from infra.local.secrets import Secrets, SecretsArgs
 from infra.local.service import ApiService, ServiceArgs, WorkerService
+from infra.markers import generations
 from infra.settings import Settings
 from infra.settings.secrets import GIVEN_VARIABLES
+from infra.signing_keys import SigningKeys
 from infra.workload import Workload
 
 
@@ -25,8 +27,7 @@ def local(settings: Settings) -> Mapping[str, pulumi.Input[object]]:
     """The stack's resources; returns its outputs."""
     app = Workload.of(settings)
 
-    generations = {f"rotation.{name}": getattr(settings.rotation, name) for name in ("jwt", "db", "redis")}
-    RotationMarker("rotation-requested", RotationMarkerArgs(generations=generations))
+    RotationMarker("rotation-requested", RotationMarkerArgs(generations=generations(settings)))
     secrets = Secrets(
         "secrets",
         SecretsArgs(
@@ -54,7 +55,10 @@ def local(settings: Settings) -> Mapping[str, pulumi.Input[object]]:
         )
         for spec in app.workers
     ]
-    RotationMarker("rotation-applied", RotationMarkerArgs(generations=generations, after=[api, *workers]))
+    RotationMarker(
+        "rotation-applied",
+        RotationMarkerArgs(generations=generations(settings), signing=SigningKeys.of(settings), after=[api, *workers]),
+    )
 
     return _outputs(settings, app, api.url, {"postgres": postgres, "redis": redis})
 
@@ -83,6 +87,8 @@ def _postgres(settings: Settings) -> PostgresEndpoint | ExternalPostgres:
         database=settings.postgres.database,
         owner_role=settings.postgres.owner_role or "slipway_owner",
         slots=rotation.slots(settings.rotation.db),
+        migrate=settings.rotation.migrate,
+        master=settings.rotation.master,
         port=settings.postgres.port,
         max_connections=settings.postgres.max_connections or 100,
     )
@@ -93,7 +99,10 @@ def _redis(settings: Settings) -> RedisEndpoint | ExternalRedis:
     if settings.redis.provider == "external":
         return ExternalRedis(address=settings.secrets.output("redis_url"))
     args = RedisArgs(
-        slots=rotation.slots(settings.rotation.redis), port=settings.redis.port, memory=settings.redis.memory
+        slots=rotation.slots(settings.rotation.redis),
+        master=settings.rotation.master,
+        port=settings.redis.port,
+        memory=settings.redis.memory,
     )
     return Redis("redis", args).endpoint
 

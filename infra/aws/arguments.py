@@ -156,6 +156,9 @@ def postgres(settings: Settings, network: Network, key: Key) -> PostgresArgs:
         database=chosen.database,
         owner_role=chosen.owner_role or "slipway_owner",
         slots=rotation.slots(settings.rotation.db),
+        backup_slots=rotation.slots(settings.rotation.backup),
+        migrate=settings.rotation.migrate,
+        master=settings.rotation.master,
         version=chosen.version,
         size=chosen.size,
         storage=chosen.storage,
@@ -196,6 +199,7 @@ def redis(settings: Settings, network: Network, key: Key) -> RedisArgs:
         subnet_ids=network.data_subnets,
         security_group_id=network.groups.redis,
         slots=rotation.slots(settings.rotation.redis),
+        master=settings.rotation.master,
         version=chosen.version,
         size=chosen.size,
         high_availability=chosen.high_availability,
@@ -254,11 +258,13 @@ def backup(
     image: Image,
     postgres: Postgres | ExternalPostgresSecrets,
     key: Key,
+    *,
+    after: Sequence[pulumi.Resource] = (),
 ) -> BackupArgs:
-    """Dumps of any database; a vault for one that the stack runs itself."""
+    """Dumps of any database, by the login that is there `after` those; a vault for one that the stack runs itself."""
     own = isinstance(postgres, Postgres)
     return BackupArgs(
-        dump=_dump(settings, app, cluster, image.contract, postgres.libpq, [image.repository_arn], own=own)
+        dump=_dump(settings, app, cluster, image.contract, postgres.libpq, [image.repository_arn], after, own=own)
         if settings.backup.dumps
         else None,
         vault=_vault(settings, cluster.network, postgres, key)
@@ -274,6 +280,7 @@ def _dump(
     image: contracts.Image,
     libpq: Mapping[str, contracts.SecretRef],
     repository_arns: Sequence[pulumi.Input[str]],
+    after: Sequence[pulumi.Resource],
     *,
     own: bool,
 ) -> DumpArgs:
@@ -293,6 +300,7 @@ def _dump(
         assign_public_ip=network.assign_public_ip,
         retention_days=chosen.dump_retention_days,
         disk_gib=disk_gib(settings.postgres.max_storage // _GIB if own else None),
+        after=after,
         protect=settings.protect,
     )
 

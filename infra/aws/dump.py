@@ -57,6 +57,8 @@ class DumpArgs:
     subnet_ids: Sequence[pulumi.Input[str]]
     security_group_id: pulumi.Input[str]
     assign_public_ip: bool = False
+    after: Sequence[pulumi.Resource] = ()
+    """What makes the login, before the schedule moves to it."""
     retention_days: int = 30
     disk_gib: int = EPHEMERAL_GIB[0]
     protect: bool = True
@@ -176,7 +178,7 @@ def schedule(owner: Component, args: DumpArgs, definition: TaskDefinition) -> aw
                 "retry_policy": {"maximum_retry_attempts": 5, "maximum_event_age_in_seconds": 3600},
             },
         },
-        depends_on=[allowed],
+        depends_on=[allowed, *args.after],
     )
 
 

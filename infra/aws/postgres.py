@@ -19,11 +19,13 @@ from infra.aws.postgres_logins import CA_BUNDLE, bootstrap_plan, libpq_secrets, 
 from infra.aws.secrets import Safe, StoredSecret
 from infra.component import Component, Transforms
 from infra.contracts import Login, PostgresEndpoint, SecretRef
-from infra.rotation import Slots
+from infra.rotation import SLOT_NAMES, SlotName, Slots, keepers, slots
 from infra.settings.tables import RDS_MEMORY_GIB, rds_max_connections
 
 PASSWORD_LENGTH: Final = 40
 """Letters and digits: 238 bits, and nothing that a URL or RDS would not take."""
+_BACKUP: Final[Mapping[SlotName, str]] = {"b": "backup", "a": "backup2"}
+"""The two logins of the dumps. The first generation is in slot b, whose name is from when it was the only one."""
 _LONGEST_IDENTIFIER: Final = 63
 _TIMEOUTS: Final = pulumi.CustomTimeouts(create="90m", update="120m", delete="60m")
 """RDS restores, upgrades and converts to Multi-AZ in tens of minutes; the provider gives up after 40 to 80."""
@@ -31,7 +33,8 @@ _TIMEOUTS: Final = pulumi.CustomTimeouts(create="90m", update="120m", delete="60
 
 @dataclass(frozen=True, kw_only=True)
 class PostgresArgs:
-    """`slots` says which of the two application logins is in use, and the generation of each one's password."""
+    """`slots` says which of the two application logins is in use, and the generation of each one's password;
+    `backup_slots` the same of the dumps; `migrate` and `master` are generations."""
 
     subnet_ids: Sequence[pulumi.Input[str]]
     """At least two, in different zones."""
@@ -40,6 +43,10 @@ class PostgresArgs:
     database: str
     owner_role: str
     slots: Slots
+    backup_slots: Slots = field(default_factory=lambda: slots(1))
+    migrate: int = 1
+    master: int = 1
+    """Of a master password that the program makes."""
     version: int
     size: str
     storage: int
@@ -125,6 +132,7 @@ class Postgres(Component):
         replicas = [self._replica(number, primary, shared) for number in range(1, args.read_replicas + 1)]
 
         users = {login: f"{args.database}_{login}" for login in passwords}
+        dumping = _BACKUP[args.backup_slots.active]
         self.endpoint = PostgresEndpoint(
             host=primary.address,
             port=primary.port,
@@ -133,7 +141,7 @@ class Postgres(Component):
             logins={
                 "app": Login(user=users[args.slots.active], password=passwords[args.slots.active]),
                 "migrate": Login(user=users["migrate"], password=passwords["migrate"]),
-                "backup": Login(user=users["backup"], password=passwords["backup"]),
+                "backup": Login(user=users[dumping], password=passwords[dumping]),
             },
             options={"sslrootcert": CA_BUNDLE} if args.sslmode.startswith("verify-") else {},
         )
@@ -165,17 +173,25 @@ class Postgres(Component):
         return self._urls[login]
 
     def _passwords(self) -> dict[str, pulumi.Output[str]]:
-        """By the part of the login's name after the database's."""
-        slots = self._args.slots
-        passwords = {login: self._password(login) for login in ("migrate", "backup")}
-        return passwords | {slot: self._password(f"app-{slot}", slots.generation(slot)) for slot in ("a", "b")}
+        """By the part of the login's name after the database's. A login of the dumps that was never used is not there:
+        stacks began with one."""
+        app, dumps = self._args.slots, self._args.backup_slots
+        passwords = {"migrate": self._password("migrate", self._args.migrate)}
+        for slot, login in _BACKUP.items():
+            if generation := dumps.generation(slot):
+                passwords[login] = self._password(login, generation)
+        for slot in SLOT_NAMES:
+            # Always said, also at 0 and 1: so it is in the states of stacks that exist.
+            kept = {"keepers": {"generation": str(app.generation(slot))}}
+            passwords[slot] = self._random(f"app-{slot}", kept)
+        return passwords
 
-    def _password(self, role: str, generation: int | None = None) -> pulumi.Output[str]:
-        keepers = {} if generation is None else {"keepers": {"generation": str(generation)}}
-        made = self.inner(
-            f"{role}-password", random.RandomPassword, {"length": PASSWORD_LENGTH, "special": False, **keepers}
-        )
-        return made.result
+    def _password(self, role: str, generation: int) -> pulumi.Output[str]:
+        return self._random(role, keepers(generation))
+
+    def _random(self, role: str, kept: Mapping[str, Any]) -> pulumi.Output[str]:
+        properties = {"length": PASSWORD_LENGTH, "special": False, **kept}
+        return self.inner(f"{role}-password", random.RandomPassword, properties).result
 
     def _parameters(self) -> aws.rds.ParameterGroup:
         family = instance.family(self._args.version)
@@ -273,7 +289,7 @@ class Postgres(Component):
         keeps."""
         if not self._args.read_replicas:
             return {"manage_master_user_password": True, "master_user_secret_kms_key_id": self._args.key}
-        self._own_master = self._password("master")
+        self._own_master = self._password("master", self._args.master)
         return {"password": self._own_master}
 
     def _replica(self, number: int, primary: aws.rds.Instance, shared: Mapping[str, Any]) -> aws.rds.Instance:

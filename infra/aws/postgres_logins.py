@@ -55,7 +55,8 @@ def libpq_secrets(owner: Component, values: pulumi.Output[Mapping[str, str]], sa
 def bootstrap_plan(
     owner: Component, endpoint: PostgresEndpoint, *, owner_role: str, logins: Mapping[str, Login], safe: Safe
 ) -> SecretRef:
-    """What `app.bootstrap` makes: `logins` are ``migrate``, ``backup``, and the slots ``a`` and ``b``.
+    """What `app.bootstrap` makes: `logins` are ``migrate``, the slots ``a`` and ``b``, ``backup`` and, once there was a
+    step, ``backup2``.
 
     A changed password is a new version of the secret, hence another run of the task.
     """
@@ -70,6 +71,7 @@ def bootstrap_plan(
         "migrate": plain["migrate"],
         "backup": plain["backup"],
         "app": [plain["a"], plain["b"]],
+        **({"backup2": plain["backup2"]} if "backup2" in plain else {}),
     }
     return StoredSecret(
         owner,

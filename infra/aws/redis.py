@@ -14,7 +14,7 @@ from infra.aws.identifiers import description, identifier
 from infra.aws.secrets import Safe, StoredSecret
 from infra.component import Component, Transforms
 from infra.contracts import ExternalRedis, RedisEndpoint, SecretRef
-from infra.rotation import Slots
+from infra.rotation import Slots, keepers
 
 ENGINE: Final = "valkey"
 APPLICATION: Final = "on ~* &* +@all -@admin +client"
@@ -36,6 +36,8 @@ class RedisArgs:
     subnet_ids: Sequence[pulumi.Input[str]]
     security_group_id: pulumi.Input[str]
     slots: Slots
+    master: int = 1
+    """Generation of the password of the disabled user ``default``."""
     version: str
     """``8.2``: major and minor."""
     size: str
@@ -185,7 +187,10 @@ class Redis(Component):
     ) -> aws.elasticache.UserGroup:
         """Both users and the disabled default one, in a group that never changes: adding members to one in use fails
         now and then."""
-        nobody = self.inner("nobody-password", random.RandomPassword, {"length": PASSWORD_LENGTH, "special": False})
+        kept = keepers(self._args.master)
+        nobody = self.inner(
+            "nobody-password", random.RandomPassword, {"length": PASSWORD_LENGTH, "special": False, **kept}
+        )
         wanted = {
             "default": ("default", NOBODY, nobody.result),
             "a": (_user_name("a"), APPLICATION, passwords["a"]),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pulumi
 import pulumi_random as random
 
 from infra.contracts import Login, PostgresEndpoint
-from infra.rotation import Slots
+from infra.rotation import Slots, keepers
 
 from .component import LocalComponent, Transforms
 from .resources import DatabaseRolesResource, PostgresServerResource
@@ -19,11 +20,14 @@ PASSWORD_LENGTH = 32
 
 @dataclass(frozen=True, kw_only=True)
 class PostgresArgs:
-    """`slots` says which of the two application logins is in use, and the generation of each one's password."""
+    """`slots` says which of the two application logins is in use, and the generation of each one's password; `migrate`
+    and `master` are the generations of the other two."""
 
     database: pulumi.Input[str]
     owner_role: pulumi.Input[str]
     slots: Slots
+    migrate: int = 1
+    master: int = 1
     port: pulumi.Input[int] | None = None
     """None: a free one, which is then kept."""
     max_connections: pulumi.Input[int] = 100
@@ -45,9 +49,12 @@ class Postgres(LocalComponent):
 
     def __init__(self, name: str, args: PostgresArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("Postgres", name, opts, args.transforms)
-        admin = self._password("admin")
-        migrate = self._password("migrate")
-        app = {slot: self._password(f"app-{slot}", generation=args.slots.generation(slot)) for slot in ("a", "b")}
+        admin = self._password("admin", keepers(args.master))
+        migrate = self._password("migrate", keepers(args.migrate))
+        app = {
+            slot: self._password(f"app-{slot}", {"keepers": {"generation": str(args.slots.generation(slot))}})
+            for slot in ("a", "b")
+        }
         users = {role: pulumi.Output.concat(args.database, "_", role) for role in ("migrate", "a", "b", "app")}
 
         server = self.inner(
@@ -88,12 +95,11 @@ class Postgres(LocalComponent):
         )
         self.finish({"host": self.endpoint.host, "port": self.endpoint.port})
 
-    def _password(self, role: str, *, generation: int | None = None) -> pulumi.Output[str]:
-        keepers = {} if generation is None else {"keepers": {"generation": str(generation)}}
+    def _password(self, role: str, kept: Mapping[str, Mapping[str, str]]) -> pulumi.Output[str]:
         made = self.inner(
             f"{role}-password",
             random.RandomPassword,
-            {"length": PASSWORD_LENGTH, "special": False, **keepers},
+            {"length": PASSWORD_LENGTH, "special": False, **kept},
         )
         return made.result
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pulumi
 import pulumi_random as random
 
 from infra.contracts import RedisEndpoint
-from infra.rotation import Slots
+from infra.rotation import Slots, keepers
 
 from .component import LocalComponent, Transforms
 from .postgres import PASSWORD_LENGTH
@@ -17,9 +18,11 @@ from .resources import ValkeyServerResource
 
 @dataclass(frozen=True, kw_only=True)
 class RedisArgs:
-    """`slots` says which of the two application users is in use, and the generation of each one's password."""
+    """`slots` says which of the two application users is in use, and the generation of each one's password; `master`
+    is the generation of the administrator's."""
 
     slots: Slots
+    master: int = 1
     port: pulumi.Input[int] | None = None
     """None: a free one, which is then kept."""
     memory: pulumi.Input[int] | None = None
@@ -40,9 +43,9 @@ class Redis(LocalComponent):
 
     def __init__(self, name: str, args: RedisArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("Redis", name, opts, args.transforms)
-        admin = self._password("admin", {})
+        admin = self._password("admin", keepers(args.master))
         users = {
-            f"app_{slot}": self._password(f"app-{slot}", {"generation": str(args.slots.generation(slot))})
+            f"app_{slot}": self._password(f"app-{slot}", {"keepers": {"generation": str(args.slots.generation(slot))}})
             for slot in ("a", "b")
         }
         server = self.inner(
@@ -62,6 +65,6 @@ class Redis(LocalComponent):
         )
         self.finish({"host": server.host, "port": server.port})
 
-    def _password(self, role: str, keepers: dict[str, str]) -> pulumi.Output[str]:
-        properties = {"length": PASSWORD_LENGTH, "special": False, **({"keepers": keepers} if keepers else {})}
+    def _password(self, role: str, kept: Mapping[str, Mapping[str, str]]) -> pulumi.Output[str]:
+        properties = {"length": PASSWORD_LENGTH, "special": False, **kept}
         return self.inner(f"{role}-password", random.RandomPassword, properties).result

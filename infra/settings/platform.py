@@ -149,14 +149,24 @@ class Rotation(Group):
     """
 
     jwt: Annotated[int, Between(1, 1_000_000)] = 1
-    """Generation of the key that signs tokens. The one before still verifies, the one after is already known."""
+    """Generation of the key that signs tokens. The one before still verifies, the one after is already known. A step is
+    refused while tokens of the key that it drops may live: `jwt.refresh_expires_in` after the last one."""
     jwt_min: Annotated[int, Between(1, 1_000_000)] | None = None
     """Oldest generation that still verifies. Set it to `rotation.jwt` to drop a compromised predecessor now, which
-    logs out whoever holds a token of it."""
+    logs out whoever holds a token of it. It is also the way to insist on a step that comes too early: what it names is
+    dropped on purpose, by this step and no later one."""
     db: Annotated[int, Between(1, 1_000_000)] = 1
     """Generation of the application's database login. Two logins alternate; one step changes the idle one."""
     redis: Annotated[int, Between(1, 1_000_000)] = 1
     """Generation of the application's Redis login. Two alternate, as with `db`."""
+    migrate: Annotated[int, Between(1, 1_000_000)] = 1
+    """Generation of the login that migrates. Only the migration of the same `up` logs in with it."""
+    backup: Annotated[int, Between(1, 1_000_000)] = 1
+    """Generation of the login of the dumps. Two alternate, as with `db`, since a dump may start at any time. AWS
+    only."""
+    master: Annotated[int, Between(1, 1_000_000)] = 1
+    """Generation of the passwords that administer Postgres and Redis, which no service has. Where RDS keeps the master
+    password it renews it by itself, and this number does nothing to it."""
 
 
 class Alerts(Group):

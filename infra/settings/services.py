@@ -241,7 +241,8 @@ class Jwt(Group):
     access_expires_in: Annotated[timedelta, Span("1s", "24h")] = timedelta(minutes=15)
     """Life of an access token (`JWT_ACCESS_EXPIRES_IN`)."""
     refresh_expires_in: Annotated[timedelta, Span("1m", "365d")] = timedelta(days=7)
-    """Life of a refresh token (`JWT_REFRESH_EXPIRES_IN`). Wait that long between two bumps of `rotation.jwt`."""
+    """Life of a refresh token (`JWT_REFRESH_EXPIRES_IN`). A step of `rotation.jwt` is refused before
+    that time since the last one."""
 
 
 class Deliveries(Group):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from emulator import seen
@@ -88,10 +89,21 @@ def assert_tagged(account: Cloud, name: str) -> None:
 
 
 def bootstrap_plan(account: Cloud) -> dict[str, str]:
-    """Users and passwords that the last bootstrap task was told to make."""
+    """Users of the application, and their passwords, that the last bootstrap task was told to make."""
+    return {login["user"]: login["password"] for login in last_plan(account)["app"]}
+
+
+def bootstrap_logins(account: Cloud) -> dict[str, str]:
+    """The same of all others."""
+    return {login["user"]: login["password"] for login in last_plan(account).values() if isinstance(login, dict)}
+
+
+def last_plan(account: Cloud) -> dict[str, Any]:
     tasks = [task for task in account.fargate.tasks.values() if task["group"].endswith("-bootstrap")]
-    plan = json.loads(account.fargate.resolved(tasks[-1]["taskDefinitionArn"])["bootstrap"]["BOOTSTRAP_PLAN"])
-    return {login["user"]: login["password"] for login in plan["app"]}
+    plan: dict[str, Any] = json.loads(
+        account.fargate.resolved(tasks[-1]["taskDefinitionArn"])["bootstrap"]["BOOTSTRAP_PLAN"]
+    )
+    return plan
 
 
 def runs(account: Cloud) -> list[str]:
@@ -212,6 +224,41 @@ def test_a_migration_that_fails_changes_nothing_that_serves(account: Cloud, stac
     account.fargate.exit_codes.clear()
     live.must_up()
     assert_serves(account, SECOND, names={"api", "worker"})
+
+
+def test_the_dumps_keep_a_login_that_works_while_its_step_fails(account: Cloud, stack: MakeStack) -> None:
+    """A dump may start at any time, also between two attempts at a step that are days apart."""
+    live = stack("staging").set(image={"reference": FIRST}, backup={"dumps": True})
+    live.must_up()
+    assert dump_login(account)[0] == "slipway_backup"
+    first = dump_login(account)
+
+    account.fargate.exit_codes["slipway-staging-migrate"] = 1
+    assert not live.set(rotation={"backup": 2, "migrate": 2}).up().succeeded
+    # The bootstrap has made the second login by then; nothing uses it yet.
+    assert dump_login(account) == first
+    assert dict(bootstrap_logins(account)).items() >= dict([first]).items()
+
+    account.fargate.exit_codes.clear()
+    live.must_up()
+    assert dump_login(account)[0] == "slipway_backup2"
+    assert dict(bootstrap_logins(account)).items() >= dict([first, dump_login(account)]).items()
+    assert set(live.must_up().changes) == {"same"}
+
+    # The next step renews the one that no dump uses any more.
+    second = dump_login(account)
+    live.set(rotation={"backup": 3, "migrate": 2}).must_up()
+    assert (dump_login(account)[0], dump_login(account)[1] != first[1]) == ("slipway_backup", True)
+    assert dict(bootstrap_logins(account)).items() >= dict([second]).items()
+
+
+def dump_login(account: Cloud) -> tuple[str, str]:
+    """User and password of a dump that starts now."""
+    scheduler = account.client("scheduler")
+    (named,) = [item for item in scheduler.list_schedules()["Schedules"] if "backup" in item["Name"]]
+    target = scheduler.get_schedule(Name=named["Name"], GroupName=named["GroupName"])["Target"]
+    dump = account.fargate.resolved(target["EcsParameters"]["TaskDefinitionArn"])["dump"]
+    return dump["PGUSER"], dump["PGPASSWORD"]
 
 
 def test_a_rollout_that_ecs_undoes_fails_the_command(account: Cloud, stack: MakeStack) -> None:

@@ -50,15 +50,14 @@ class ValkeyServer(LocalProvider[Valkey]):
         logins = {ADMIN: props.admin_password, **props.users}
         return is_at(path, _spec(props, port)) and all(_answers(port, u, p) for u, p in logins.items())
 
-    def make(self, props: Valkey, _olds: Mapping[str, Any], /) -> dict[str, Any]:
+    def make(self, props: Valkey, olds: Mapping[str, Any], /) -> dict[str, Any]:
         path = props.path
         make_private(path)
         client.end_leftovers(path)
         make_private(path / "data")
         port = port_for(path, props.port, service="redis", setting=SETTING)
         if client.running(path) and not _answers(port, ADMIN, props.admin_password):
-            # The state that held the administrator's password is gone; a new one is read at the start.
-            client.stop(path)
+            _renew_admin(props, port, str(olds.get("admin_password", "")))
         if client.running(path):
             _change_users(props, port)
         else:
@@ -82,6 +81,17 @@ def _rules(props: Valkey) -> dict[str, str]:
 def _write_users(props: Valkey) -> None:
     lines = ["user default off", *(f"user {name} {rules}" for name, rules in _rules(props).items())]
     write_private(props.path / "users.acl", "\n".join(lines) + "\n")
+
+
+def _renew_admin(props: Valkey, port: int, old: str) -> None:
+    """Change the administrator's password in the living server, with the one before."""
+    if not old or not _answers(port, ADMIN, old):
+        # The state that held it is gone; a new one is read at the start.
+        client.stop(props.path)
+        return
+    with _connect(port, ADMIN, old) as server:
+        server.execute_command("ACL", "SETUSER", ADMIN, *_rules(props)[ADMIN].split())
+        server.execute_command("ACL", "SAVE")
 
 
 def _change_users(props: Valkey, port: int) -> None:

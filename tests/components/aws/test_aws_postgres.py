@@ -219,6 +219,38 @@ def test_a_rotation_changes_the_idle_password_and_nothing_that_is_in_use(make: M
     assert instance(before).inputs == instance(after).inputs
 
 
+@pytest.mark.parametrize("generation", range(1, 7))
+def test_a_step_of_the_dumps_leaves_the_login_of_a_dump_under_way(make: Make, generation: int) -> None:
+    def passwords(graph: Plan) -> dict[str, Any]:
+        return {r.name: r.inputs.get("keepers") for r in graph.of_type(PASSWORD)}
+
+    before, after = (make(backup_slots=f"slots({n})", known=True) for n in (generation, generation + 1))
+    users = [json.loads(stored(graph, "backup-login"))["PGUSER"] for graph in (before, after)]
+    assert users == (["shop_backup", "shop_backup2"] if generation % 2 else ["shop_backup2", "shop_backup"])
+    kept = "backup" if generation % 2 else "backup2"
+    changed = {name for name, made in passwords(after).items() if passwords(before).get(name, "none") != made}
+    assert changed == {f"postgres-{'backup2' if generation % 2 else 'backup'}-password"}
+    # The bootstrap goes on to make the one before, so that dumps can go back to it.
+    assert json.loads(stored(after, "bootstrap-plan"))[kept]["user"] == f"shop_{kept}"
+
+
+@pytest.mark.parametrize("key", ["migrate", "master"])
+def test_a_step_of_a_single_login_renews_it(make: Make, key: str) -> None:
+    before, after = (make(read_replicas="1", **{key: number}) for number in ("1", "2"))
+    made = {r.name: r.inputs.get("keepers") for r in after.of_type(PASSWORD)}
+    assert made[f"postgres-{key}-password"] == {"generation": "2"}
+    assert {name: kept for name, kept in made.items() if name != f"postgres-{key}-password"} == {
+        r.name: r.inputs.get("keepers") for r in before.of_type(PASSWORD) if r.name != f"postgres-{key}-password"
+    }
+
+
+def test_a_master_password_that_rds_keeps_is_not_ours_to_renew(make: Make) -> None:
+    before, after = make(), make(master="2")
+    assert [r.inputs for r in before.of_type(PASSWORD)] == [r.inputs for r in after.of_type(PASSWORD)]
+    assert instance(before).inputs == instance(after).inputs
+    assert instance(after).inputs["manageMasterUserPassword"] is True
+
+
 def test_urls_are_complete_and_pinned(make: Make) -> None:
     graph = make(known=True)
     wanted = postgres_url(

@@ -232,6 +232,63 @@ def test_a_rotation_touches_the_idle_slot_alone(world: World) -> None:
         world.enter(f"{world.database}_a", f"{world.database}-a-password-1")
 
 
+def test_the_dumps_get_a_second_login_while_the_first_one_is_at_work(world: World) -> None:
+    world.run()
+    second = {"user": f"{world.database}_backup2", "password": f"{world.database}-backup2-password"}
+    dumping = world.login("backup")
+
+    # As the step asks for it: the new one is the one in use.
+    done = world.run(backup=second, backup2=world.plan["backup"])
+
+    assert (done.created, done.renewed) == ((second["user"],), ())
+    assert dumping.execute("SELECT 1").fetchone() == (1,)
+    dumping.close()
+    for login in (second, world.plan["backup"]):
+        with world.enter(*login.values()) as reader:
+            assert reader.execute("SHOW default_transaction_read_only").fetchone() == ("on",)
+
+
+def test_a_migration_under_way_goes_on_while_its_login_is_renewed(world: World) -> None:
+    world.run()
+    migrating = world.login("migrate")
+    renewed = {"user": f"{world.database}_migrate", "password": f"{world.database}-migrate-password-2"}
+    done = world.run(migrate=renewed)
+    assert (done.renewed, dict(done.in_use)) == ((renewed["user"],), {renewed["user"]: 1})
+    migrating.execute(f"SET ROLE {world.plan['owner']}")
+    migrating.execute("CREATE TABLE half_way ()")
+    migrating.commit()
+    migrating.close()
+    with pytest.raises(psycopg.OperationalError, match="authentication failed"):
+        world.login("migrate")
+
+
+def test_a_master_password_that_is_not_there_yet_is_waited_for(
+    world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """RDS says that a changed one is set before it is."""
+    late = {**MASTER, "password": "planted-master-password-2"}
+    waited: list[float] = []
+
+    def pause(seconds: float) -> None:
+        waited.append(seconds)
+        if len(waited) == 2:
+            world.do(f"ALTER ROLE {MASTER['username']} PASSWORD '{late['password']}'")
+
+    monkeypatch.setattr(program.time, "sleep", pause)
+    try:
+        assert bootstrap(Plan.model_validate(world.plan), Master.model_validate(late)).created
+    finally:
+        world.do(f"ALTER ROLE {MASTER['username']} PASSWORD '{MASTER['password']}'")
+    assert len(waited) == 2
+    assert "planted" not in capsys.readouterr().out
+
+
+def test_a_wrong_master_password_is_told_in_the_end(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(program, "_MASTER_CHANGE", 0.0)
+    with pytest.raises(psycopg.OperationalError, match="authentication failed"):
+        bootstrap(Plan.model_validate(world.plan), Master.model_validate({**MASTER, "password": "another-password"}))
+
+
 def test_a_renewed_login_with_sessions_is_told(world: World) -> None:
     world.run()
     with world.login("a"):

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import secrets
 from contextlib import AsyncExitStack
+from datetime import UTC, datetime, timedelta
 
 import jwt
 import pytest
 
-from infra.rotation import key_id, ring
+from infra import signing_keys
+from infra.rotation import RotationError, key_id, ring
+from infra.signing_keys import SigningKeys, SigningKeysProvider
 
 pytestmark = pytest.mark.anyio
 
@@ -102,3 +105,33 @@ async def test_a_refresh_is_repeated_by_a_replica_that_signs_with_another_key(st
             200,
             200,
         ]
+
+
+async def test_a_second_step_is_refused_as_long_as_it_would_reject_a_live_token(start, monkeypatch):
+    """Two steps within the life of a refresh token reject it; the time that the record names is past its end."""
+    life = timedelta(days=7)
+    async with start(**at(1)) as first:
+        await first.http.post("/v1/auth/register", json=ACCOUNT)
+        # The last token that the first key signs, as the first step arrives.
+        tokens = await log_in(first)
+    arrived = datetime.now(UTC)
+    monkeypatch.setattr(signing_keys, "now", lambda: arrived)
+    record = {"generation": 1, "token_life": life.total_seconds()}
+    record = SigningKeysProvider().create(record).outs
+    record = SigningKeysProvider().update("", record, {**record, "generation": 2}).outs
+    third = SigningKeys(generation=3, token_life=int(life.total_seconds()))
+
+    async with start(**at(2)) as second, start(**at(3)) as next_one:
+        assert [await me(caller, tokens) for caller in (second, next_one)] == [200, 401]
+        assert [(await refresh(caller, tokens)).status_code for caller in (next_one, second)] == [401, 200]
+
+    ends = max(
+        datetime.fromtimestamp(jwt.decode(token, options={"verify_signature": False})["exp"], UTC)
+        for token in (tokens["access_token"], tokens["refresh_token"])
+    )
+    for moment in (arrived, ends - timedelta(seconds=1)):
+        with pytest.raises(RotationError, match="drops key g1, whose tokens may live until"):
+            third.check(record, moment)
+    allowed = arrived + life + signing_keys.CLOCKS
+    assert ends < allowed
+    assert third.check(record, allowed) is None

@@ -268,6 +268,38 @@ def test_rotating_a_valkey_user_leaves_the_other_and_its_connections(stack: Path
     assert "new" not in (stack / "redis" / "users.acl").read_text()
 
 
+def test_a_new_password_of_the_administrator_disturbs_no_connection(stack: Path) -> None:
+    provider, props = ValkeyServer(), wanted_valkey(stack)
+    server = run(provider, props)
+    status = client.status(stack / "redis")
+    with as_valkey(server, "app_a") as serving:
+        identity = serving.client_id()
+        outputs = provider.update("id", server, wanted_valkey(stack, admin_password="other-" + "r" * 26)).outs or {}
+        assert serving.client_id() == identity
+    assert client.status(stack / "redis") == status
+    assert as_valkey(outputs, ADMIN).ping()
+    with pytest.raises(redis.AuthenticationError):
+        as_valkey(server, ADMIN).ping()
+    # And it is the one after a restart.
+    client.stop(stack / "redis")
+    provider.update("id", outputs, wanted_valkey(stack, admin_password="other-" + "r" * 26))
+    assert as_valkey(outputs, ADMIN).ping()
+
+
+def test_a_new_password_of_the_superuser_disturbs_no_connection(stack: Path) -> None:
+    provider, props = PostgresServer(), wanted_postgres(stack)
+    server = run(provider, props)
+    run(DatabaseRoles(), wanted_roles(server))
+    status = client.status(stack / "postgres")
+    with connect(server, "shop_a", "a" * 32) as serving:
+        outputs = provider.update("id", server, wanted_postgres(stack, password="other-" + "p" * 26)).outs or {}
+        assert serving.execute("SELECT 1").fetchone() == (1,)
+    assert client.status(stack / "postgres") == status
+    connect(outputs, "postgres", outputs["password"]).close()
+    with pytest.raises(psycopg.OperationalError):
+        connect(server, "postgres", server["password"])
+
+
 def test_stopped_servers_show_in_the_status(stack: Path) -> None:
     run(ValkeyServer(), wanted_valkey(stack))
     (service,) = collect(stack)

@@ -273,8 +273,8 @@ def test_rotations_and_new_code_roll_with_no_failed_request(up: Stack, receiver:
     token = up.login()
     before = {service: up.pids(service) for service in ("postgres", "redis", "api", "worker")}
     with load(up, token) as seen:
-        for key in ("rotation.jwt", "rotation.db", "rotation.redis"):
-            up.configure(key, 2)
+        for key in ("jwt", "db", "redis", "migrate", "master"):
+            up.configure(f"rotation.{key}", 2)
         with up.edited("app/__init__.py", "# edited"):
             up.up()
         up.configure("api.replicas", 3)
@@ -288,6 +288,29 @@ def test_rotations_and_new_code_roll_with_no_failed_request(up: Stack, receiver:
     assert not set(up.pids("api")) & set(before["api"])
     assert not set(up.pids("worker")) & set(before["worker"])
     assert delivered(up, receiver[0])["status"] == "delivered"
+
+
+def test_a_second_step_of_the_signing_key_is_refused_while_tokens_live(make_stack: Callable[[], Stack]) -> None:
+    stack = make_stack()
+    stack.up()
+    token = stack.login()
+    stack.configure("rotation.jwt", 2)
+    stack.up()
+    before = stack.pids("api")
+
+    stack.configure("rotation.jwt", 3)
+    output = " ".join(stack.up(code=1).split())
+    assert "drops key g1, whose tokens may live until" in output
+    assert "set rotation.jwt_min to 2" in output
+    assert stack.pids("api") == before
+    assert stack.call("GET", "/v1/auth/me", token=token)["email"] == "ada@example.com"
+
+    stack.configure("rotation.jwt_min", 2)
+    assert "whoever holds such a token is logged out" in " ".join(stack.up().split())
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        stack.call("GET", "/v1/auth/me", token=token)
+    with refused.value as answer:
+        assert answer.code == 401
 
 
 def test_a_version_that_does_not_start_leaves_the_old_one_serving(up: Stack) -> None:
