@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable
 from datetime import datetime
 from functools import lru_cache
 
 from sqlalchemy.exc import DataError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from starlette.requests import ClientDisconnect
 
 from app.api import caching, cursor
 from app.api.caching import Tag
@@ -22,12 +23,13 @@ from app.api.deliveries.schemas import (
     DeliveryQuery,
     DeliverySummary,
 )
-from app.api.gather import Gather
+from app.api.gather import Batch, CallerGone, Gather, OutcomeUnknown
 from app.api.idempotency import fingerprint
 from app.api.state import State
 from app.db import deliveries
 from app.db.deliveries import NewDelivery
-from app.errors import Conflict, FieldError, InvalidInput, NotFound, Unauthenticated
+from app.db.statements import end_statement, is_canceled
+from app.errors import Conflict, FieldError, InvalidInput, NotFound, Unauthenticated, Unavailable
 from app.jobs.outbox import Nudge, new_job
 from app.observability import correlation, traces
 from app.security.urls import UrlPolicy, UrlRefused, check_url_shape
@@ -38,12 +40,18 @@ JOB_KIND = "delivery"
 
 
 async def accept(
-    state: State, user_id: uuid.UUID, given: DeliveryIn, payload_text: str, *, key: str | None
+    state: State,
+    user_id: uuid.UUID,
+    given: DeliveryIn,
+    payload_text: str,
+    *,
+    key: str | None,
+    is_gone: Callable[[], bool] | None = None,
 ) -> tuple[Accepted, bool]:
     """The accepted delivery, and whether the key had been used for it before. `payload_text`: as the caller wrote it.
 
     The delivery and its job are committed together: once the caller has a 202, the work survives the loss of this
-    process and of Redis.
+    process and of Redis. Raises ClientDisconnect when `is_gone` said so in time to store nothing.
     """
     settings = state["settings"]
     _check_url(given.url, UrlPolicy(allow_http=settings.delivery_allow_http, allow_private=_allow_private(state)))
@@ -60,7 +68,15 @@ async def accept(
         traceparent=traces.current(),
     )
     try:
-        added = await state["intake"].do(new)
+        added = await state["intake"].do(new, is_gone=is_gone)
+    except CallerGone:
+        raise ClientDisconnect from None
+    except OutcomeUnknown:
+        raise Unavailable(
+            "the database did not answer in time, and it is not known whether the delivery was accepted: send it again "
+            "with the same Idempotency-Key",
+            headers={"Connection": "close"},
+        ) from None
     except IntegrityError:
         raise Unauthenticated("the account does not exist any more") from None
     if not added:
@@ -74,15 +90,21 @@ def intake(settings: Settings, engine: AsyncEngine, nudge: Nudge) -> Gather[NewD
     committing = engine.execution_options(isolation_level="AUTOCOMMIT")
     queue, urgent = settings.queue_of(JOB_KIND), settings.is_urgent(JOB_KIND)
 
-    async def store(new: Sequence[NewDelivery]) -> list[bool]:
+    async def store(batch: Batch[NewDelivery, bool]) -> list[bool]:
         async with committing.connect() as connection:
-            added = await deliveries.add(connection, new, kind=JOB_KIND, queue=queue)
+            try:
+                with batch.under_way(lambda: end_statement(connection)) as new:
+                    added = await deliveries.add(connection, new, kind=JOB_KIND, queue=queue) if new else set()
+            finally:
+                if batch.interrupted:
+                    # The request to cancel may still be on its way, and is to meet nobody else's statement.
+                    await connection.invalidate()
         for one in new:
             if one.id in added:
                 nudge.soon(one.job_id, queue, urgent=urgent)
         return [one.id in added for one in new]
 
-    return Gather(store, fault_of_one=(IntegrityError, DataError))
+    return Gather(store, fault_of_one=(IntegrityError, DataError), was_stopped=is_canceled)
 
 
 async def get(state: State, user_id: uuid.UUID, delivery_id: uuid.UUID) -> DeliveryOut:

@@ -34,7 +34,7 @@ class Client:
         self._key = itertools.count(1)
         self._lock = threading.Lock()
         self._http = httpx2.Client(timeout=10, trust_env=False, limits=httpx2.Limits(max_keepalive_connections=20))
-        self._token = ""
+        self.token = ""
 
     def close(self) -> None:
         self._http.close()
@@ -43,7 +43,7 @@ class Client:
         """Registers the account first."""
         account = {"email": _EMAIL, "password": _PASSWORD}
         assert self.ask("POST", "/v1/auth/register", json=account).status_code == 201
-        self._token = self.ask("POST", "/v1/auth/login", json=account).json()["access_token"]
+        self.token = self.ask("POST", "/v1/auth/login", json=account).json()["access_token"]
         self.outcomes.clear()
 
     def ask(self, method: str, path: str, **request: Any) -> httpx2.Response:
@@ -51,7 +51,7 @@ class Client:
         ports = self._ports()
         with self._lock:
             port = ports[next(self._turn) % len(ports)] if ports else 9
-        headers = {**({"Authorization": f"Bearer {self._token}"} if self._token else {}), **request.pop("headers", {})}
+        headers = {**({"Authorization": f"Bearer {self.token}"} if self.token else {}), **request.pop("headers", {})}
         try:
             answer = self._http.request(method, f"http://127.0.0.1:{port}{path}", headers=headers, **request)
         except httpx2.TransportError:

@@ -5,7 +5,11 @@ from collections.abc import Sequence
 
 import pytest
 
-from app.api.gather import Gather
+from app.api.gather import Batch, Gather
+
+
+async def never_asked() -> None:
+    raise AssertionError("nobody's time was over")
 
 
 class Store:
@@ -15,20 +19,25 @@ class Store:
         self.batches: list[list[int]] = []
         self.go = asyncio.Event()
 
-    async def __call__(self, items: Sequence[int]) -> list[int]:
-        self.batches.append(list(items))
-        await self.go.wait()
-        if -1 in items:
-            raise ValueError("one of them")
-        if -2 in items:
-            raise OSError("all of them")
-        return [item * 2 for item in items]
+    async def __call__(self, batch: Batch[int, int]) -> list[int]:
+        with batch.under_way(never_asked) as items:
+            self.batches.append(list(items))
+            await self.go.wait()
+            if -1 in items:
+                raise ValueError("one of them")
+            if -2 in items:
+                raise OSError("all of them")
+            return [item * 2 for item in items]
+
+
+def is_stopped(error: Exception) -> bool:
+    return isinstance(error, InterruptedError)
 
 
 def run(items: Sequence[int], *, most: int = 100, at_once: int = 1) -> tuple[list[object], list[list[int]]]:
     async def main() -> tuple[list[object], list[list[int]]]:
         store = Store()
-        gather = Gather(store, fault_of_one=(ValueError,), most=most, at_once=at_once)
+        gather = Gather(store, fault_of_one=(ValueError,), was_stopped=is_stopped, most=most, at_once=at_once)
         tasks = [asyncio.create_task(gather.do(items[0]))]
         await asyncio.sleep(0)
         await asyncio.sleep(0)
@@ -64,7 +73,7 @@ def test_an_outage_is_everybodys_at_once() -> None:
 def test_a_caller_that_leaves_changes_nothing_for_the_others(cancelled: int) -> None:
     async def main() -> list[object]:
         store = Store()
-        gather = Gather(store, fault_of_one=(), at_once=1)
+        gather = Gather(store, fault_of_one=(), was_stopped=is_stopped, at_once=1)
         tasks = [asyncio.create_task(gather.do(item)) for item in (1, 2, 3)]
         await asyncio.sleep(0)
         tasks[cancelled].cancel()
