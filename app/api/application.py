@@ -29,6 +29,7 @@ from app.api.middleware.headers import SecurityHeaders
 from app.api.middleware.limits import BodyLimit, RequestTimeout
 from app.api.middleware.observe import Observe
 from app.api.problems import ProblemBoundary, on_error
+from app.api.refusals import Refusals
 from app.api.routing import routes as operation_routes
 from app.api.state import State
 from app.db.engine import async_engine, async_probe_engine
@@ -60,6 +61,7 @@ class Api:
         self.started = time.monotonic() if started is None else started
         self._redis_pool = _redis_pool(settings)
         self._client_address = ClientAddress(settings.trusted_proxies)
+        self.refusals = Refusals()
         self._metrics = self._make_metrics()
         self._limiter = self._make_limiter()
         self._guard = self._make_guard()
@@ -169,7 +171,12 @@ class Api:
 
         settings = self.settings
         queues = (settings.queue_name, *settings.emf_queues)
-        return Metrics(service=settings.service_name, version=settings.service_version, queues=queues)
+        metrics = Metrics(service=settings.service_name, version=settings.service_version, queues=queues)
+        refusals = self.refusals
+        metrics.count_from("slipway_heads_too_large", "Requests refused with 431 or 414.", lambda: refusals.too_large)
+        metrics.count_from("slipway_heads_too_late", "Requests refused with 408.", lambda: refusals.too_late)
+        metrics.count_from("slipway_requests_malformed", "What was no request of HTTP.", lambda: refusals.malformed)
+        return metrics
 
     def _make_limiter(self) -> Limiter | None:
         if not self.settings.enable_rate_limit:

@@ -9,12 +9,14 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Generator
+from functools import partial
 from types import FrameType
 
 import uvicorn
 
 from app.api.application import Api
 from app.api.middleware.drain import Drain
+from app.api.protocol import BoundedProtocol
 from app.api.sockets import BACKLOG, SocketError, listening
 from app.observability import traces
 from app.observability.logging import get_logger
@@ -106,6 +108,7 @@ def run(settings: Settings, *, started: float | None = None, on_stop: Callable[[
 def _config(api: Api, settings: Settings) -> uvicorn.Config:
     return uvicorn.Config(
         api.app,
+        http=partial(BoundedProtocol, refusals=api.refusals),  # type: ignore[arg-type]
         log_config=None,
         access_log=False,
         server_header=False,

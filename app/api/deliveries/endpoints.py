@@ -8,6 +8,7 @@ from starlette.responses import Response
 from app.api import caching, http, idempotency
 from app.api.deliveries import service
 from app.api.deliveries.schemas import DeliveryIn, DeliveryQuery
+from app.api.refusals import IS_GONE
 from app.api.state import State
 
 
@@ -16,7 +17,9 @@ async def create(request: Request[State]) -> Response:
     key = idempotency.key_of(request)
     given, texts = await http.body_and_texts(request, DeliveryIn)
     http.check_names(texts, "headers")
-    accepted, replayed = await service.accept(http.state(request), user_id, given, texts["payload"], key=key)
+    accepted, replayed = await service.accept(
+        http.state(request), user_id, given, texts["payload"], key=key, is_gone=request.scope.get(IS_GONE)
+    )
     headers = {"Location": f"/v1/deliveries/{accepted.id}", **({"Idempotent-Replayed": "true"} if replayed else {})}
     return http.reply(accepted, 202, headers)
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import uuid
 
+import httpx2
 import psycopg
 import pytest
 
+from app.api.refusals import IS_GONE
 from app.db import deliveries as queries
 
 pytestmark = pytest.mark.anyio
@@ -111,3 +113,19 @@ async def test_when_nothing_is_known_the_caller_is_told_what_to_do(start, migrat
     assert {answer.headers["connection"] for answer in lost} == {"close"}
     # Three statements that hung would have kept both workers for good.
     assert after.status_code == 202
+
+
+async def test_what_a_client_sent_that_has_closed_its_connection_is_not_stored(start, migrated_url):
+    async with start() as caller:
+        user = await caller.as_user()
+
+        async def closed(scope, receive, send):
+            await caller.http._transport.app({**scope, IS_GONE: lambda: True}, receive, send)
+
+        transport = httpx2.ASGITransport(app=closed, raise_app_exceptions=False)
+        async with httpx2.AsyncClient(transport=transport, base_url="http://api") as gone:
+            with pytest.raises(AssertionError):  # there is no answer
+                await gone.post("/v1/deliveries", json=body(1), headers=user)
+        await caller.http.post("/v1/deliveries", json=body(2), headers=user)
+
+    assert stored(migrated_url) == [2]
