@@ -15,7 +15,6 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
-from starlette.middleware.gzip import GZipMiddleware
 from starlette.routing import BaseRoute, Route
 
 from app.api import operations, service_endpoints
@@ -23,6 +22,7 @@ from app.api.auth.guard import LoginGuard
 from app.api.client_address import ClientAddress
 from app.api.deliveries import service as deliveries
 from app.api.health import Health
+from app.api.middleware.compression import Compression
 from app.api.middleware.correlation import Correlation
 from app.api.middleware.drain import CloseWhileDraining, Drain
 from app.api.middleware.headers import SecurityHeaders
@@ -46,7 +46,6 @@ if TYPE_CHECKING:
     from app.api.middleware.rate_limit import Limiter
     from app.observability.metrics import Metrics
 
-_GZIP_MINIMUM = 1024
 _REDIS_TIMEOUT = 1.0
 
 
@@ -152,7 +151,7 @@ class Api:
         if settings.cors_origin:
             stack.append(_cors(settings))
         stack += [
-            Middleware(GZipMiddleware, minimum_size=_GZIP_MINIMUM),
+            Middleware(Compression),
             Middleware(ProblemBoundary),
             Middleware(RequestTimeout, seconds=settings.request_timeout / 1000),
         ]

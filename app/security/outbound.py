@@ -119,8 +119,9 @@ def _url_host(target: Target) -> bytes:
 
 
 def _encoded(headers: Iterable[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
+    """Values without the blanks around them, which are no part of them and would be refused on the way out."""
     try:
-        return [(name.encode("ascii"), value.encode("latin-1")) for name, value in headers]
+        return [(name.encode("ascii"), value.strip(" \t").encode("latin-1")) for name, value in headers]
     except UnicodeEncodeError:
         raise RequestInvalid("a header contains characters that HTTP does not allow") from None
 

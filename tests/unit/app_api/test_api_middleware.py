@@ -11,12 +11,12 @@ import anyio
 import httpx2
 import pytest
 import structlog
-from starlette.middleware.gzip import GZipMiddleware
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.types import ASGIApp
 
 from app.api.application import Api
 from app.api.client_address import ClientAddress
+from app.api.middleware.compression import Compression
 from app.api.middleware.correlation import Correlation
 from app.api.middleware.drain import CloseWhileDraining, Drain
 from app.api.middleware.limits import RequestTimeout
@@ -211,8 +211,51 @@ async def test_what_is_compressed_already_is_left_alone() -> None:
     async def app(scope, receive, send) -> None:
         await Response(packed, headers={"Content-Encoding": "gzip"})(scope, receive, send)
 
-    answer = await ask(GZipMiddleware(app, minimum_size=10), headers={"Accept-Encoding": "gzip"})
+    answer = await ask(Compression(app, minimum_size=10), headers={"Accept-Encoding": "gzip"})
     assert answer.content == b"x" * 5000
+
+
+@pytest.mark.parametrize(
+    ("asked", "packed"),
+    [
+        (["gzip"], True),
+        (["GZIP"], True),
+        (["x-gzip"], True),
+        (["gzip, deflate, br, zstd"], True),
+        (["deflate", "gzip"], True),
+        (["gzip;q=0.001"], True),
+        (["br;q=1.0, gzip; Q=0.8, *;q=0.1"], True),
+        (["*"], True),
+        (["gzip;q=0.5, identity;q=0.5"], True),
+        (["gzip, identity;q=0"], True),
+        (["*;q=0, gzip"], True),
+        ([], False),
+        ([""], False),
+        (["identity"], False),
+        (["gzip;q=0"], False),
+        (["gzip;q=0.000"], False),
+        (["gzip ; q=0"], False),
+        (["*, gzip;q=0"], False),
+        (["br, gzip;q=0"], False),
+        (["*;q=0"], False),
+        (["gzip;q=0.5, identity"], False),
+        (["gzipped"], False),
+        (["gzip;q=2"], False),
+        (["gzip;q=nan"], False),
+        (["gzip;q="], False),
+    ],
+)
+async def test_gzip_for_those_who_take_it(asked: list[str], packed: bool) -> None:
+    async def app(scope, receive, send) -> None:
+        await Response(b"x" * 5000)(scope, receive, send)
+
+    headers = [(b"accept-encoding", value.encode()) for value in asked]
+    transport = httpx2.ASGITransport(app=Compression(app))
+    async with httpx2.AsyncClient(transport=transport, base_url="http://api") as client:
+        del client.headers["accept-encoding"]
+        answer = await client.get("/x", headers=headers)
+    assert (answer.headers.get("content-encoding") == "gzip") is packed
+    assert answer.headers["vary"] == "Accept-Encoding"
 
 
 @pytest.mark.parametrize(
