@@ -16,10 +16,7 @@ class LogFile:
         self._path = path
         self._limit = limit
         self._keep = keep
-        self._open()
-
-    def _open(self) -> None:
-        self._fd = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._fd = _open(path)
         self._size = os.fstat(self._fd).st_size
 
     def write(self, source: str, line: bytes) -> None:
@@ -35,9 +32,26 @@ class LogFile:
             return
 
     def _rotate(self) -> None:
+        """Begin a new file. Where none can be made, the one there is goes on for as long again."""
+        self._size = 0
+        fresh = self._path.with_name(f"{self._path.name}.new")
+        try:
+            new = _open(fresh)
+        except OSError:
+            return
+        try:
+            for number in range(self._keep, 0, -1):
+                older = self._path if number == 1 else self._path.with_name(f"{self._path.name}.{number - 1}")
+                if older.exists():
+                    older.replace(self._path.with_name(f"{self._path.name}.{number}"))
+            fresh.replace(self._path)
+        except OSError:
+            os.close(new)
+            return
+        # Last: a descriptor that is closed and still written to may be somebody else's by then.
         os.close(self._fd)
-        for number in range(self._keep, 0, -1):
-            older = self._path if number == 1 else self._path.with_name(f"{self._path.name}.{number - 1}")
-            if older.exists():
-                older.replace(self._path.with_name(f"{self._path.name}.{number}"))
-        self._open()
+        self._fd = new
+
+
+def _open(path: Path) -> int:
+    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)

@@ -91,8 +91,8 @@ class Replica:
         """Stop for good: the stop signal, and SIGKILL after the stop timeout."""
         if self._watcher:
             self._watcher.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._watcher
+            # Not awaited itself: its cancellation and ours would look the same, and a cancelled rollout go on.
+            await asyncio.wait([self._watcher])
             self._watcher = None
         if self.child:
             self._set("stopping")
@@ -111,17 +111,20 @@ class Replica:
         self._changed()
 
     async def _launch(self) -> None:
-        """One process from nothing to ready. StartFailed when it ends or is not ready in time."""
+        """One process from nothing to ready. StartFailed when it ends or is not ready in time.
+
+        Also for want of a descriptor or of a folder: the watcher would end of another error, and nobody start it again.
+        """
         self._tail = Tail()
-        self._environment = self._build_environment()
         self._set("starting")
         sockets = []
         self.private = None
-        if self._listener:
-            private = socket.create_server(("127.0.0.1", 0))
-            self.private = private.getsockname()[:2]
-            sockets = [self._listener, private]
         try:
+            self._environment = self._build_environment()
+            if self._listener:
+                private = socket.create_server(("127.0.0.1", 0))
+                sockets = [self._listener, private]
+                self.private = private.getsockname()[:2]
             self.child = self._children.spawn(
                 self.spec.command,
                 environment=self._environment,

@@ -48,6 +48,7 @@ class Service:
         self._leaving: set[Replica] = set()
         self._turn = asyncio.Lock()
         self._applying: asyncio.Task[Outcome] | None = None
+        self._stopped = False
         self._since = time.time()
         self._recording = True
 
@@ -77,6 +78,9 @@ class Service:
     async def apply(self, spec: Spec) -> Outcome:
         """Bring the service to `spec`. One at a time; a second caller waits."""
         async with self._turn:
+            if self._stopped:
+                # While it waited for its turn: it would start replicas that nobody stops.
+                return Outcome(False, reason="the service was stopped meanwhile", error="stopped")
             self._applying = asyncio.create_task(self._apply(spec))
             try:
                 return await self._applying
@@ -86,7 +90,8 @@ class Service:
                 self._applying = None
 
     async def stop(self) -> None:
-        """Stop every replica, side by side, and a rollout under way with them."""
+        """Stop every replica, side by side, and a rollout under way with them. For good."""
+        self._stopped = True
         if self._applying:
             self._applying.cancel()
             await asyncio.wait([self._applying])
@@ -178,10 +183,9 @@ class Service:
 
     async def _retire(self, replica: Replica) -> None:
         self._leaving.add(replica)
-        try:
-            await replica.stop()
-        finally:
-            self._leaving.discard(replica)
+        # Not in a `finally`: a rollout that is cancelled here leaves it to `stop`, which must know of it.
+        await replica.stop()
+        self._leaving.discard(replica)
 
     async def _start(self, number: int, spec: Spec, listener: socket.socket | None) -> Replica:
         replica = Replica(
