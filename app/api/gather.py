@@ -150,7 +150,7 @@ class Gather(Generic[T, R]):
         A caller that is cancelled is answered by the outcome if his item is under way, and his cancellation goes on if
         it was not done. Cancelled again he waits no longer, which raises OutcomeUnknown.
         """
-        wish = _Wish[T, R](item, is_gone)
+        wish: _Wish[T, R] = _Wish(item, is_gone)
         self._waiting[wish] = None
         if len(self._workers) < self._at_once:
             self._workers.add(asyncio.create_task(self._run()))
