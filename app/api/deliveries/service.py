@@ -29,6 +29,7 @@ from app.api.state import State
 from app.db import deliveries
 from app.db.deliveries import NewDelivery
 from app.db.statements import end_statement, is_canceled
+from app.db.transactions import transaction
 from app.errors import Conflict, FieldError, InvalidInput, NotFound, Unauthenticated, Unavailable
 from app.jobs.outbox import Nudge, new_job
 from app.observability import correlation, traces
@@ -154,7 +155,7 @@ async def page(state: State, user_id: uuid.UUID, wanted: DeliveryQuery) -> Deliv
 
 async def retry(state: State, user_id: uuid.UUID, delivery_id: uuid.UUID) -> Accepted:
     """Another round of attempts for a delivery that has failed."""
-    async with state["engine"].begin() as connection:
+    async with transaction(state["engine"]) as connection:
         found = await deliveries.lock(connection, user_id, delivery_id)
         if found is None:
             raise missing()

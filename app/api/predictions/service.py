@@ -21,6 +21,7 @@ from app.api.state import State
 from app.db import predictions
 from app.db.models import OPEN_PREDICTION
 from app.db.predictions import NewPrediction
+from app.db.transactions import transaction
 from app.errors import Conflict, FieldError, InvalidInput, NotFound, Unauthenticated
 from app.jobs.outbox import new_job
 from app.observability import correlation, traces
@@ -49,7 +50,7 @@ async def accept(
         request_hash=fingerprint(given) if key else None,
     )
     job_id = uuid.uuid4()
-    async with state["engine"].begin() as connection:
+    async with transaction(state["engine"]) as connection:
         try:
             prediction_id = await predictions.add(connection, new)
         except IntegrityError:
@@ -96,7 +97,7 @@ async def page(state: State, user_id: uuid.UUID, wanted: PredictionQuery) -> Pre
 async def cancel(state: State, user_id: uuid.UUID, prediction_id: uuid.UUID) -> PredictionAccepted:
     """Call it off: at once while no provider has it, else by the worker, which asks the provider."""
     job = None
-    async with state["engine"].begin() as connection:
+    async with transaction(state["engine"]) as connection:
         status = await predictions.lock(connection, user_id, prediction_id)
         if status is None:
             raise missing()

@@ -10,6 +10,7 @@ from starlette.datastructures import Headers
 from app.api.state import State
 from app.db import predictions
 from app.db.predictions import NewWebhook
+from app.db.transactions import transaction
 from app.errors import MalformedRequest, NotFound, Unauthenticated
 from app.jobs.outbox import new_job
 from app.observability import correlation, traces
@@ -65,7 +66,7 @@ async def accept(
         result=None if notice else "not about the end of a prediction",
     )
     job_id = uuid.uuid4()
-    async with state["engine"].begin() as connection:
+    async with transaction(state["engine"]) as connection:
         row_id = await predictions.add_webhook(connection, new)
         if row_id is None or notice is None:
             return webhook_id

@@ -8,6 +8,9 @@ import uuid
 import httpx2
 import psycopg
 import pytest
+from fake_provider import INPUT, MODEL
+from sqlalchemy.dialects.postgresql.psycopg import PGDialectAsync_psycopg
+from sqlalchemy.util import await_only
 
 from app.api.refusals import IS_GONE
 from app.db import deliveries as queries
@@ -129,3 +132,37 @@ async def test_what_a_client_sent_that_has_closed_its_connection_is_not_stored(s
         await caller.http.post("/v1/deliveries", json=body(2), headers=user)
 
     assert stored(migrated_url) == [2]
+
+
+@pytest.fixture
+def slow_commits(monkeypatch):
+    """The answer to a commit is held back until the request's time is over."""
+
+    def hold_back() -> None:
+        commit = PGDialectAsync_psycopg.do_commit
+
+        def slow(dialect, connection):
+            commit(dialect, connection)
+            await_only(asyncio.sleep(0.3))
+
+        monkeypatch.setattr(PGDialectAsync_psycopg, "do_commit", slow)
+
+    return hold_back
+
+
+async def test_any_request_whose_time_ends_at_its_commit_is_answered_by_the_outcome(start, migrated_url, slow_commits):
+    """Told 503, a caller without a key had a second prediction with his next try."""
+    settings = {"REPLICATE_API_KEY": "r8_test"}
+    prediction = {"provider": "replicate", "model": MODEL["replicate"], "input": INPUT["replicate"]}
+    async with start(**settings) as caller:
+        user = await caller.as_user()
+        accepted = (await caller.http.post("/v1/deliveries", json=body(1), headers=user)).json()
+    with psycopg.connect(migrated_url) as connection:
+        connection.execute("UPDATE deliveries SET status = 'failed'")
+    async with start(**settings, REQUEST_TIMEOUT="150") as caller:
+        slow_commits()
+        made = await caller.http.post("/v1/predictions", json=prediction, headers=user)
+        again = await caller.http.post(f"/v1/deliveries/{accepted['id']}/retry", headers=user)
+        canceled = await caller.http.post(f"/v1/predictions/{made.json().get('id')}/cancel", headers=user)
+
+    assert [made.status_code, again.status_code, canceled.json()["status"]] == [202, 202, "canceled"]
