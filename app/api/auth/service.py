@@ -14,6 +14,7 @@ from app.api.http import check_storable
 from app.api.state import State
 from app.db import accounts
 from app.db.accounts import Account
+from app.db.transactions import transaction
 from app.errors import Conflict, Unauthenticated
 from app.observability.logging import get_logger
 from app.security.tokens import InvalidToken, Token, Tokens
@@ -28,7 +29,7 @@ log = get_logger()
 
 async def register(state: State, registration: Registration) -> Account:
     password_hash = await state["passwords"].hash(registration.password.get_secret_value())
-    async with state["engine"].begin() as connection:
+    async with transaction(state["engine"]) as connection:
         account = await accounts.add_account(
             connection,
             email=registration.email.normalised,
@@ -44,7 +45,7 @@ async def log_in(state: State, login: Login, attempt: Attempt) -> TokensOut:
     user_id = await _verified(state, login, attempt)
     tokens = state["tokens"]
     refresh = tokens.issue_refresh(user_id, family_id=uuid.uuid4())
-    async with state["engine"].begin() as connection:
+    async with transaction(state["engine"]) as connection:
         await accounts.lock_account(connection, user_id)
         await accounts.delete_expired_refresh_tokens(connection, user_id)
         await accounts.add_refresh_token(connection, refresh)
@@ -59,7 +60,7 @@ async def refresh(state: State, text: str) -> TokensOut:
         token = tokens.check_refresh(text)
     except InvalidToken as invalid:
         raise _refused(str(invalid)) from None
-    async with state["engine"].begin() as connection:
+    async with transaction(state["engine"]) as connection:
         successor = await _exchange(connection, tokens, token)
     if successor is None:
         raise _refused("the refresh token was used or revoked: log in again")
@@ -92,7 +93,7 @@ async def _verified(state: State, login: Login, attempt: Attempt) -> uuid.UUID:
     await state["guard"].succeeded(attempt)
     if state["passwords"].is_outdated(password_hash):
         renewed = await state["passwords"].hash(password)
-        async with state["engine"].begin() as connection:
+        async with transaction(state["engine"]) as connection:
             await accounts.set_password_hash(connection, user_id, renewed)
     return user_id
 

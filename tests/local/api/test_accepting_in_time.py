@@ -166,3 +166,16 @@ async def test_any_request_whose_time_ends_at_its_commit_is_answered_by_the_outc
         canceled = await caller.http.post(f"/v1/predictions/{made.json().get('id')}/cancel", headers=user)
 
     assert [made.status_code, again.status_code, canceled.json()["status"]] == [202, 202, "canceled"]
+
+
+async def test_an_account_and_its_login_whose_time_ends_at_their_commit_are_answered(start, slow_commits):
+    """Told 503, somebody registered again and heard that the address is taken; a login left a token nobody has."""
+    person = {"email": "late@example.com", "password": "correct horse battery staple"}
+    async with start(REQUEST_TIMEOUT="400") as caller:
+        slow_commits()
+        made = await caller.http.post("/v1/auth/register", json=person)
+        entered = await caller.http.post("/v1/auth/login", json=person)
+        refreshed = await caller.http.post(
+            "/v1/auth/refresh", json={"refresh_token": entered.json().get("refresh_token")}
+        )
+    assert [made.status_code, entered.status_code, refreshed.status_code] == [201, 200, 200]
