@@ -84,7 +84,7 @@ class Guard:
         return (
             f"{name} holds data and would be {action}d.{why} Nothing was done to it. To keep it, undo the change that "
             f"asks for this. To let it go, add to Pulumi.{self.stack}.yaml under slipway:permits: "
-            f"{{resource: {name}, action: {action}, until: {self.day()}, reason: ...}}"
+            f"{{resource: {name}, action: {action}, until: '{self.day()}', reason: ...}}"
         )
 
 

@@ -39,6 +39,15 @@ def is_secret(path: Sequence[str | int], *, project: str) -> bool | None:
     return found.secret if found else None
 
 
+def takes_text(path: Sequence[str | int], *, project: str) -> bool:
+    """Whether the setting at a config path is a text, so that what is typed is the value."""
+    from infra.settings.describe import is_text
+    from infra.settings.tree import Settings
+
+    namespace, _, name = str(path[0]).partition(":")
+    return namespace == project and is_text(Settings, (name, *path[1:]))
+
+
 def in_effect(file: StackFile, path: Sequence[str | int]) -> str | None:
     """The value that the settings have at a config path, as a stack file spells it; None when there is none.
 

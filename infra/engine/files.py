@@ -82,6 +82,8 @@ def explain(error: OSError, path: Path) -> str:
 def _write_new(path: Path, content: bytes, *, mode: int, durable: bool) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     with os.fdopen(descriptor, "wb") as file:
+        # Not what the umask leaves of it: a file that others could read stays so.
+        os.fchmod(descriptor, mode)
         file.write(content)
         if durable:
             file.flush()

@@ -38,7 +38,8 @@ def plain(value: Any) -> Any:
         case None | bool():
             return value
         case int():
-            return int(value)
+            # A boolean with an anchor is a number with a name, to the parser: it came out as 1.
+            return bool(value) if type(value).__name__ == "ScalarBoolean" else int(value)
         case float():
             return float(value)
         case str():
@@ -50,6 +51,9 @@ def plain(value: Any) -> Any:
             return [plain(item) for item in value]
         case dict():
             return {str(key): plain(item) for key, item in value.items()}
+    if type(value).__name__ == "TaggedScalar":
+        # Of all tags only that of a text is let through: `!!str 12`.
+        return str(value.value)
     raise TypeError(f"{type(value).__name__} has no place in a config value")
 
 

@@ -17,7 +17,7 @@ PROJECT_FILE: Final = "Pulumi.yaml"
 BLINDED: Final = "[secret]"
 """Stands for every secure value where no passphrase is at hand, as in a plan. It is still marked as a secret."""
 
-_STACK_NAME = re.compile(r"[A-Za-z0-9_.-]{1,100}")
+_STACK_NAME = re.compile(r"(?!\.+$)[A-Za-z0-9_.-]{1,100}", re.ASCII)
 _SCHEMA_KEYS = frozenset({"type", "description", "items", "default", "value", "secret"})
 
 
@@ -37,7 +37,8 @@ class Project:
     def stacks(self) -> tuple[str, ...]:
         """The stacks that have a file, by name."""
         prefix, suffix = "Pulumi.", ".yaml"
-        names = (p.name for p in self.stack_files.glob(f"{prefix}*{suffix}") if p.name != PROJECT_FILE)
+        files = (p for p in self.stack_files.glob(f"{prefix}*{suffix}") if _is_file(p))
+        names = (p.name for p in files if p.name != PROJECT_FILE)
         return tuple(sorted(name[len(prefix) : -len(suffix)] for name in names))
 
     def stack_file(self, stack: str) -> Path:
@@ -56,7 +57,7 @@ def load_project(start: Path) -> Project:
     """The project in `start` or the nearest folder above it; raises ProjectError when there is none or it is broken."""
     start = start.resolve()
     for folder in (start, *start.parents):
-        if (folder / PROJECT_FILE).is_file():
+        if _is_file(folder / PROJECT_FILE):
             return _read_project(folder)
     raise ProjectError(f"no {PROJECT_FILE} in {start} or above it: run this inside the project")
 
@@ -82,11 +83,15 @@ def _read_project(root: Path) -> Project:
 class StackFile:
     """`Pulumi.<stack>.yaml`. Edits keep comments, order and quoting; nothing is written before `save`."""
 
-    def __init__(self, project: Project, stack: str, data: MutableMapping[str, Any]) -> None:
+    def __init__(
+        self, project: Project, stack: str, data: MutableMapping[str, Any], *, content: bytes | None = None
+    ) -> None:
+        """`content` is what `data` was read from; None where there was no file."""
         self.project = project
         self.stack = stack
         self.path = project.stack_file(stack)
         self.data = data
+        self._content = content
 
     @classmethod
     def load(cls, project: Project, stack: str) -> Self:
@@ -95,9 +100,16 @@ class StackFile:
             raise ProjectError(
                 f"{stack!r} cannot be a stack name: letters, digits, hyphen, underscore and full stop, at most 100"
             )
-        if not project.stack_file(stack).is_file():
+        if not _is_file(project.stack_file(stack)):
             raise UnknownStackError(stack, project.stacks(), project.stack_files)
-        return cls(project, stack, yamlfile.load(project.stack_file(stack)))
+        path = project.stack_file(stack)
+        content = yamlfile.read(path)
+        return cls(project, stack, yamlfile.parse(content, path, words_of="config"), content=content)
+
+    def as_read(self) -> StackFile:
+        """The file without what was changed since. A copy of its data would not do: that writes merges out."""
+        content = self._content or b""
+        return StackFile(self.project, self.stack, yamlfile.parse(content, self.path), content=self._content)
 
     @property
     def encryption_salt(self) -> str | None:
@@ -149,8 +161,34 @@ class StackFile:
         return ProgramConfig(values=values, secret_keys=frozenset(secret_keys))
 
     def save(self) -> None:
-        """Write the file in one step: after a crash it is either the old one or the new one."""
-        yamlfile.save(self.path, self.data)
+        """Write the file in one step: after a crash it is either the old one or the new one.
+
+        Raises ProjectError, with the file as it was, when somebody else has changed it since, and when the text would
+        not say what was meant.
+        """
+        meant = gojson.plain(self.data)
+        for content in yamlfile.rewrite(self._content or b"", self.data, self.path):
+            if self._says(content, meant):
+                break
+        else:
+            raise ProjectError(
+                f"{self.path.name} was not changed: an alias or a merge in it stands in the way. Change it by hand"
+            )
+        yamlfile.save(self.path, content, expected=self._content)
+        self._content = content
+
+    def _says(self, content: bytes, meant: Any) -> bool:
+        try:
+            return bool(gojson.plain(yamlfile.parse(content, self.path, words_of="config")) == meant)
+        except ProjectError:
+            return False
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError as error:
+        raise ProjectError(f"cannot look at {path}: {error.strerror}") from error
 
 
 def is_secure(value: Any) -> bool:

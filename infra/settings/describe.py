@@ -124,6 +124,17 @@ def find(model: type[BaseModel], path: Sequence[str | int]) -> Key | None:
     return found
 
 
+def is_text(model: type[BaseModel], path: Sequence[str | int]) -> bool:
+    """Whether what is typed for the key at `path` is the value itself, whatever it would read as in YAML."""
+    if (found := find(model, path)) is None:
+        return False
+    kind, rule = found.kind, found.rule
+    if len(path) > len(found.path):
+        # A name in a map, or an item of a list.
+        kind, rule = unwrap([item for item in get_args(kind) if item is not Ellipsis][-1])
+    return kind in (str, date, timedelta, SecretStr) or get_origin(kind) is Literal or isinstance(rule, Size)
+
+
 def names(model: type[BaseModel], path: Sequence[str | int]) -> tuple[str, ...]:
     """The keys that are legal directly below `path`."""
     group = model_of(found.kind) if (found := find(model, path)) else model if not path else None

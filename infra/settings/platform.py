@@ -259,6 +259,7 @@ class Permit(Group):
     action: Literal["delete", "replace"]
     """What may be done with it."""
     until: datetime.date
-    """Last day, as YYYY-MM-DD: a permit that is forgotten must not lie in wait."""
+    """Last day, as 'YYYY-MM-DD', in quotes: without them YAML makes a time of it. A permit that is forgotten must not
+    lie in wait."""
     reason: Annotated[str, Text(r"(?s).{10,500}", "10 to 500 characters")]
     """Why, for whoever reads the plan."""

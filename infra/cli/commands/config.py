@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import copy
 import json
+from collections.abc import Callable
 from typing import Any
 
 from infra.cli import keypath
@@ -39,8 +40,9 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser], comm
         parents=[common],
         help="change a setting",
         description="Change one setting. It is checked first, and written only when it adds no problem; a secret that "
-        "it needs may follow, and is named. VALUE reads as in YAML: 2 is a number, true a boolean, [a, b] a list. With "
-        "--secret it is read from standard input, so that it stays out of the shell's history, and written encrypted.",
+        "it needs may follow, and is named. Where the setting is a text, VALUE is that text as typed (image.version "
+        "1.10); else it reads as in YAML: 2 is a number, true a boolean, [a, b] a list. With --secret it is read from "
+        "standard input, so that it stays out of the shell's history, and written encrypted.",
     )
     change.add_argument("key", metavar="KEY", help="as api.replicas, cors_origins[0]")
     change.add_argument("value", nargs="?", metavar="VALUE", help="the value (default: read from standard input)")
@@ -91,16 +93,14 @@ def _tell_default(context: Context, key: str, path: keypath.Path) -> int:
 
 
 def run_set(context: Context, args: argparse.Namespace) -> int:
-    from infra.engine import yamlfile
-
     path = keypath.parse(args.key, project=context.project.name)
     _check_secrecy(context, path, secret=args.secret)
     to_do: list[str] = []
     if args.secret:
         _set_secret(context, path, _secret_value(context, args))
     else:
-        text = args.value if args.value is not None else context.console.input.read().rstrip("\n")
-        to_do = _set_checked(context, path, [yamlfile.parse_scalar(text), text])
+        text = args.value if args.value is not None else context.console.input.read().rstrip("\r\n")
+        to_do = _set_checked(context, path, _forms(context, path, text))
     context.file.save()
     context.console.note(f"set {args.key} in {context.file.path.name}")
     if to_do:
@@ -110,10 +110,10 @@ def run_set(context: Context, args: argparse.Namespace) -> int:
 
 def run_rm(context: Context, args: argparse.Namespace) -> int:
     path = keypath.parse(args.key, project=context.project.name)
-    before = copy.deepcopy(context.file.data)
-    if not keypath.remove(_writable(context), path):
+    if not keypath.remove(_section(context), path):
         raise CommandError(f"{args.key} is not set in {context.file.path.name}: there is nothing to remove")
-    _refuse_new_problems(context, before)
+    _change(context, path, lambda tree: keypath.remove(tree, path))
+    _refuse_new_problems(context)
     context.file.save()
     context.console.note(f"removed {args.key} from {context.file.path.name}")
     return OK
@@ -124,9 +124,8 @@ def _set_secret(context: Context, path: keypath.Path, plaintext: str) -> None:
     from infra.engine import yamlfile
     from infra.engine.location import open_or_create_secrets
 
-    before = copy.deepcopy(context.file.data)
-    keypath.put(_writable(context), path, plaintext)
-    _refuse_new_problems(context, before)
+    _change(context, path, lambda tree: keypath.put(tree, path, plaintext))
+    _refuse_new_problems(context)
     _refuse_to_choose(context)
     secrets = open_or_create_secrets(context.file, context.environ, save=False)
     keypath.put(_writable(context), path, yamlfile.block_map({"secure": secrets.encrypt(plaintext)}))
@@ -142,18 +141,58 @@ def _refuse_to_choose(context: Context) -> None:
         )
 
 
+def _forms(context: Context, path: keypath.Path, text: str) -> list[Any]:
+    """What may be meant by what was typed, the likelier first.
+
+    A text is what was typed: as YAML, commit 6063e25 was deployed as version 6.063e+28.
+    """
+    from infra.cli.validation import takes_text
+    from infra.engine import yamlfile
+    from infra.engine.yamlnodes import Ambiguous
+
+    plain = yamlfile.quoted(text)
+    if takes_text(path, project=context.project.name):
+        return [plain]
+    try:
+        value = yamlfile.parse_value(text)
+    except Ambiguous as error:
+        if len(path) == 1 and not str(path[0]).startswith(f"{context.project.name}:"):
+            return [plain]  # A provider's own: it gets text in any case.
+        what = "; ".join(problem.partition(": ")[2] for problem in error.problems)
+        raise CommandError(f"{context.file.path.name} was not changed: {keypath.spell(path)}: {what}") from None
+    return [value] if value == text else [value, plain]
+
+
+def _change(context: Context, path: keypath.Path, edit: Callable[[Any], object]) -> None:
+    """Edit the value at `path`; raises CommandError where the file's form would carry the change elsewhere.
+
+    `*name` stands for the very map that `&name` marks: a worker group's new number of replicas was also another's.
+    """
+    wanted = _section(context)
+    edit(wanted)
+    try:
+        edit(_writable(context))
+        alone = _section(context) == wanted
+    except (KeyError, AttributeError):
+        alone = False
+    if not alone:
+        raise CommandError(
+            f"{context.file.path.name} was not changed: {keypath.spell(path)} stands there through an alias (*name) or "
+            "a merge (<<), so that it cannot change alone. Write the value out, or change it by hand"
+        )
+
+
 def _set_checked(context: Context, path: keypath.Path, forms: list[Any]) -> list[str]:
     """Put the first of `forms` (the value as YAML reads it, then as plain text) that the settings accept.
 
     Returns what it leaves to do with secrets: lines to show, empty when there is nothing.
     """
-    before = context.file.data
     first: CommandError | None = None
     for form in forms:
-        context.file.data = copy.deepcopy(before)
-        keypath.put(_writable(context), path, form)
+        context.file.data = context.file.as_read().data
+        _change(context, path, lambda tree, form=form: keypath.put(tree, path, copy.copy(form)))  # type: ignore[misc]
         try:
-            return _refuse_new_problems(context, before, secrets_later=True)
+            return _refuse_new_problems(context, secrets_later=True)
         except CommandError as error:
             first = first or error
     assert first is not None
@@ -177,16 +216,15 @@ def _check_secrecy(context: Context, path: keypath.Path, *, secret: bool) -> Non
         raise UsageError(f"{key} is not a secret, and the plan shows it: set it without --secret")
 
 
-def _refuse_new_problems(context: Context, before: Any, *, secrets_later: bool = False) -> list[str]:
-    """Raise CommandError when the file as changed has problems that the one `before` has not.
+def _refuse_new_problems(context: Context, *, secrets_later: bool = False) -> list[str]:
+    """Raise CommandError when the file as changed has problems that it had not before.
 
     With `secrets_later` those with secrets are returned instead, as lines. A command sets a setting or a secret, so of
     two that need each other one comes first: `postgres.provider: external` and its URL each refused to be the first.
     """
     from infra.cli.validation import problems
-    from infra.engine.project import StackFile
 
-    old = {str(problem) for problem in problems(StackFile(context.project, context.stack, before))}
+    old = {str(problem) for problem in problems(context.file.as_read())}
     new = [problem for problem in problems(context.file) if str(problem) not in old]
     lines = [f"  {line}" for problem in new for line in str(problem).splitlines()]
     if secrets_later and all(problem.path.startswith("secrets.") for problem in new):

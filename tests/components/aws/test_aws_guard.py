@@ -240,7 +240,7 @@ def test_the_refusal_says_what_to_write() -> None:
     assert str(refused.value) == (
         "postgres-instance holds data and would be deleted. Nothing was done to it. To keep it, undo the change that "
         "asks for this. To let it go, add to Pulumi.prod.yaml under slipway:permits: {resource: postgres-instance, "
-        "action: delete, until: 2026-06-10, reason: ...}"
+        "action: delete, until: '2026-06-10', reason: ...}"
     )
 
 

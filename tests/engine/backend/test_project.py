@@ -79,12 +79,10 @@ config:
   demo:yes: yes
   demo:true: true
   demo:whole: 3
-  demo:float: 2.0
   demo:half: 2.5
   demo:null:
   demo:list: [1, a, null]
   demo:map: {{b: "<&>", a: {{secure: "{secrets.encrypt("inner")}"}}}}
-  demo:date: 2026-12-01
   aws:region: eu-central-1
   demo:config:old: form
 """,
@@ -95,12 +93,10 @@ config:
         "demo:yes": "yes",
         "demo:true": "true",
         "demo:whole": "3",
-        "demo:float": "2",
         "demo:half": "2.5",
         "demo:null": "null",
         "demo:list": '[1,"a",null]',
         "demo:map": '{"a":"inner","b":"\\u003c\\u0026\\u003e"}',
-        "demo:date": "2026-12-01 00:00:00 +0000 UTC",
         "aws:region": "eu-central-1",
         "demo:old": "form",
         "demo:greeting": "hello <you> & all",
