@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TextIO
+
+from infra.cli.exits import OutputError
 
 
 @dataclass
@@ -31,11 +34,21 @@ class Console:
         return self.input.isatty() and self.out.isatty()
 
     def print(self, text: str = "") -> None:
-        print(text, file=self.out, flush=True)
+        """Raises BrokenPipeError when the reader has gone, OutputError when it cannot be written for another reason."""
+        with _told():
+            print(text, file=self.out, flush=True)
+
+    def flush(self) -> None:
+        """Raises as `print`."""
+        with _told():
+            self.out.flush()
 
     def note(self, text: str) -> None:
-        """Something about the command, not part of its result."""
-        print(text, file=self.err, flush=True)
+        """Something about the command, not part of its result. Where it cannot be written there is nobody to tell."""
+        try:
+            print(text, file=self.err, flush=True)
+        except OSError:
+            abandon(self.err)
 
     def detail(self, text: str) -> None:
         """A note that only ``-v`` shows."""
@@ -57,8 +70,9 @@ class Console:
             self.print(plain_table(headers, rows))
 
     def confirm(self, question: str) -> bool:
-        """Ask on the terminal; anything but y or yes is no."""
-        print(f"{question} [y/N] ", end="", file=self.out, flush=True)
+        """Ask on the terminal; anything but y or yes is no, and so is a closed input."""
+        with _told():
+            print(f"{question} [y/N] ", end="", file=self.out, flush=True)
         return self.input.readline().strip().lower() in ("y", "yes")
 
     def _rich_table(self, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -72,7 +86,27 @@ class Console:
             table.add_column(header, overflow="fold")
         for row in rows:
             table.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in row))
-        RichConsole(file=self.out).print(table)
+        with _told():
+            RichConsole(file=self.out).print(table)
+
+
+def abandon(stream: TextIO) -> None:
+    """Drop what could not be written: Python would try, and complain, once more at exit."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Tell a full disk behind standard output from a fault of the command's own work."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputError(
+            f"cannot write to standard output: {error.strerror or error}. What was asked for may be done all the same"
+        ) from error
 
 
 _STYLES = {

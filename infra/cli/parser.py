@@ -26,6 +26,7 @@ EXIT_CODES = [
     ("1", "failed; the message says why and what to do"),
     ("2", "wrong usage"),
     ("130", "interrupted by Ctrl-C"),
+    ("141", "the reader of the output has gone, as with `| head`"),
 ]
 ENVIRONMENT = [
     ("SLIPWAY_STACK", "the stack when --stack is not given (else: local)"),

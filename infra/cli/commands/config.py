@@ -99,8 +99,7 @@ def run_set(context: Context, args: argparse.Namespace) -> int:
     if args.secret:
         _set_secret(context, path, _secret_value(context, args))
     else:
-        text = args.value if args.value is not None else context.console.input.read().rstrip("\r\n")
-        to_do = _set_checked(context, path, _forms(context, path, text))
+        to_do = _set_checked(context, path, _forms(context, path, _value(context, args)))
     context.file.save()
     context.console.note(f"set {args.key} in {context.file.path.name}")
     if to_do:
@@ -234,6 +233,25 @@ def _refuse_new_problems(context: Context, *, secrets_later: bool = False) -> li
     return []
 
 
+def _value(context: Context, args: argparse.Namespace) -> str:
+    """The value as typed, or as piped in without the line's end."""
+    text: str = args.value
+    if args.value is None and not (text := _piped(context, args).rstrip("\r\n")):
+        raise UsageError(f"there is no value: write one after {args.key}, or pipe it in")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise UsageError(f"the value of {args.key} is not text in this terminal's encoding (UTF-8 is)") from None
+    return text
+
+
+def _piped(context: Context, args: argparse.Namespace) -> str:
+    try:
+        return context.console.input.read()
+    except UnicodeDecodeError:
+        raise UsageError(f"what came from standard input for {args.key} is not UTF-8 text") from None
+
+
 def _secret_value(context: Context, args: argparse.Namespace) -> str:
     if args.value is not None:
         raise UsageError(
@@ -243,9 +261,12 @@ def _secret_value(context: Context, args: argparse.Namespace) -> str:
     if context.console.interactive:
         import getpass
 
-        value = getpass.getpass(f"{args.key}: ")
+        try:
+            value = getpass.getpass(f"{args.key}: ")
+        except EOFError:
+            value = ""
     else:
-        value = context.console.input.read().removesuffix("\n")
+        value = _piped(context, args).removesuffix("\n")
     if not value:
         raise UsageError("the secret is empty: nothing came from standard input")
     return value

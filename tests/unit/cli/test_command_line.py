@@ -1,16 +1,20 @@
 from __future__ import annotations
 
+import io
 import os
 import re
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from infra.cli import reference
+from infra.cli.console import Console
+from infra.cli.exits import OutputError
 from infra.cli.parser import COMMANDS, EXIT_CODES, build_parser
 
 Slipway = Callable[..., Any]
@@ -141,3 +145,80 @@ def test_a_closed_pipe_is_quiet(root: Path, state: Callable[..., None]) -> None:
     )
     assert answer.stdout.startswith("OUTPUT")
     assert answer.stderr == ""
+
+
+def shell(command: str, root: Path, **environ: str) -> subprocess.CompletedProcess[str]:
+    script = f"set -o pipefail; {command.replace('slipway', f'{sys.executable} -m infra.cli', 1)}"
+    return subprocess.run(
+        ["bash", "-c", script],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        cwd=root,
+        # Unbuffered, the parser would swallow an error while it prints its help.
+        env={name: text for name, text in {**os.environ, **environ}.items() if name != "PYTHONUNBUFFERED"},
+    )
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "told"),
+    [
+        ("slipway outputs | true", 141, ""),
+        ("slipway --help | true", 141, ""),
+        ("slipway outputs > /dev/full", 1, "error: cannot write to standard output: No space left on device."),
+        ("slipway --help > /dev/full", 1, "error: cannot write to standard output: No space left on device."),
+        ("slipway outputs >&-", 0, ""),
+        ("slipway outputs 2>&- >&- <&-", 0, ""),
+        ("slipway outputs --stack nosuch 2> /dev/full", 1, ""),
+        ("slipway outputs --stack nosuch 2>&-", 1, ""),
+        ("slipway config set tags.a <&-", 2, "error: there is no value"),
+        ("slipway config set --secret secrets.openai_api_key <&-", 2, "error: the secret is empty"),
+        ("slipway config set tags.a < /dev/null", 2, "error: there is no value"),
+        ("slipway config set tags.a $'\\xff'", 2, "error: the value of tags.a is not text"),
+        ("slipway config set tags.a <<< $'\\xff'", 2, "error: "),
+        ("slipway destroy <&-", 2, "error: nobody to ask"),
+        ("slipway outputs --stack ''", 2, "error: --stack has no name"),
+        ("slipway outputs --stack ' '", 1, "error: ' ' cannot be a stack name"),
+        ("slipway outputs --stack ..", 1, "error: '..' cannot be a stack name"),
+        ("slipway outputs --stack $'a\\nb'", 1, "error: 'a\\nb' cannot be a stack name"),
+    ],
+)
+def test_odd_surroundings_are_one_line_or_none(
+    root: Path, state: Callable[..., None], command: str, code: int, told: str
+) -> None:
+    """A closed or full output was called a bug of slipway, and an empty `--stack` meant the local one."""
+    state(**{f"output{number:05}": "x" * 100 for number in range(3000)})
+    before = (root / "Pulumi.local.yaml").read_bytes()
+    answer = shell(command, root)
+    assert (answer.returncode, answer.stderr[: len(told)]) == (code, told)
+    assert len(answer.stderr.splitlines()) == bool(told)
+    assert (root / "Pulumi.local.yaml").read_bytes() == before
+
+
+def test_an_empty_stack_in_the_environment_is_refused(slipway: Slipway, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLIPWAY_STACK", "")
+    answer = slipway("outputs")
+    assert (answer.code, answer.err) == (
+        2,
+        "error: SLIPWAY_STACK is empty: set it to a stack's name, or unset it for the stack local\n",
+    )
+    assert slipway("outputs", "--stack", "local").code == 0
+
+
+def test_a_question_is_answered_no_by_a_closed_input_and_a_full_disk_is_told() -> None:
+    console = Console(out=io.StringIO(), err=io.StringIO(), input=io.StringIO(""))
+    assert not console.confirm("Sure?")
+    with Path("/dev/full").open("w") as full:
+        console = Console(out=full, err=full)
+        with pytest.raises(OutputError):
+            console.confirm("Sure?")
+        console.note("nobody reads this")
+        with suppress(OSError):
+            full.close()
+
+
+def test_without_a_home_and_in_the_c_locale(root: Path, state: Callable[..., None]) -> None:
+    state(name="é")
+    answer = shell("env -u HOME slipway outputs name", root, LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
+    assert (answer.returncode, answer.stdout, answer.stderr) == (0, "?\n", "")
