@@ -139,7 +139,13 @@ class Settings(BaseSettings):
     shutdown_drain: Annotated[
         int, Field(ge=0, le=600_000), _doc("After SIGTERM: how long to go on answering, with `Connection: close`.")
     ] = 1_000
-    shutdown_timeout: Annotated[Milliseconds, _doc("After that: how long requests under way may take.")] = 25_000
+    shutdown_timeout: Annotated[
+        Milliseconds,
+        _doc(
+            "After that: how long requests under way may take. A worker: how long its jobs may take after SIGTERM; "
+            "those that are not done by then are handed back to other workers."
+        ),
+    ] = 25_000
 
     queue_name: Annotated[str, Field(pattern=f"^{checks.QUEUE_NAME.pattern}$"), _doc("RQ queue.")] = "webhook-processor"
     queue_concurrency: Annotated[int, Field(ge=1, le=1000), _doc("Jobs at once in one worker process.")] = 10

@@ -89,6 +89,7 @@ def _api(settings: Settings) -> ServiceSpec:
         "SHUTDOWN_DRAIN": str(milliseconds(api.drain_timeout)),
         "SHUTDOWN_TIMEOUT": str(milliseconds(api.shutdown_timeout)),
         **_accepting(settings),
+        "DELIVERY_MAX_ATTEMPTS": str(settings.deliveries.max_attempts),
         "PREDICTION_MAX_ATTEMPTS": str(settings.predictions.max_attempts),
         "QUEUE_ROUTES": ",".join(f"{kind}={queue}" for kind, queue in _routes(settings)),
         **_figures(settings),
@@ -215,8 +216,8 @@ def _pool(process: Process) -> dict[str, str]:
 
 
 def _accepting(settings: Settings, group: WorkerGroup | None = None) -> dict[str, str]:
-    """What whoever accepts or does a job must agree on. The API checks a delivery's address and fills in its number
-    of attempts; the job's time limit travels with it into the queue."""
+    """What whoever accepts or does a job must agree on. The API checks a delivery's address; the job's time limit
+    travels with it into the queue."""
     group, deliveries = group or settings.worker, settings.deliveries
     return {
         "QUEUE_NAME": group.queue,
@@ -224,7 +225,6 @@ def _accepting(settings: Settings, group: WorkerGroup | None = None) -> dict[str
         "QUEUE_JOB_TIMEOUT": str(milliseconds(group.job_timeout)),
         "QUEUE_LEASE": str(milliseconds(group.lease)),
         "DELIVERY_TIMEOUT": str(milliseconds(deliveries.timeout)),
-        "DELIVERY_MAX_ATTEMPTS": str(deliveries.max_attempts),
         "DELIVERY_ALLOW_HTTP": _flag(deliveries.allow_http),
         "DELIVERY_ALLOW_PRIVATE_NETWORKS": _flag(deliveries.allow_private_networks),
     }

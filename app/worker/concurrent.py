@@ -65,7 +65,8 @@ class ConcurrentWorker(AdaptedWorker):
         runtime: Runtime,
         stop_timeout: float,
     ) -> None:
-        """`runtime` is the one that the jobs run in. `stop_timeout` in seconds. Talks to Redis."""
+        """`runtime` is the one that the jobs run in. `stop_timeout`: seconds from a signal to the end
+        of those under way. Talks to Redis."""
         super().__init__(queue, name=name, shutdown=shutdown)
         self._queue = queue
         self._quick = quick
@@ -252,7 +253,7 @@ class ConcurrentWorker(AdaptedWorker):
     # -- the end
 
     def _drain(self) -> None:
-        """Wait for the jobs under way, with heartbeats, for as long as the longest job may take."""
+        """Wait for the jobs under way, with heartbeats, for as long as the stop allows; who stays is handed back."""
         log.info("worker stopping", worker=self.name, jobs=self.unfinished)
         end = time.monotonic() + self._stop_timeout
         while self.unfinished and time.monotonic() < end and not self._shutdown_flags.forced.wait(0.05):

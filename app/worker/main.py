@@ -77,7 +77,7 @@ def main(settings: Settings) -> int:
         heartbeat_file=heartbeat_file,
         shutdown=shutdown,
         runtime=runtime,
-        stop_timeout=job_timeout,
+        stop_timeout=settings.shutdown_timeout / 1000,
     )
     Upkeep(
         worker=worker,

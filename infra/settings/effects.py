@@ -75,6 +75,7 @@ EFFECTS: Final[Mapping[str, str]] = {
     "deliveries": _ROLLS_ALL,
     "deliveries.backoff": _ROLLS_WORKERS,
     "deliveries.backoff_max": _ROLLS_WORKERS,
+    "deliveries.max_attempts": _ROLLS_API,
     "deliveries.max_response_size": _ROLLS_WORKERS,
     "predictions": _ROLLS_WORKERS,
     "predictions.max_attempts": _ROLLS_API,

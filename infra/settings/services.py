@@ -193,14 +193,17 @@ class WorkerGroup(Process):
     isolated_memory: Annotated[int, Size("0 B", "64 GiB")] = 0
     """Memory that such a process may have (`QUEUE_ISOLATED_MEMORY`). 0: no limit of its own."""
     job_timeout: Annotated[timedelta, Span("1s", "24h")] = timedelta(seconds=100)
-    """Longest run of one job (`QUEUE_JOB_TIMEOUT`). Below `stop_timeout`, so that a replaced worker can finish."""
+    """Longest run of one job (`QUEUE_JOB_TIMEOUT`). Not above `shutdown_timeout`, so that a replaced worker can
+    finish."""
     lease: Annotated[timedelta, Span("1s", "24h")] = timedelta(seconds=120)
     """How long a claimed job belongs to its worker (`QUEUE_LEASE`); not below `job_timeout`. After this time another
     worker takes a lost job over."""
     shutdown_timeout: Annotated[timedelta, Span("1ms", "24h")] = timedelta(seconds=110)
-    """After SIGTERM: how long running jobs may take to finish (`SHUTDOWN_TIMEOUT`)."""
+    """After SIGTERM: how long running jobs may take to finish (`SHUTDOWN_TIMEOUT`). Those that are not done by then are
+    handed back to other workers and run again. With `api.mode: all` that of `api` holds."""
     stop_timeout: Annotated[timedelta, Span("2s", "10m")] = timedelta(seconds=120)
-    """Time from SIGTERM to SIGKILL. Fargate allows 120 s, App Platform 600 s."""
+    """Time from SIGTERM to SIGKILL; above `shutdown_timeout`, so that there is time to hand back. Fargate allows 120 s,
+    App Platform 600 s."""
     spot: bool = True
     """Run replicas above `replicas` on Fargate Spot: about 70 % cheaper, with two minutes' notice before one is taken
     away; the lease and the outbox make that safe. AWS only, and only with `scaling.max_replicas`."""

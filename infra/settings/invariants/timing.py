@@ -47,28 +47,29 @@ def api_stop(context: Context) -> Found:
 
 
 def worker_stop(context: Context) -> Found:
-    """A worker that is told to stop finishes its jobs, and must get the time."""
+    """A worker that is told to stop finishes its jobs, and must get the time; what is left it hands back."""
     combined = context.settings.api.mode == "all"
     for path, group in context.workers():
-        stop, where = group.stop_timeout, (*path, "stop_timeout")
+        shutdown, where = group.shutdown_timeout, (*path, "shutdown_timeout")
         if combined and path == ("worker",):
-            stop, where = context.settings.api.stop_timeout, ("api", "stop_timeout")
+            shutdown, where = context.settings.api.shutdown_timeout, ("api", "shutdown_timeout")
         else:
-            shutdown = group.shutdown_timeout
             yield from _order(
-                group.shutdown_timeout <= group.stop_timeout,
-                path=where,
-                message=f"kills workers before {_name(path)}.shutdown_timeout ({format_duration(shutdown)}) is over",
-                allowed=f"{format_duration(shutdown)} or more",
+                shutdown < group.stop_timeout,
+                path=(*path, "stop_timeout"),
+                message=f"kills workers before {_name(path)}.shutdown_timeout ({format_duration(shutdown)}) is over "
+                f"and they have handed back what is left",
+                allowed=f"more than {format_duration(shutdown)}",
                 suggestion=shutdown + _MARGIN,
-                also=((*path, "shutdown_timeout"),),
+                also=(where,),
             )
-        if context.settings.environment == "production" and group.job_timeout >= stop:
+        if context.settings.environment == "production" and group.job_timeout > shutdown:
             yield Broken(
                 path=(*path, "job_timeout"),
-                message=f"is not below {_name(where)} ({format_duration(stop)}): every rollout would kill long jobs",
-                allowed=f"less than {format_duration(stop)}. Split longer work: start it, then ask for its result",
-                suggestion=format_duration(stop - _MARGIN) if stop > 2 * _MARGIN else None,
+                message=f"is above {_name(where)} ({format_duration(shutdown)}): every rollout would cut long jobs "
+                f"short",
+                allowed=f"up to {format_duration(shutdown)}. Split longer work: start it, then ask for its result",
+                suggestion=format_duration(shutdown),
                 also=(where, ("api", "mode")),
             )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -85,6 +86,36 @@ def test_a_second_signal_hands_the_running_job_back(
     job = world.job(job_id)
     assert (job.state, job.attempt, job.claimed_by) == ("pending", 0, None)
     workers.start()
+    world.settled(delivery_id, "delivered")
+    assert world.job(job_id).attempt == 1
+
+
+@pytest.mark.flips("shutdown_timeout")
+def test_what_is_not_done_within_the_shutdown_timeout_is_handed_back(
+    world: Any, workers: Any, receiver: Any, answers: Any, eventually: Any
+) -> None:
+    """The worker waited for `QUEUE_JOB_TIMEOUT`, whatever this said, and a shorter stop ended in SIGKILL."""
+    hold = threading.Event()
+
+    def answer(handler: Any, number: int) -> None:
+        if number == 1:
+            hold.wait(60)
+        answers(200)(handler, number)
+
+    longer = {"DELIVERY_TIMEOUT": "50000", "QUEUE_JOB_TIMEOUT": "60000", "QUEUE_LEASE": "60000"}
+    first = workers.start(SHUTDOWN_TIMEOUT="500", **longer)
+    delivery_id, job_id = world.add(receiver.on("/held", answer))
+    eventually(lambda: receiver.requests)
+    try:
+        first.terminate()
+        assert first.wait() == 0, "its only job is held until the test lets go of it"
+    finally:
+        hold.set()
+
+    job = world.job(job_id)
+    assert (job.state, job.attempt, job.claimed_by) == ("pending", 0, None)
+    assert first.events("worker stopped")[0]["unfinished"] == 1
+    workers.start(**longer)
     world.settled(delivery_id, "delivered")
     assert world.job(job_id).attempt == 1
 
