@@ -6,6 +6,8 @@ from importlib import import_module
 
 import pulumi
 
+from infra.engine.errors import ProjectError
+from infra.engine.project import check_stack_file
 from infra.settings import SettingsError, from_pulumi
 
 TARGETS = ("aws", "local")
@@ -16,8 +18,9 @@ def main() -> None:
     """Make the stack's resources and export its outputs."""
     pulumi.require_pulumi_version(">=3.238.0")
     try:
+        check_stack_file(pulumi.get_root_directory(), pulumi.get_stack())
         settings = from_pulumi()
-    except SettingsError as error:
+    except (ProjectError, SettingsError) as error:
         raise pulumi.RunError(str(error)) from None
     if settings.target not in TARGETS:
         raise pulumi.RunError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, MutableMapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self
@@ -189,6 +190,16 @@ def _is_file(path: Path) -> bool:
         return path.is_file()
     except OSError as error:
         raise ProjectError(f"cannot look at {path}: {error.strerror}") from error
+
+
+def check_stack_file(root: str, stack: str) -> None:
+    """Raise ProjectError when the stack's file does not mean what it says: for a program that the CLI may have started.
+
+    The CLI hands on 1.1 where the file has 1.10, and then nothing tells the one from the other. A file that is
+    elsewhere (`--config-file`) is not looked for.
+    """
+    with suppress(UnknownStackError):
+        StackFile.load(load_project(Path(root)), stack)
 
 
 def is_secure(value: Any) -> bool:

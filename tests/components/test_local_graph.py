@@ -210,3 +210,18 @@ def test_a_preview_knows_the_urls(planned: Planned) -> None:
         "metrics_url": "http://127.0.0.1:3000/metrics",
         "health_url": "http://127.0.0.1:3000/health",
     }
+
+
+def test_the_program_itself_refuses_a_file_that_does_not_mean_what_it_says(
+    project: Project, stack_config: Callable[..., ProgramConfig], tmp_path: Path
+) -> None:
+    """Started by the CLI it gets 1.1 for 1.10: it looks at the file."""
+    for name in ("Pulumi.yaml", "Pulumi.local.yaml"):
+        (tmp_path / name).write_text((project.root / name).read_text())
+    elsewhere = dataclasses.replace(project, root=tmp_path)
+    plan(project=elsewhere, stack="local", config=stack_config("local"))
+    (tmp_path / "Pulumi.local.yaml").write_text("config:\n  slipway:image: {version: 1.10}\n")
+    with pytest.raises(EngineError, match=r"Pulumi\.local\.yaml:2:28: slipway:image\.version: 1\.10 is a number"):
+        plan(project=elsewhere, stack="local", config=stack_config("local"))
+    (tmp_path / "Pulumi.local.yaml").unlink()
+    plan(project=elsewhere, stack="local", config=stack_config("local"))
