@@ -12,6 +12,7 @@ from infra.aws import arguments
 from infra.aws.backup import Backup
 from infra.aws.balancer import Balancer
 from infra.aws.cluster import Cluster
+from infra.aws.control.fixed import scaling_ends
 from infra.aws.control.migration import Migration, MigrationArgs
 from infra.aws.control.rollout import RolloutCheck
 from infra.aws.guard import Guard, guard, unguarded
@@ -86,6 +87,7 @@ def aws(settings: Settings) -> Mapping[str, pulumi.Input[object]]:
         here,
     )
 
+    ends = scaling_ends(region, {spec.name: spec.replicas for spec in app.services if spec.scaling is None})
     balancer = Balancer("balancer", arguments.balancer(settings, app, network, key), here)
     api = ApiService(
         "api",
@@ -99,6 +101,7 @@ def aws(settings: Settings) -> Mapping[str, pulumi.Input[object]]:
             latency_p95_ms=milliseconds(settings.alerts.latency_p95),
             repository_arns=[image.repository_arn],
             after=[migrated],
+            scaling_ends=ends,
         ),
         here,
     )
@@ -113,6 +116,7 @@ def aws(settings: Settings) -> Mapping[str, pulumi.Input[object]]:
                 failed_jobs=settings.alerts.failed_jobs,
                 repository_arns=[image.repository_arn],
                 after=[migrated],
+                scaling_ends=ends,
             ),
             here,
         )

@@ -60,6 +60,8 @@ class ScalingArgs:
     target_suffix: pulumi.Input[str] | None = None
     """``targetgroup/<name>/<id>``."""
     queue: str | None = None
+    ends: pulumi.ResourceHook | None = None
+    """What is done before the target goes: `infra.aws.control.fixed.scaling_ends`."""
     transforms: Transforms | None = None
 
 
@@ -84,6 +86,7 @@ class ServiceScaling(Component):
                 "min_capacity": args.minimum,
                 "max_capacity": args.scaling.max_replicas,
             },
+            hooks=pulumi.ResourceHookBinding(before_delete=[args.ends]) if args.ends else None,
         )
         if args.queue is None:
             self._follow_requests()

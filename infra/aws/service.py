@@ -38,6 +38,8 @@ class WorkerServiceArgs:
     """Jobs that fail for good within five minutes of a rollout and undo it."""
     repository_arns: Sequence[pulumi.Input[str]] = ()
     after: Sequence[pulumi.Resource] = ()
+    scaling_ends: pulumi.ResourceHook | None = None
+    """What is done before scaling goes: `infra.aws.control.fixed.scaling_ends`."""
     transforms: Transforms | None = None
     scaling_transforms: Transforms | None = None
 
@@ -57,6 +59,8 @@ class ApiServiceArgs:
     """Latency at which alerts begin; `infra.aws.rollback.SLOWER` times as much undoes a rollout."""
     repository_arns: Sequence[pulumi.Input[str]] = ()
     after: Sequence[pulumi.Resource] = ()
+    scaling_ends: pulumi.ResourceHook | None = None
+    """What is done before scaling goes: `infra.aws.control.fixed.scaling_ends`."""
     transforms: Transforms | None = None
     scaling_transforms: Transforms | None = None
 
@@ -128,7 +132,8 @@ class _Service(Component):
                 **more,
             },
             depends_on=[cluster.capacity, *after],
-            # Scaling sets the number from then on: `up` must not take replicas away under load.
+            # Scaling sets the number from then on: `up` must not take replicas away under load. Nothing would show as
+            # changed when scaling goes, so its target sets the number then (`scaling_ends`).
             ignore_changes=["desired_count"] if spec.scaling else None,
             timeouts=_timeouts(spec.rollout.timeout + _MARGIN),
             hooks=explained(spec.name),
@@ -149,6 +154,7 @@ class _Service(Component):
                 cluster_name=args.cluster.name,
                 minimum=spec.replicas,
                 scaling=spec.scaling,
+                ends=args.scaling_ends,
                 transforms=args.scaling_transforms,
                 **measured,
             ),

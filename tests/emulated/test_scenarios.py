@@ -209,6 +209,90 @@ def test_production_changes_the_bounds_and_leaves_the_count_to_scaling(account: 
     assert len(runs(account)) == ran
 
 
+def scale(account: Cloud, **desired: int) -> None:
+    """As Application Auto Scaling does: past the program, by the service's own API."""
+    ecs = account.client("ecs")
+    (cluster,) = ecs.list_clusters()["clusterArns"]
+    for arn in ecs.list_services(cluster=cluster)["serviceArns"]:
+        name = arn.rsplit("/", 1)[-1].split("-service-")[0]
+        if name in desired:
+            ecs.update_service(cluster=cluster, service=arn, desiredCount=desired[name])
+
+
+def counts(account: Cloud) -> dict[str, int]:
+    return {name: service.desired for name, service in seen.services(account).items()}
+
+
+def scaling_calls(account: Cloud, name: str, *, since: int) -> list[str]:
+    """What was done to the service's scaling and, apart from any rollout, to its number."""
+    found = []
+    for call in account.calls[since:]:
+        if f"{name}-service-" not in str(call.params.get("ResourceId") or call.params.get("service")):
+            continue
+        bare = call.operation == "UpdateService" and set(call.params) == {"cluster", "service", "desiredCount"}
+        if bare or call.operation in ("DeleteScalingPolicy", "DeregisterScalableTarget"):
+            found.append(call.operation)
+    return found
+
+
+def test_a_service_without_scaling_goes_back_to_its_number(account: Cloud, stack: MakeStack) -> None:
+    """The number that scaling had last set would otherwise run for good, at the price of it."""
+    mail = {"queue": "mail", "replicas": 0, "scaling": {"max_replicas": 5}}
+    live = stack("prod").set(image={"reference": FIRST}, worker={"groups": {"mail": mail}})
+    live.must_up()
+    scale(account, api=9, worker=1, **{"worker-mail": 4})
+    ran, before = len(runs(account)), len(account.calls)
+
+    live.set(
+        api={"scaling": {"max_replicas": None}},
+        worker={
+            "scaling": {"max_replicas": None},
+            "groups": {"mail": {"replicas": 1, "scaling": {"max_replicas": None}}},
+        },
+    ).must_up()
+
+    assert seen.scaling(account) == {}
+    assert counts(account) == {"api": 3, "worker": 2, "worker-mail": 1}
+    # While a policy is there, it may set another number: the fixed one comes after the last, and before the target
+    # goes, which is what the next `up` knows of it by.
+    for name in counts(account):
+        own = scaling_calls(account, name, since=before)
+        assert own[-2:] == ["UpdateService", "DeregisterScalableTarget"], name
+        assert set(own[:-2]) == {"DeleteScalingPolicy"}, name
+    assert len(runs(account)) == ran
+    assert set(live.must_up().changes) == {"same"}
+
+
+def test_a_number_that_could_not_be_set_is_set_by_the_next_up(account: Cloud, stack: MakeStack) -> None:
+    live = stack("prod").set(image={"reference": FIRST})
+    live.must_up()
+    scale(account, api=9)
+    account.refused["UpdateService"] = "AccessDeniedException"
+
+    live.set(api={"scaling": {"max_replicas": None}})
+    failed = live.up()
+    assert not failed.succeeded
+    assert "ecs:UpdateService" in "\n".join(failure.message for failure in failed.failures)
+    assert "api" in seen.scaling(account)
+
+    account.refused.clear()
+    live.must_up()
+    assert "api" not in seen.scaling(account)
+    assert counts(account)["api"] == 3
+
+
+def test_a_stack_that_scales_is_destroyed_without_setting_a_number(account: Cloud, stack: MakeStack) -> None:
+    live = stack("staging").set(image={"reference": FIRST}, worker={"scaling": {"max_replicas": 4}})
+    live.must_up()
+    scale(account, worker=3)
+    before = len(account.calls)
+    live.unprotect()
+    destroyed = live.destroy()
+    assert destroyed.succeeded, destroyed.failures
+    set_ = [call.params["desiredCount"] for call in account.calls[before:] if call.operation == "UpdateService"]
+    assert set(set_) <= {0}
+
+
 def test_a_migration_that_fails_changes_nothing_that_serves(account: Cloud, stack: MakeStack) -> None:
     live = stack("staging").set(image={"reference": FIRST})
     live.must_up()

@@ -75,7 +75,8 @@ class Clients:
     def call(self, service: str, operation: str, /, **arguments: Any) -> Mapping[str, Any]:
         """One call, repeated while AWS is too busy for it. Raises `AwsError` for any other refusal.
 
-        Every call made here may be repeated: reads, StopTask, and RunTask with its client token.
+        Every call made here may be repeated: reads, StopTask, UpdateService with a number, and RunTask with its client
+        token.
         """
         method = getattr(getattr(self, service), operation)
         return _patiently(lambda: method(**arguments), f"{service}:{_camel(operation)}", self.clock)

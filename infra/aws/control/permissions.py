@@ -17,7 +17,7 @@ class Permission:
     action: str
     resource: str
     used_by: tuple[str, ...]
-    """``migration``, ``rollout``."""
+    """``migration``, ``rollout``, ``scaling``."""
     reason: str
     conditions: tuple[tuple[str, str, str], ...] = ()
     """Operator, key, value."""
@@ -91,6 +91,12 @@ PERMISSIONS: Final = (
         resource=_ECS + ":service-revision/{cluster}/*/*",
         used_by=("rollout",),
         reason="know which task definition a deployment brings",
+    ),
+    Permission(
+        action="ecs:UpdateService",
+        resource=_ECS + ":service/{cluster}/*",
+        used_by=("scaling",),
+        reason="set the number of replicas when scaling is taken away",
     ),
     Permission(
         action="logs:GetLogEvents",

@@ -58,6 +58,8 @@ class Cloud:
     """moto's backends are not made for several threads."""
     store: standins.Store = field(default_factory=dict)
     fargate: Fargate = field(init=False)
+    refused: dict[str, str] = field(default_factory=dict)
+    """Operations that the account may not do for now, each with AWS's code for it."""
     _clients: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -95,6 +97,9 @@ class Cloud:
 
     def before_call(self, model: Any, context: dict[str, Any], **_: Any) -> Any:
         service, operation = model.service_model.service_name, model.name
+        if operation in self.refused:
+            code = self.refused[operation]
+            return _Refusal(), {"Error": {"Code": code, "Message": "refused by the test"}, "ResponseMetadata": {}}
         stand_in = standins.TABLE.get((service, operation))
         if stand_in is None:
             return None
