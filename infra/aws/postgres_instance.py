@@ -59,17 +59,27 @@ def family(version: int) -> str:
     return f"{ENGINE}{version}"
 
 
+_STATIC: Final = "pending-reboot"
+_DYNAMIC: Final = "immediate"
+
+
 def parameters(*, slow_query: timedelta) -> list[dict[str, str]]:
-    """What differs from RDS's defaults. All of them apply at once: one that waits for a restart waits for ever."""
+    """What differs from RDS's defaults, each with the apply method that RDS keeps for it.
+
+    The method is not free to choose. RDS refuses `immediate` for a parameter that is static in the family, and a value
+    that is the family's own default is stored as `pending-reboot` whatever was asked for, which the provider then
+    reports as a change for ever. An instance takes its group along when it is made, so that none of these ever waits
+    for a restart.
+    """
     values = {
-        # Already 1 in the newer families; said for all, and so that nobody changes it unseen.
-        "rds.force_ssl": "1",
-        "log_min_duration_statement": str(max(1, milliseconds(slow_query))),
-        "log_lock_waits": "1",
+        # 1 already in the families from 15 on, and static in 14; said for all, so that nobody changes it unseen.
+        "rds.force_ssl": ("1", _STATIC),
+        "log_min_duration_statement": (str(max(1, milliseconds(slow_query))), _DYNAMIC),
+        "log_lock_waits": ("1", _DYNAMIC),
         # A session that is forgotten in a transaction keeps vacuum from its work, and keeps its locks.
-        "idle_in_transaction_session_timeout": "300000",
+        "idle_in_transaction_session_timeout": ("300000", _DYNAMIC),
     }
-    return [{"name": name, "value": value, "apply_method": "immediate"} for name, value in sorted(values.items())]
+    return [{"name": name, "value": value, "apply_method": method} for name, (value, method) in sorted(values.items())]
 
 
 def gibibytes(size: int) -> int:
