@@ -160,6 +160,7 @@ def postgres(settings: Settings, network: Network, key: Key) -> PostgresArgs:
         migrate=settings.rotation.migrate,
         master=settings.rotation.master,
         version=chosen.version,
+        lower_permitted=_may_go_back(settings, f"postgres-{origin.role}-version"),
         size=chosen.size,
         storage=chosen.storage,
         max_storage=chosen.max_storage,
@@ -201,6 +202,7 @@ def redis(settings: Settings, network: Network, key: Key) -> RedisArgs:
         slots=rotation.slots(settings.rotation.redis),
         master=settings.rotation.master,
         version=chosen.version,
+        lower_permitted=_may_go_back(settings, "redis-group-version"),
         size=chosen.size,
         high_availability=chosen.high_availability,
         port=chosen.port or REDIS_PORT,
@@ -329,6 +331,10 @@ def region(settings: Settings) -> str:
 def recovery_window(settings: Settings) -> int:
     """Days for which a deleted secret can be had back. None without protection: its name would be taken that long."""
     return _RECOVERY_DAYS if settings.protect else 0
+
+
+def _may_go_back(settings: Settings, marker: str) -> bool:
+    return Guard(permits=settings.permits, stack=settings.stack).permitted(marker, "replace")
 
 
 def _is_given(settings: Settings, name: str) -> bool:

@@ -12,6 +12,7 @@ import pulumi_aws as aws
 import pulumi_random as random
 
 from infra.aws import postgres_instance as instance
+from infra.aws.engine_version import engine_version
 from infra.aws.identifiers import description, identifier
 from infra.aws.monitoring_role import monitoring_role
 from infra.aws.postgres_instance import Origin
@@ -48,6 +49,8 @@ class PostgresArgs:
     master: int = 1
     """Of a master password that the program makes."""
     version: int
+    lower_permitted: bool = False
+    """A permit lets `version` go below the one that was asked for last."""
     size: str
     storage: int
     """Bytes at the start."""
@@ -93,8 +96,8 @@ class Postgres(Component):
     `libpq`, what tasks bind; `bootstrap`; figures for alarms.
 
     Replaces: another `database`, `origin` or `key` makes another instance, which the guard refuses without a permit.
-    A new `version` upgrades in place. Class and parameters change in the maintenance window unless
-    `apply_immediately`. A rotation changes the password of the idle slot.
+    A higher `version` upgrades in place, a lower one is refused. Class and parameters change in the maintenance window
+    unless `apply_immediately`. A rotation changes the password of the idle slot.
     """
 
     endpoint: PostgresEndpoint
@@ -121,11 +124,18 @@ class Postgres(Component):
         super().__init__("slipway:aws:Postgres", name, opts, args.transforms)
         self._args, self._safe = args, Safe(key=args.key, recovery_window=args.recovery_window)
         passwords = self._passwords()
+        rising = engine_version(
+            self,
+            args.origin.role,
+            setting="postgres.version",
+            version=str(args.version),
+            lower_permitted=args.lower_permitted,
+        )
 
         subnets = self.inner(
             "subnets", aws.rds.SubnetGroup, {"subnet_ids": list(args.subnet_ids), "description": description("data")}
         )
-        parameters = self._parameters()
+        parameters = self._parameters(rising)
         self._monitoring = monitoring_role(self, region=args.region) if args.monitoring_interval else None
         shared = self._shared(parameters)
         primary = self._instance(subnets, shared)
@@ -193,7 +203,7 @@ class Postgres(Component):
         properties = {"length": PASSWORD_LENGTH, "special": False, **kept}
         return self.inner(f"{role}-password", random.RandomPassword, properties).result
 
-    def _parameters(self) -> aws.rds.ParameterGroup:
+    def _parameters(self, rising: pulumi.Resource) -> aws.rds.ParameterGroup:
         family = instance.family(self._args.version)
         return self.inner(
             # The family is in the name: at an upgrade, the new group is there before the old one goes.
@@ -204,6 +214,7 @@ class Postgres(Component):
                 "description": description("server parameters"),
                 "parameters": instance.parameters(slow_query=self._args.slow_query),
             },
+            depends_on=[rising],
         )
 
     def _shared(self, parameters: aws.rds.ParameterGroup) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import pulumi
 import pulumi_aws as aws
 import pulumi_random as random
 
+from infra.aws.engine_version import engine_version
 from infra.aws.identifiers import description, identifier
 from infra.aws.secrets import Safe, StoredSecret
 from infra.component import Component, Transforms
@@ -40,6 +41,8 @@ class RedisArgs:
     """Generation of the password of the disabled user ``default``."""
     version: str
     """``8.2``: major and minor."""
+    lower_permitted: bool = False
+    """A permit lets `version` go below the one that was asked for last."""
     size: str
     high_availability: bool = True
     """A replica in another zone that takes over."""
@@ -71,8 +74,8 @@ class Redis(Component):
 
     Exports: `endpoint` of the user in use; `secret`; `group_id` and `member_ids` for alarms.
 
-    Replaces: another `key` or `port` makes another group; the sweeper refills the queue from Postgres. Size and version
-    change in place and at once, with a failover where there is a replica.
+    Replaces: another `key` or `port` makes another group; the sweeper refills the queue from Postgres. Size and a
+    higher version change in place and at once, with a failover where there is a replica; a lower version is refused.
     """
 
     endpoint: RedisEndpoint
@@ -91,12 +94,16 @@ class Redis(Component):
             keepers["key"] = args.key
         named = identifier(self, "group", "redis", limit=_LONGEST_ID, keepers=keepers)
 
+        rising = engine_version(
+            self, "group", setting="redis.version", version=args.version, lower_permitted=args.lower_permitted
+        )
+
         subnets = self.inner(
             "subnets",
             aws.elasticache.SubnetGroup,
             {"subnet_ids": list(args.subnet_ids), "description": description("cache")},
         )
-        parameters = self._parameters()
+        parameters = self._parameters(rising)
         users = self._user_group(named, passwords)
         logs = self._log_groups(named)
         group = self.inner(
@@ -151,7 +158,9 @@ class Redis(Component):
             "transit_encryption_mode": "required",
             "at_rest_encryption_enabled": True,
             "kms_key_id": args.key,
-            "auto_minor_version_upgrade": True,
+            # `version` names the minor: one that ElastiCache moved by itself would read as a lower one afterwards, for
+            # which the provider makes another group.
+            "auto_minor_version_upgrade": False,
             # Nothing that is lost here is lost: waiting for a window would only make `up` say what is not so.
             "apply_immediately": True,
             "maintenance_window": args.maintenance_window,
@@ -168,7 +177,7 @@ class Redis(Component):
         }
         return self.inner(f"app-{slot}-password", random.RandomPassword, properties).result
 
-    def _parameters(self) -> aws.elasticache.ParameterGroup:
+    def _parameters(self, rising: pulumi.Resource) -> aws.elasticache.ParameterGroup:
         family = f"{ENGINE}{self._args.version.split('.')[0]}"
         return self.inner(
             # The family is in the name: at an upgrade, the new group is there before the old one goes.
@@ -180,6 +189,7 @@ class Redis(Component):
                 # The default evicts keys that have an end of life, as RQ's jobs and results have.
                 "parameters": [{"name": "maxmemory-policy", "value": "noeviction"}],
             },
+            depends_on=[rising],
         )
 
     def _user_group(

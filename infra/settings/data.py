@@ -56,8 +56,8 @@ class Postgres(Group):
     own; `embedded` on the local target."""
     version: Annotated[int, Between(12, 99)] = 17
     """Major version. RDS, App Platform and Docker start at 17; the embedded server is 18. A higher number upgrades in
-    place and cannot be taken back. On AWS set `postgres.apply_immediately` with it: the old parameters stay in use, and
-    cannot be removed, until the upgrade is done."""
+    place and cannot be taken back; AWS stacks refuse a lower one. On AWS set `postgres.apply_immediately` with it: the
+    old parameters stay in use, and cannot be removed, until the upgrade is done."""
     database: Annotated[str, _IDENTIFIER] = "slipway"
     """Name of the database. A change makes a new, empty one."""
     owner_role: Annotated[str, _IDENTIFIER] | None = None
@@ -115,7 +115,8 @@ class Redis(Group):
     server from a wheel), `external` (by `secrets.redis_url`). Default: the target's own; `embedded` on the local
     target."""
     version: Annotated[str, Text(r"\d+(\.\d+)?", "a version such as 8 or 8.2")] = "8.2"
-    """Version of Valkey. Default: 8.2 on AWS, 8 on DigitalOcean, 9.1 on Docker and embedded."""
+    """Version of Valkey. On AWS a higher one upgrades in place, a lower one is refused, and ElastiCache never moves to
+    another minor by itself. Default: 8.2 on AWS, 8 on DigitalOcean, 9.1 on Docker and embedded."""
     port: Annotated[int, Between(1, 65535)] | None = None
     """Port. Default: the provider's; on the local target a free one that is then kept. With `external` on AWS, the port
     of the URL where it is not 6379, so that the network lets tasks out to it."""

@@ -116,3 +116,43 @@ def test_a_database_of_others(account: Cloud, stack: MakeStack, monkeypatch: pyt
         arn for arn in account.client("ecs").list_task_definitions()["taskDefinitionArns"] if "-backup:" in arn
     ]
     assert account.fargate.resolved(definition)["dump"]["PGHOST"] == "ep-1.eu.neon.tech"
+
+
+@pytest.mark.parametrize(
+    ("group", "high", "low", "name"),
+    [("redis", "9.0", "8.2", "redis-group-version"), ("postgres", 18, 17, "postgres-instance-version")],
+)
+def test_a_lower_version_is_refused_before_anything_is_made(
+    account: Cloud, stack: MakeStack, group: str, high: object, low: object, name: str
+) -> None:
+    """ElastiCache's provider would replace the group under the identifier that it has; RDS refuses half way."""
+    live = stack("staging").set(image={"reference": IMAGE}, **{group: {"version": high}})
+    live.must_up()
+    before = len(account.calls)
+    live.set(**{group: {"version": low}})
+    for result in (live.preview(), live.up()):
+        assert not result.succeeded
+        said = "\n".join(failure.message for failure in result.failures)
+        assert f"{group}.version goes back from {high} to {low}" in said
+        assert f"resource: {name}, action: replace" in said
+    told = [call.operation for call in account.calls[before:]]
+    assert not [operation for operation in told if operation.startswith(("Create", "Modify", "Delete"))], told
+
+    # What it came from, and what is higher, goes through.
+    assert set(live.set(**{group: {"version": high}}).must_up().changes) == {"same"}
+
+
+def test_a_version_whose_upgrade_never_came_about_may_be_taken_back(account: Cloud, stack: MakeStack) -> None:
+    live = stack("staging").set(image={"reference": IMAGE})
+    live.must_up()
+    account.refused["ModifyReplicationGroup"] = "InvalidParameterCombination"
+    assert not live.set(redis={"version": "9.0"}).up().succeeded
+    account.refused.clear()
+
+    until = datetime.datetime.now(datetime.UTC).date().isoformat()
+    back = {"resource": "redis-group-version", "action": "replace", "until": until, "reason": "9.0 is not to be had"}
+    live.set(redis={"version": "8.2"})
+    assert not live.up().succeeded
+    live.set(permits=[back]).must_up()
+    (group,) = account.client("elasticache").describe_replication_groups()["ReplicationGroups"]
+    assert group["AutoMinorVersionUpgrade"] is False

@@ -76,7 +76,7 @@ def test_the_group_is_safe_by_default(make: Make) -> None:
         "transitEncryptionMode": "required",
         "atRestEncryptionEnabled": True,
         "snapshotRetentionLimit": 7,
-        "autoMinorVersionUpgrade": True,
+        "autoMinorVersionUpgrade": False,
         "securityGroupIds": ["sg-redis"],
     }
     assert {key: inputs.get(key) for key in wanted} == wanted
