@@ -52,7 +52,7 @@ class Backup(Component):
     def __init__(self, name: str, args: BackupArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("slipway:aws:Backup", name, opts, args.transforms)
         if args.dump is not None:
-            kept = bucket(
+            kept, settled = bucket(
                 self,
                 retention_days=args.dump.retention_days,
                 key=args.dump.platform.key_arn,
@@ -60,7 +60,7 @@ class Backup(Component):
             )
             self.bucket_name = kept.bucket
             self.dump = task(self, args.dump, kept)
-            schedule(self, args.dump, self.dump)
+            schedule(self, args.dump, self.dump, after=settled)
             self.absence_metric = Metric(
                 namespace=dump_scripts.NAMESPACE,
                 name=dump_scripts.STORED,

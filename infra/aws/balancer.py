@@ -68,7 +68,10 @@ class Balancer(Component):
     zone_id: pulumi.Output[str]
     certificate_arn: pulumi.Output[str] | None
     listener: aws.lb.Listener
-    """The one that requests come in by: services wait for it."""
+    """The one that requests come in by."""
+    before_traffic: tuple[pulumi.Resource, ...]
+    """What must be there before a replica is registered, to wait for: the listener, without which ECS takes no target
+    group, and the firewall, before which the first requests would pass unseen."""
 
     def __init__(self, name: str, args: BalancerArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("slipway:aws:Balancer", name, opts, args.transforms)
@@ -87,14 +90,16 @@ class Balancer(Component):
                 dns_name=balancer.dns_name,
                 balancer_zone=balancer.zone_id,
             )
+        self.before_traffic = (self.listener,)
         if args.waf:
-            firewall(
+            guarded = firewall(
                 self,
                 balancer_arn=balancer.arn,
                 rate_limit=args.waf_rate_limit,
                 retention_days=args.log_retention_days,
                 key_arn=args.key_arn,
             )
+            self.before_traffic = (self.listener, guarded)
         self.url = (
             pulumi.Output.from_input(f"https://{args.domain}")
             if args.domain
@@ -124,7 +129,7 @@ class Balancer(Component):
                 "enable_deletion_protection": args.protect,
                 "access_logs": {"bucket": logs, "prefix": PREFIX, "enabled": True},
             },
-            depends_on=[allowed],
+            depends_on=[allowed, *args.network.way_in],
         )
 
     def _target(self, args: BalancerArgs) -> aws.lb.TargetGroup:

@@ -137,8 +137,11 @@ def containers(args: DumpArgs, *, bucket_name: pulumi.Input[str]) -> tuple[Conta
     )
 
 
-def schedule(owner: Component, args: DumpArgs, definition: TaskDefinition) -> aws.scheduler.Schedule:
-    """Start the task every day. A start that fails is repeated for an hour; then the missing dump is an alarm."""
+def schedule(
+    owner: Component, args: DumpArgs, definition: TaskDefinition, *, after: Sequence[pulumi.Resource]
+) -> aws.scheduler.Schedule:
+    """Start the task every day, as soon as `after` is there. A start that fails is repeated for an hour; then the
+    missing dump is an alarm."""
     role = owner.inner(
         "schedule-role",
         aws.iam.Role,
@@ -178,7 +181,7 @@ def schedule(owner: Component, args: DumpArgs, definition: TaskDefinition) -> aw
                 "retry_policy": {"maximum_retry_attempts": 5, "maximum_event_age_in_seconds": 3600},
             },
         },
-        depends_on=[allowed, *args.after],
+        depends_on=[allowed, *after, *args.after],
     )
 
 

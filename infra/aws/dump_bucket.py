@@ -19,14 +19,17 @@ _OLD_VERSION_DAYS: Final = 7
 _TLS_1_2: Final = "1.2"
 
 
-def bucket(owner: Component, *, retention_days: int, key: pulumi.Input[str] | None, protect: bool) -> aws.s3.Bucket:
-    """The bucket: encrypted, versioned, closed to the public, over TLS only, emptied by age."""
+def bucket(
+    owner: Component, *, retention_days: int, key: pulumi.Input[str] | None, protect: bool
+) -> tuple[aws.s3.Bucket, list[pulumi.Resource]]:
+    """The bucket: encrypted, versioned, closed to the public, over TLS only, emptied by age. With it what makes it so:
+    nothing is to be written before that is done."""
     start = re.sub(
         r"[^a-z0-9]+", "-", prefix(pulumi.get_project(), pulumi.get_stack(), "dumps", limit=_LONGEST).lower()
     )
     made = owner.inner("bucket", aws.s3.Bucket, {"bucket_prefix": start, "force_destroy": not protect})
     default = {"sse_algorithm": "aws:kms", "kms_master_key_id": key} if key else {"sse_algorithm": "AES256"}
-    owner.inner(
+    owned = owner.inner(
         "bucket-ownership",
         aws.s3.BucketOwnershipControls,
         {"bucket": made.id, "rule": {"object_ownership": "BucketOwnerEnforced"}},
@@ -42,7 +45,7 @@ def bucket(owner: Component, *, retention_days: int, key: pulumi.Input[str] | No
             "restrict_public_buckets": True,
         },
     )
-    owner.inner(
+    encrypted = owner.inner(
         "bucket-encryption",
         aws.s3.BucketServerSideEncryptionConfiguration,
         {
@@ -55,21 +58,21 @@ def bucket(owner: Component, *, retention_days: int, key: pulumi.Input[str] | No
         aws.s3.BucketVersioning,
         {"bucket": made.id, "versioning_configuration": {"status": "Enabled"}},
     )
-    owner.inner(
+    aged = owner.inner(
         "bucket-lifecycle",
         aws.s3.BucketLifecycleConfiguration,
         {"bucket": made.id, "rules": [_lifecycle(retention_days)]},
         # S3 refuses rules about old versions before there can be any.
         depends_on=[versions],
     )
-    owner.inner(
+    governed = owner.inner(
         "bucket-policy",
         aws.s3.BucketPolicy,
         {"bucket": made.id, "policy": policy(tls_only(made.arn), _recent_tls(made.arn))},
         # Both change the bucket's policy state; at the same time one of them fails.
         depends_on=[closed],
     )
-    return made
+    return made, [owned, closed, encrypted, versions, aged, governed]
 
 
 def _lifecycle(days: int) -> dict[str, Any]:

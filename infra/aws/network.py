@@ -65,6 +65,10 @@ class Network(Component):
     data_subnets: list[pulumi.Output[str]]
     assign_public_ip: bool
     """Whether a task needs a public address of its own to get out."""
+    way_in: tuple[pulumi.Resource, ...] = ()
+    """What makes the public subnets public, to wait for: nothing that is in them refers to it. AWS refuses a load
+    balancer in a network without an internet gateway, and lets no gateway go while addresses are mapped through it.
+    None in a network that exists."""
     groups: SecurityGroups
 
     def __init__(self, name: str, args: NetworkArgs, opts: pulumi.ResourceOptions | None = None) -> None:
@@ -111,12 +115,12 @@ class Network(Component):
 
         public = self._tier("public")
         outward = self._table("public")
-        self.inner(
+        route = self.inner(
             "public-route",
             aws.ec2.Route,
             {"route_table_id": outward.id, "destination_cidr_block": WORLD["v4"], "gateway_id": gateway.id},
         )
-        self._associate("public", public, dict.fromkeys(public, outward))
+        self.way_in = (gateway, route, *self._associate("public", public, dict.fromkeys(public, outward)))
         self.public_subnets = [subnet.id for subnet in public.values()]
 
         tables = [outward]
@@ -206,13 +210,17 @@ class Network(Component):
     def _table(self, role: str) -> aws.ec2.RouteTable:
         return self.inner(f"{role}-routes", aws.ec2.RouteTable, {"vpc_id": self.vpc_id, "tags": self._label(role)})
 
-    def _associate(self, tier: Tier, members: dict[str, aws.ec2.Subnet], tables: dict[str, aws.ec2.RouteTable]) -> None:
-        for letter, subnet in members.items():
+    def _associate(
+        self, tier: Tier, members: dict[str, aws.ec2.Subnet], tables: dict[str, aws.ec2.RouteTable]
+    ) -> list[aws.ec2.RouteTableAssociation]:
+        return [
             self.inner(
                 f"{tier}-{letter}-association",
                 aws.ec2.RouteTableAssociation,
                 {"subnet_id": subnet.id, "route_table_id": tables[letter].id},
             )
+            for letter, subnet in members.items()
+        ]
 
     def _s3_endpoint(self, tables: Sequence[aws.ec2.RouteTable]) -> None:
         """Free, and image layers come from S3: without it each pull would pay for the NAT gateway."""

@@ -57,7 +57,7 @@ class Notifications(Component):
             },
         )
         account = pulumi.Output.from_input(args.account)
-        self.inner(
+        allowed = self.inner(
             "policy",
             aws.sns.TopicPolicy,
             {
@@ -84,7 +84,9 @@ class Notifications(Component):
                     "confirmation_timeout_in_minutes": 5,
                 },
             )
-        self.topic_arn, self.topic_name = topic.arn, topic.name
+        # With its policy only: what alarms and events say before that is dropped without a sign.
+        self.topic_arn = pulumi.Output.all(topic.arn, allowed.id).apply(lambda parts: str(parts[0]))
+        self.topic_name = topic.name
         self.finish({"topic_arn": self.topic_arn})
 
     def _own_key(self, args: NotificationsArgs) -> pulumi.Output[str]:

@@ -199,8 +199,7 @@ class ApiService(_Service):
                 ],
                 "health_check_grace_period_seconds": spec.health.start_period,
             },
-            # A target group that no listener uses cannot be given to a service.
-            after=[balancer.listener, *args.after],
+            after=[*balancer.before_traffic, *args.after],
         )
         self.url = balancer.url
         self._scale(name, args, balancer_suffix=balancer.arn_suffix, target_suffix=balancer.target_suffix)

@@ -54,9 +54,9 @@ def firewall(
     rate_limit: int,
     retention_days: int,
     key_arn: pulumi.Input[str] | None,
-) -> None:
-    """Make the web ACL, put it before the balancer and log what it blocks. `rate_limit` is requests of one address in
-    `WINDOW` seconds."""
+) -> pulumi.Resource:
+    """Make the web ACL, put it before the balancer and log what it blocks; its association, to wait for. `rate_limit`
+    is requests of one address in `WINDOW` seconds."""
     acl = owner.inner(
         "waf",
         aws.wafv2.WebAcl,
@@ -71,7 +71,9 @@ def firewall(
             "visibility_config": _visible("waf"),
         },
     )
-    owner.inner("waf-association", aws.wafv2.WebAclAssociation, {"resource_arn": balancer_arn, "web_acl_arn": acl.arn})
+    association = owner.inner(
+        "waf-association", aws.wafv2.WebAclAssociation, {"resource_arn": balancer_arn, "web_acl_arn": acl.arn}
+    )
     suffix = physical_name(pulumi.get_project(), pulumi.get_stack(), "waf", limit=200)
     log = owner.inner(
         "waf-log",
@@ -98,6 +100,7 @@ def firewall(
             },
         },
     )
+    return association
 
 
 def _rate_rule(limit: int) -> dict[str, Any]:

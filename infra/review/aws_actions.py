@@ -304,12 +304,15 @@ TYPES: Final[dict[str, Actions]] = {
         "UpdateBackupPlan DeleteBackupPlan TagResource UntagResource",
     ),
     "aws:backup/selection:Selection": _actions(
-        "backup", "GetBackupSelection", "CreateBackupSelection iam:PassRole", "DeleteBackupSelection"
+        "backup",
+        "GetBackupSelection",
+        "CreateBackupSelection iam:PassRole iam:CreateServiceLinkedRole",
+        "DeleteBackupSelection",
     ),
     "aws:backup/restoreTestingPlan:RestoreTestingPlan": _actions(
         "backup",
         "GetRestoreTestingPlan ListTags",
-        "CreateRestoreTestingPlan",
+        "CreateRestoreTestingPlan iam:CreateServiceLinkedRole",
         "UpdateRestoreTestingPlan DeleteRestoreTestingPlan TagResource UntagResource",
     ),
     "aws:backup/restoreTestingSelection:RestoreTestingSelection": _actions(

@@ -129,6 +129,8 @@ PASSED_TO: Final[dict[str, str]] = {
 
 LINKED: Final[dict[str, str]] = {
     "aws:appautoscaling/target:Target": "ecs.application-autoscaling.amazonaws.com",
+    "aws:backup/restoreTestingPlan:RestoreTestingPlan": "restore-testing.backup.amazonaws.com",
+    "aws:backup/selection:Selection": "backup.amazonaws.com",
     "aws:ecs/cluster:Cluster": "ecs.amazonaws.com",
     "aws:elasticache/replicationGroup:ReplicationGroup": "elasticache.amazonaws.com",
     "aws:lb/loadBalancer:LoadBalancer": "elasticloadbalancing.amazonaws.com",

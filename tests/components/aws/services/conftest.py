@@ -34,6 +34,7 @@ app = Workload.of(settings)
 network = SimpleNamespace(
     vpc_id="vpc-1",
     public_subnets=["subnet-p1", "subnet-p2"],
+    way_in=(),
     task_subnets=["subnet-t1", "subnet-t2"],
     assign_public_ip=False,
     groups=SimpleNamespace(balancer="sg-balancer", api="sg-api", worker="sg-worker"),
