@@ -11,7 +11,7 @@ import pulumi_aws as aws
 
 from infra.aws import dump_scripts as scripts
 from infra.aws.containers import Container
-from infra.aws.iam import Statement, place, policy
+from infra.aws.iam import Statement, policy, service_trust
 from infra.aws.identifiers import description
 from infra.aws.task import TaskDefinition, TaskDefinitionArgs, TaskPlatform
 from infra.component import Component
@@ -19,8 +19,8 @@ from infra.contracts import SecretRef, TaskSpec
 
 VOLUME: Final = "dump"
 ROOT: Final = "0:0"
-"""The containers run as root without any capability: a volume of Fargate belongs to root, and images with different
-users share this one. Their own file systems are read-only."""
+"""The first container opens the volume, which on Fargate belongs to root, to the user of the others. It has no
+capability, and the application's image."""
 EPHEMERAL_GIB: Final = (21, 200)
 """Disk of a Fargate task (API reference, EphemeralStorage)."""
 
@@ -95,9 +95,11 @@ def task(owner: Component, args: DumpArgs, to: aws.s3.Bucket) -> TaskDefinition:
 
 def containers(args: DumpArgs, *, bucket_name: pulumi.Input[str]) -> tuple[Container, ...]:
     """In the order in which they run, each only after the one before has ended with 0. The last is the task's own: when
-    one before it fails, it never starts, and the task has failed."""
-    common = {"DUMP_FOLDER": scripts.FOLDER, "DUMP_TIMEOUT": str(args.spec.timeout)}
-    shared: dict[str, Any] = {"user": ROOT, "mounts": {VOLUME: scripts.FOLDER}}
+    one before it fails, it never starts, and the task has failed. All but the first run as the application's user,
+    whatever the image."""
+    # A home, too: images of others do not know the user.
+    common = {"DUMP_FOLDER": scripts.FOLDER, "DUMP_TIMEOUT": str(args.spec.timeout), "HOME": scripts.FOLDER}
+    shared: dict[str, Any] = {"mounts": {VOLUME: scripts.FOLDER}}
     libpq = {name: secret.value for name, secret in args.libpq.items()}
     return (
         Container(
@@ -107,6 +109,7 @@ def containers(args: DumpArgs, *, bucket_name: pulumi.Input[str]) -> tuple[Conta
             environment=common,
             secrets={"PGSSLROOTCERT": libpq["PGSSLROOTCERT"]},
             essential=False,
+            user=ROOT,
             **shared,
         ),
         ShellContainer(
@@ -223,18 +226,9 @@ def _tasks(cluster_arn: pulumi.Input[str]) -> pulumi.Output[str]:
 
 
 def _scheduler_trust(cluster_arn: pulumi.Input[str]) -> pulumi.Output[str]:
-    def document(arn: str) -> dict[str, Any]:
-        return {
-            "Version": "2012-10-17",
-            "Statement": [
-                {
-                    "Sid": "SchedulesOfThisAccount",
-                    "Effect": "Allow",
-                    "Principal": {"Service": "scheduler.amazonaws.com"},
-                    "Action": "sts:AssumeRole",
-                    "Condition": {"StringEquals": {"aws:SourceAccount": place(arn).account}},
-                }
-            ],
-        }
-
-    return pulumi.Output.json_dumps(pulumi.Output.from_input(cluster_arn).apply(document))
+    """A schedule without a group of its own is in ``default``, and Scheduler names the group, not the schedule."""
+    return service_trust(
+        "scheduler.amazonaws.com",
+        cluster_arn,
+        source="arn:{partition}:scheduler:{region}:{account}:schedule-group/default",
+    )

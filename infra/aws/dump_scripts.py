@@ -18,12 +18,14 @@ AUTHORITIES: Final = "authorities.pem"
 
 CERTIFICATES: Final = """\
 import os, shutil
+os.chmod(os.environ["DUMP_FOLDER"], 0o1777)
 source = os.environ.get("PGSSLROOTCERT", "")
 if source.startswith("/"):
     shutil.copyfile(source, os.path.join(os.environ["DUMP_FOLDER"], "authorities.pem"))
 """
 """Python, in the application image: it alone has the certificate authorities that the database's certificate is checked
-against. Words such as ``system`` are no file and are left to libpq."""
+against. As root it opens the folder for the two after it, which are not. Words such as ``system`` are no file and are
+left to libpq."""
 
 DUMP: Final = """\
 set -eu

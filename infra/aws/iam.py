@@ -87,6 +87,40 @@ def task_trust(cluster_arn: pulumi.Input[str]) -> pulumi.Output[str]:
     return pulumi.Output.json_dumps(pulumi.Output.from_input(cluster_arn).apply(document))
 
 
+def service_trust(
+    service: str, neighbour_arn: pulumi.Input[str], *, source: str, if_sent: bool = False
+) -> pulumi.Output[str]:
+    """Who may take a role: `service`, and only in the name of this account and of `source`, an ARN with
+    ``{partition}``, ``{region}`` and ``{account}``, which may hold ``*``. Without them another account could have the
+    service take the role for it (the confused deputy).
+
+    `neighbour_arn` is of any resource in the same account and region. With `if_sent` the conditions hold wherever the
+    service says for whom it acts: for one whose documentation does not promise that it always does.
+    """
+
+    def document(arn: str) -> dict[str, Any]:
+        where = place(arn)
+        end = "IfExists" if if_sent else ""
+        of = source.format(partition=where.partition, region=where.region, account=where.account)
+        return {
+            "Version": "2012-10-17",
+            "Statement": [
+                {
+                    "Sid": "OfThisAccount",
+                    "Effect": "Allow",
+                    "Principal": {"Service": service},
+                    "Action": "sts:AssumeRole",
+                    "Condition": {
+                        f"StringEquals{end}": {"aws:SourceAccount": where.account},
+                        f"ArnLike{end}": {"aws:SourceArn": of},
+                    },
+                }
+            ],
+        }
+
+    return pulumi.Output.json_dumps(pulumi.Output.from_input(neighbour_arn).apply(document))
+
+
 def tls_only(bucket_arn: pulumi.Input[str]) -> Statement:
     """Refuses every request to a bucket that comes without TLS."""
     return Statement(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_aws as aws
 
+from infra.aws.iam import service_trust
 from infra.aws.identifiers import description
 from infra.aws.naming import partition
 from infra.component import Component
@@ -20,23 +21,16 @@ class MonitoringRole:
     policy: pulumi.Resource
 
 
-def monitoring_role(owner: Component, *, region: str) -> MonitoringRole:
-    """Make it, as an inner resource of `owner`."""
-    trust = {
-        "Version": "2012-10-17",
-        "Statement": [
-            {
-                "Sid": "EnhancedMonitoring",
-                "Effect": "Allow",
-                "Principal": {"Service": "monitoring.rds.amazonaws.com"},
-                "Action": "sts:AssumeRole",
-            }
-        ],
-    }
+def monitoring_role(owner: Component, *, region: str, neighbour_arn: pulumi.Input[str]) -> MonitoringRole:
+    """Make it, as an inner resource of `owner`, for databases of this account and region. `neighbour_arn` is of any
+    resource there."""
+    trust = service_trust(
+        "monitoring.rds.amazonaws.com", neighbour_arn, source="arn:{partition}:rds:{region}:{account}:db:*"
+    )
     role = owner.inner(
         "monitoring-role",
         aws.iam.Role,
-        {"assume_role_policy": pulumi.Output.json_dumps(trust), "description": description("host figures")},
+        {"assume_role_policy": trust, "description": description("host figures")},
     )
     policy = owner.inner(
         "monitoring-policy",

@@ -136,7 +136,9 @@ class Postgres(Component):
             "subnets", aws.rds.SubnetGroup, {"subnet_ids": list(args.subnet_ids), "description": description("data")}
         )
         parameters = self._parameters(rising)
-        self._monitoring = monitoring_role(self, region=args.region) if args.monitoring_interval else None
+        self._monitoring = (
+            monitoring_role(self, region=args.region, neighbour_arn=subnets.arn) if args.monitoring_interval else None
+        )
         shared = self._shared(parameters)
         primary = self._instance(subnets, shared)
         replicas = [self._replica(number, primary, shared) for number in range(1, args.read_replicas + 1)]

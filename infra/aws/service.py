@@ -127,8 +127,10 @@ class _Service(Component):
                 "enable_execute_command": cluster.platform.exec_enabled,
                 # Otherwise `up` would end well while ECS takes the new version back.
                 "wait_for_steady_state": True,
-                # Ctrl-C takes the new version back instead of leaving it half way.
-                "sigint_rollback": True,
+                # Not with `sigint_rollback`: releases 6.53 and 6.54 of the upstream provider took the end of each poll
+                # for a Ctrl-C and healthy versions back (terraform-provider-aws#49031), and what comes after the stop
+                # is still being mended there (#49243). ECS ends a rollout without anybody watching, by the breaker and
+                # the alarms, and the next `up` waits for it.
                 **more,
             },
             depends_on=[cluster.capacity, *after],

@@ -9,6 +9,7 @@ from typing import Any, Final, Literal
 import pulumi
 import pulumi_aws as aws
 
+from infra.aws.iam import service_trust
 from infra.aws.identifiers import description
 from infra.aws.naming import name as physical_name
 from infra.aws.naming import partition
@@ -84,22 +85,19 @@ def vault(owner: Component, args: VaultArgs) -> aws.backup.Vault:
 
 def _role(owner: Component, args: VaultArgs) -> tuple[aws.iam.Role, list[pulumi.Resource]]:
     """The role with which AWS Backup copies and restores, and its policies to wait for."""
-    trust = {
-        "Version": "2012-10-17",
-        "Statement": [
-            {
-                "Sid": "Backup",
-                "Effect": "Allow",
-                "Principal": {"Service": "backup.amazonaws.com"},
-                "Action": "sts:AssumeRole",
-            }
-        ],
-    }
+    # AWS documents what its copies and restores say of themselves for topics only: a condition on what is not sent
+    # would end every backup, without a sign until the alarm of the missing ones.
+    trust = service_trust(
+        "backup.amazonaws.com",
+        args.instance_arn,
+        source="arn:{partition}:backup:{region}:{account}:*",
+        if_sent=True,
+    )
     role = owner.inner(
         "role",
         aws.iam.Role,
         {
-            "assume_role_policy": pulumi.Output.json_dumps(trust),
+            "assume_role_policy": trust,
             "description": description("copies and restores the database"),
         },
     )

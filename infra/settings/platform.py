@@ -16,10 +16,6 @@ _REFERENCE = Text(
     r"[a-z0-9][a-z0-9._/:-]{0,254}@sha256:[0-9a-f]{64}",
     "repository@sha256:<64 hexadecimal digits>, since a tag can come to mean another image",
 )
-_IMAGE = Text(
-    r"[a-z0-9][a-z0-9._/:-]{0,254}(:[A-Za-z0-9._-]{1,128}|@sha256:[0-9a-f]{64})",
-    "an image with a tag or, better, a digest",
-)
 _HOST_NAME = Text(
     r"(?=.{4,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,63}", "a host name such as api.example.com"
 )
@@ -235,11 +231,13 @@ class Backup(Group):
     restore_test: Literal["weekly", "monthly", "never"] = "weekly"
     """How often AWS Backup restores the newest snapshot to an instance of its own, to show that it can be done, and
     deletes that. It runs for some hours, at the price of the instance. AWS only."""
-    dump_image: Annotated[str, _IMAGE] | None = None
+    dump_image: Annotated[str, _REFERENCE] | None = None
     """Image with `pg_dump` and `pg_restore`, for a server that is newer than the application image's. Default: the
     application image, which reads servers up to version 18. AWS only."""
-    upload_image: Annotated[str, _IMAGE] = "public.ecr.aws/aws-cli/aws-cli:2.31.23"
-    """Image with the AWS CLI, which brings the dump to S3. AWS only."""
+    upload_image: Annotated[str, _REFERENCE] = (
+        "public.ecr.aws/aws-cli/aws-cli@sha256:749bfaf91d690b9a1768083822d620f96c19defdf9ca2dc227eb3695281fda5b"
+    )
+    """Image with the AWS CLI, which brings the dump to S3: it reads the whole database. Default: 2.35.11. AWS only."""
 
     @property
     def vault_hour(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +13,9 @@ from infra.aws.backup import disk_gib
 from infra.aws.dump import aws_cron
 from infra.engine.plan import Plan
 from infra.engine.values import Secret
+from infra.settings import SettingsError, parse
 
+TREE = {"target": "aws", "region": "eu-central-1", "domain": {"name": "api.example.com"}}
 TASK = "aws:ecs/taskDefinition:TaskDefinition"
 CLUSTER = "arn:aws:ecs:eu-central-1:123456789012:cluster/main"
 SECRET = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:login-AbCdEf"
@@ -42,8 +45,8 @@ PROGRAM = (
     dump = dict(
         platform=TaskPlatform(cluster_arn="CLUSTER", region="eu-central-1", key_arn=key, log_retention_days=30),
         spec=spec, schedule="0 3 * * *", application_image="DIGEST",
-        dump_image="public.ecr.aws/docker/library/postgres:17-alpine",
-        upload_image="public.ecr.aws/aws-cli/aws-cli:2.31.23",
+        dump_image="public.ecr.aws/docker/library/postgres@sha256:" + "1" * 64,
+        upload_image="public.ecr.aws/aws-cli/aws-cli@sha256:" + "2" * 64,
         libpq={{
             name: SecretRef(name=name, value=pulumi.Output.from_input(f"SECRET:{{name}}::0-1"))
             for name in (*LIBPQ, *LIBPQ_OPTIONAL)
@@ -232,7 +235,38 @@ def test_the_schedule_starts_this_task_and_no_other(make: Make) -> None:
 def test_the_schedulers_role_is_this_accounts(make: Make) -> None:
     (trust,) = document(inputs(make(), "iam/role:Role", "backup-schedule-role")["assumeRolePolicy"])
     assert trust["Principal"] == {"Service": "scheduler.amazonaws.com"}
-    assert trust["Condition"] == {"StringEquals": {"aws:SourceAccount": "123456789012"}}
+    # Scheduler names the group, never the schedule.
+    group = "arn:aws:scheduler:eu-central-1:123456789012:schedule-group/default"
+    assert trust["Condition"] == {
+        "StringEquals": {"aws:SourceAccount": "123456789012"},
+        "ArnLike": {"aws:SourceArn": group},
+    }
+
+
+def test_the_copiers_role_is_this_accounts_where_aws_backup_says_whose_it_is(make: Make) -> None:
+    (trust,) = document(inputs(make(), "iam/role:Role", "backup-role")["assumeRolePolicy"])
+    assert trust["Principal"] == {"Service": "backup.amazonaws.com"}
+    assert trust["Condition"] == {
+        "StringEqualsIfExists": {"aws:SourceAccount": "123456789012"},
+        "ArnLikeIfExists": {"aws:SourceArn": "arn:aws:backup:eu-central-1:123456789012:*"},
+    }
+
+
+def test_only_the_container_that_opens_the_volume_is_root(make: Make) -> None:
+    found = containers(make())
+    assert {name: each["user"] for name, each in found.items()} == {
+        "certificates": "0:0",
+        "dump": "10001:10001",
+        "upload": "10001:10001",
+    }
+
+
+@pytest.mark.parametrize("key", ["upload_image", "dump_image"])
+def test_what_sees_the_data_is_named_by_digest(key: str) -> None:
+    """A tag can come to mean another image, which would get the whole database."""
+    with pytest.raises(SettingsError, match="sha256"):
+        parse({**TREE, "backup": {key: "public.ecr.aws/aws-cli/aws-cli:2.31.23"}}, stack="prod")
+    assert re.fullmatch(r".+@sha256:[0-9a-f]{64}", parse(TREE, stack="prod").backup.upload_image)
 
 
 def test_the_metric_is_the_one_that_the_script_writes(make: Make) -> None:
@@ -311,3 +345,16 @@ def test_times_in_awss_form() -> None:
 @pytest.mark.parametrize(("database", "disk"), [(None, 21), (20, 21), (100, 50), (10_000, 200)])
 def test_disk_for_the_archive(database: int | None, disk: int) -> None:
     assert disk_gib(database) == disk
+
+
+@pytest.mark.parametrize("stack", ["prod", "staging"])
+def test_every_role_is_taken_in_this_accounts_name_only(planned_aws: Callable[..., Plan], stack: str) -> None:
+    """A service that takes a role for somebody in another account is the confused deputy."""
+    graph = planned_aws(stack, known=True, backup={"dumps": True})
+    roles = graph.of_type("aws:iam/role:Role")
+    assert len(roles) > 5
+    for role in roles:
+        (trust,) = json.loads(role.inputs["assumeRolePolicy"])["Statement"]
+        conditions = {key: value for test in trust["Condition"].values() for key, value in test.items()}
+        assert conditions["aws:SourceAccount"] == "123456789012", role.name
+        assert re.fullmatch(r"arn:aws:[a-z0-9-]+:eu-central-1:123456789012:.+", conditions["aws:SourceArn"]), role.name

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import stat
 import subprocess
 import sys
 import threading
@@ -249,6 +250,9 @@ def test_the_authorities_travel_on_the_volume(run: Run, migrated_url: str, spec:
     copied = run([sys.executable, "-c", scripts.CERTIFICATES], PGSSLROOTCERT=str(bundle))
     assert copied.returncode == 0, copied.stderr
     assert (tmp_path / "volume" / scripts.AUTHORITIES).read_text() == "not a certificate"
+    # Whoever the other containers are, they may add files there, and nobody may take another's away.
+    assert stat.S_IMODE((tmp_path / "volume").stat().st_mode) == 0o1777
+    assert stat.S_IMODE((tmp_path / "volume" / scripts.AUTHORITIES).stat().st_mode) & 0o444 == 0o444
 
     bundle.unlink()
     # libpq reads the file at once when it speaks TLS; over the socket it does not, and the dump works.
