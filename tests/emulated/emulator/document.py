@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from emulator.kinds import COMPARED, KINDS
+from emulator.kinds import FACTS, KINDS
 from emulator.mapping import Step
 from emulator.standins import TABLE
 
@@ -26,11 +26,9 @@ tables: `UPDATE_GOLDEN=1 pytest tests/emulated/test_emulation_document.py`.
 
 - What only AWS knows: quotas, capacity, permissions (no IAM policy is evaluated), how long anything takes, the
   characters that EC2 or RDS accept where their models do not say it.
-- The real provider's own code: its validation, waits and retries, and what it replaces under conditions (a lower engine
-  version of ElastiCache, for one).
-- What replaces a resource, for most types. The tables say it for every type, but only those listed under "Replacement"
-  were compared with the provider's source; of the first four compared, three had mistakes. Trust a preview by the real
-  provider over these tests where it matters.
+- The real provider's own code: its validation, waits and retries.
+- What replaces a resource, where "Replacement" below says that no facts are known. Trust a preview by the real provider
+  over these tests where it matters.
 - Traffic. No packet flows and no container runs.
 - moto checks fewer references than AWS does, and keeps some values without a look at them.
 - The models' patterns are written for Java; character classes such as `\\p{L}` are taken for a little more than they
@@ -44,6 +42,13 @@ then ends with exit code 0, or with the one that a test sets, and its log lines 
 stable at once, and its deployment has failed (rolled back with the circuit breaker) when its tasks could not start.
 Health checks, alarms and time play no part: scripted streams of ECS answers in `tests/components/aws/control` do that.
 """
+
+
+WHEN = {
+    "capacityProviderStrategies": "unless `forceNewDeployment` is set and there are some before and after",
+    "engine": "from Valkey to Redis",
+    "engineVersion": "to a lower one",
+}
 
 
 def text() -> str:
@@ -71,10 +76,16 @@ def _types() -> list[str]:
 
 
 def _replacement() -> list[str]:
-    lines = ["## Replacement", "", "Compared with the source of the provider:", ""]
-    lines += [f"- `{type_}`" for type_ in COMPARED]
-    older = "`aws:rds/instance:Instance` was compared with an older release, in which `identifier` replaces."
-    return [*lines, "", older, ""]
+    facts = FACTS["types"]
+    lines = ["## Replacement", ""]
+    lines.append(f"The tables follow `{FACTS['source']}` {FACTS['release']} for {len(facts)} types, as written down in")
+    lines += ["`tests/emulated/emulator/replacements.json`; a test holds them to it. Under conditions replace:", ""]
+    lines += [
+        f"- `{type_}`: `{name}`, {WHEN[name]}" for type_, kind in sorted(KINDS.items()) for name in kind.replaces_when
+    ]
+    lines += ["", "Written from general knowledge of the provider, since no facts are known:", ""]
+    lines += [f"- `{type_}`" for type_ in sorted(set(KINDS) - set(facts))]
+    return [*lines, ""]
 
 
 def _without_a_call() -> list[str]:

@@ -23,6 +23,9 @@ Where = str | Callable[[Any, Mapping[str, Any]], Any]
 """Where an output is: JMESPath into the record, a template after ``=``, or a function of record and what is known."""
 
 
+Condition = Callable[[Mapping[str, Any], Mapping[str, Any]], bool]
+
+
 class MappingError(ValueError):
     """A property has no place in the call."""
 
@@ -109,6 +112,8 @@ class Kind:
     delete: tuple[Step, ...] | Callable[..., Any] = ()
     replaces: frozenset[str] = frozenset()
     """ForceNew of the real provider."""
+    replaces_when: Mapping[str, Condition] = field(default_factory=dict)
+    """What its CustomizeDiff replaces under conditions: by property, whether these old inputs and new ones do."""
     local: Mapping[str, str] = field(default_factory=dict)
     """Properties that reach no call, each with the reason."""
     named: str | None = None
@@ -130,6 +135,10 @@ class Kind:
         return bool(self.tags or self.tagged) or (
             isinstance(self.create, Step) and self.create.build is None and self.create.takes(self.service, "tags")
         )
+
+    def replaced_by(self, name: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+        """Whether a change of that property makes another resource."""
+        return name in self.replaces or (name in self.replaces_when and self.replaces_when[name](old, new))
 
     def covers(self, name: str) -> bool:
         return (

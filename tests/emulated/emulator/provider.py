@@ -57,7 +57,7 @@ class AwsProvider(Provider):
     def diff(self, call: Call) -> Diff:
         kind = KINDS[call.type]
         changed = _changed(call)
-        replaces = tuple(sorted(name for name in changed if name in kind.replaces))
+        replaces = tuple(sorted(name for name in changed if kind.replaced_by(name, call.old_inputs, call.inputs)))
         return Diff(changes=bool(changed), replaces=replaces, delete_before_replace=kind.delete_first)
 
     def create(self, call: Call) -> Made:

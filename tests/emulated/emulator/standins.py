@@ -137,12 +137,13 @@ def _(cloud: Cloud, p: Params) -> dict[str, Any]:
     return _make(cloud, "user group", p["UserGroupId"], group, "UserGroupAlreadyExistsFault")
 
 
-@stand_in("elasticache", "ModifyUserGroup", "adds and removes users")
+@stand_in("elasticache", "ModifyUserGroup", "adds and removes users, changes the engine")
 def _(cloud: Cloud, p: Params) -> dict[str, Any]:
     group = _get(cloud, "user group", p["UserGroupId"], "UserGroupNotFoundFault")
     _users_exist(cloud, p.get("UserIdsToAdd", []))
     left = [user for user in group["UserIds"] if user not in p.get("UserIdsToRemove", [])]
     group["UserIds"] = [*left, *p.get("UserIdsToAdd", [])]
+    group["Engine"] = p.get("Engine", group["Engine"])
     return group
 
 

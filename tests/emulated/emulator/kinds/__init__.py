@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from typing import Final
+from pathlib import Path
+from typing import Any, Final
 
 from emulator.kinds import account, data, ec2, platform
 from emulator.mapping import Kind
@@ -12,13 +14,6 @@ KINDS: Final[Mapping[str, Kind]] = {
     kind.type: kind for module in (ec2, data, platform, account) for kind in module.KINDS
 }
 
-COMPARED: Final = (
-    "aws:backup/plan:Plan",
-    "aws:elasticache/replicationGroup:ReplicationGroup",
-    "aws:elasticache/user:User",
-    "aws:lb/loadBalancer:LoadBalancer",
-    "aws:lb/targetGroup:TargetGroup",
-    "aws:secretsmanager/secretVersion:SecretVersion",
-)
-"""The types whose `replaces` were compared with the schema in the source of the Terraform provider that Pulumi's is
-made from. All others are written from general knowledge of the provider."""
+FACTS: Final[Mapping[str, Any]] = json.loads(Path(__file__).parents[1].joinpath("replacements.json").read_text())
+"""What the real provider replaces and what it changes in place, by type, with its release. The tables are held to
+it."""

@@ -365,7 +365,7 @@ KINDS = (
             {"KeyId": known["id"], "PendingWindowInDays": int(outputs.get("deletionWindowInDays", 30))},
         ),
         local={"deletionWindowInDays": "decides the deletion's arguments"},
-        replaces=frozenset({"keyUsage", "customerMasterKeySpec", "multiRegion"}),
+        replaces=frozenset({"keyUsage", "customerMasterKeySpec", "customKeyStoreId", "multiRegion"}),
     ),
     Kind(
         type="aws:kms/alias:Alias",

@@ -115,23 +115,26 @@ def _update_instance(
         logs = {"EnableLogTypes": sorted(new - old), "DisableLogTypes": sorted(old - new)}
     else:
         logs = None
+    renamed = {"NewDBInstanceIdentifier": wanted.pop("identifier")} if "identifier" in wanted else {}
     untaken = [key for key in wanted if not step.takes("rds", key)]
     if untaken:
         raise ValueError(f"ModifyDBInstance does not take {', '.join(sorted(untaken))}")
-    arguments = step.arguments("rds", wanted, known)
+    arguments = {**step.arguments("rds", wanted, known), **renamed}
     if logs:
         arguments["CloudwatchLogsExportConfiguration"] = logs
     if arguments:
         now = bool(inputs.get("applyImmediately"))
         cloud.call(
-            "rds", "ModifyDBInstance", {"DBInstanceIdentifier": known["id"], "ApplyImmediately": now, **arguments}
+            "rds",
+            "ModifyDBInstance",
+            {"DBInstanceIdentifier": known["old"]["identifier"], "ApplyImmediately": now or bool(renamed), **arguments},
         )
-    return _instance_outputs(cloud, known["id"])
+    return _instance_outputs(cloud, inputs["identifier"])
 
 
 def _delete_instance(cloud: Cloud, outputs: Mapping[str, Any], known: Mapping[str, Any]) -> None:
     skip = bool(outputs.get("skipFinalSnapshot"))
-    params: dict[str, Any] = {"DBInstanceIdentifier": known["id"], "SkipFinalSnapshot": skip}
+    params: dict[str, Any] = {"DBInstanceIdentifier": outputs["identifier"], "SkipFinalSnapshot": skip}
     if not skip and not outputs.get("replicateSourceDb"):
         if not outputs.get("finalSnapshotIdentifier"):
             raise ValueError("finalSnapshotIdentifier is required when skipFinalSnapshot is false")
@@ -247,7 +250,9 @@ def _update_user_group(
 ) -> Mapping[str, Any]:
     old, new = set(known["old"].get("userIds") or []), set(inputs.get("userIds") or [])
     steps = {"UserIdsToAdd": sorted(new - old), "UserIdsToRemove": sorted(old - new)}
-    given = {key: value for key, value in steps.items() if value}
+    given: dict[str, Any] = {key: value for key, value in steps.items() if value}
+    if "engine" in changed:
+        given["Engine"] = inputs["engine"]
     if given:
         cloud.call("elasticache", "ModifyUserGroup", {"UserGroupId": known["id"], **given})
     return {}
@@ -257,6 +262,18 @@ def _delete_group(cloud: Cloud, outputs: Mapping[str, Any], known: Mapping[str, 
     last = outputs.get("finalSnapshotIdentifier")
     params = {"ReplicationGroupId": known["id"], **({"FinalSnapshotIdentifier": last} if last else {})}
     cloud.call("elasticache", "DeleteReplicationGroup", params)
+
+
+def _is_lower(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    before, after = (
+        tuple(int(part) for part in str(inputs.get("engineVersion") or "0").split(".")) for inputs in (old, new)
+    )
+    return after < before
+
+
+def _leaves_valkey(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    """From Redis to Valkey there is a way in place, back there is none."""
+    return old.get("engine") == "valkey" and new.get("engine") != "valkey"
 
 
 _USER_AUTH = {"authenticationMode.type": "Type", "authenticationMode.passwords": "Passwords"}
@@ -276,7 +293,7 @@ KINDS = (
         prefix="identifier",
         replaces=frozenset(
             {
-                *("identifier", "engine", "username", "dbName", "storageEncrypted", "kmsKeyId", "availabilityZone"),
+                *("engine", "username", "dbName", "storageEncrypted", "kmsKeyId", "availabilityZone"),
                 *(
                     "snapshotIdentifier",
                     "restoreToPointInTime",
@@ -285,6 +302,7 @@ KINDS = (
                     "timezone",
                 ),
                 "customIamInstanceProfile",
+                "backupTarget",
             }
         ),
     ),
@@ -397,7 +415,7 @@ KINDS = (
         outputs={"arn": "ARN"},
         update=_update_user_group,
         delete=(Step(operation="DeleteUserGroup", fixed={"UserGroupId": "{id}"}),),
-        replaces=frozenset({"userGroupId", "engine"}),
+        replaces=frozenset({"userGroupId"}),
     ),
     Kind(
         type="aws:elasticache/replicationGroup:ReplicationGroup",
@@ -424,6 +442,7 @@ KINDS = (
                 "globalReplicationGroupId",
             }
         ),
+        replaces_when={"engine": _leaves_valkey, "engineVersion": _is_lower},
         named="replicationGroupId",
         name_limit=40,
     ),

@@ -124,7 +124,7 @@ KINDS = (
             ),
         ),
         delete=(Step(operation="DeleteVpc", fixed={"VpcId": "{id}"}),),
-        replaces=frozenset({"cidrBlock"}),
+        replaces=frozenset({"cidrBlock", "ipv4IpamPoolId"}),
         defaults={"enableDnsSupport": True},
         tags="vpc",
     ),
@@ -150,7 +150,7 @@ KINDS = (
             ),
         ),
         delete=(Step(operation="DeleteSubnet", fixed={"SubnetId": "{id}"}),),
-        replaces=frozenset({"vpcId", "cidrBlock", "availabilityZone", "ipv6CidrBlock"}),
+        replaces=frozenset({"vpcId", "cidrBlock", "availabilityZone", "ipv6CidrBlock", "ipv6Native", "outpostArn"}),
         tags="subnet",
     ),
     Kind(
@@ -184,7 +184,7 @@ KINDS = (
         id="AllocationId",
         outputs={"publicIp": "PublicIp", "allocationId": "AllocationId", "arn": _arn("elastic-ip")},
         delete=(Step(operation="ReleaseAddress", fixed={"AllocationId": "{id}"}),),
-        replaces=frozenset({"domain"}),
+        replaces=frozenset({"domain", "address", "ipamPoolId", "networkBorderGroup", "publicIpv4Pool"}),
         tags="elastic-ip",
     ),
     Kind(
@@ -279,7 +279,7 @@ KINDS = (
             only=frozenset({"policy", "privateDnsEnabled"}),
         ),
         delete=(Step(operation="DeleteVpcEndpoints", fixed={"VpcEndpointIds": ["{id}"]}),),
-        replaces=frozenset({"vpcId", "serviceName", "vpcEndpointType"}),
+        replaces=frozenset({"vpcId", "serviceName", "serviceRegion", "vpcEndpointType"}),
         tags="vpc-endpoint",
     ),
     Kind(

@@ -275,6 +275,20 @@ def _delete_acl(cloud: Cloud, outputs: Mapping[str, Any], known: Mapping[str, An
     cloud.call("wafv2", "DeleteWebACL", _acl(cloud, outputs, known))
 
 
+_LOGGING_NAMES = {
+    "resourceArn": "LoggingConfiguration.ResourceArn",
+    "logDestinationConfigs": "LoggingConfiguration.LogDestinationConfigs",
+    "redactedFields": "LoggingConfiguration.RedactedFields",
+    "loggingFilter": "LoggingConfiguration.LoggingFilter",
+}
+
+
+def _strategies_replace(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    """Unless a new deployment is forced, and there are some before and after."""
+    kept = bool(old.get("capacityProviderStrategies")) and bool(new.get("capacityProviderStrategies"))
+    return not (kept and new.get("forceNewDeployment"))
+
+
 _TARGET_TRACKING = "targetTrackingScalingPolicyConfiguration"
 
 KINDS = (
@@ -343,6 +357,7 @@ KINDS = (
         id="",
         local=_SERVICE_LOCAL,
         replaces=frozenset({"name", "cluster", "launchType", "schedulingStrategy", "iamRole"}),
+        replaces_when={"capacityProviderStrategies": _strategies_replace},
         named="name",
     ),
     Kind(
@@ -538,18 +553,11 @@ KINDS = (
     Kind(
         type="aws:wafv2/webAclLoggingConfiguration:WebAclLoggingConfiguration",
         service="wafv2",
-        create=Step(
-            operation="PutLoggingConfiguration",
-            names={
-                "resourceArn": "LoggingConfiguration.ResourceArn",
-                "logDestinationConfigs": "LoggingConfiguration.LogDestinationConfigs",
-                "redactedFields": "LoggingConfiguration.RedactedFields",
-                "loggingFilter": "LoggingConfiguration.LoggingFilter",
-            },
-        ),
+        create=Step(operation="PutLoggingConfiguration", names=_LOGGING_NAMES),
         id="={resourceArn}",
+        update=Step(operation="PutLoggingConfiguration", names=_LOGGING_NAMES),
         delete=(Step(operation="DeleteLoggingConfiguration", fixed={"ResourceArn": "{id}"}),),
-        replaces=frozenset({"resourceArn", "logDestinationConfigs", "redactedFields"}),
+        replaces=frozenset({"resourceArn", "logDestinationConfigs"}),
     ),
     Kind(
         type="aws:appautoscaling/target:Target",
