@@ -301,6 +301,7 @@ def _dump(
         security_group_id=network.groups.backup,
         assign_public_ip=network.assign_public_ip,
         retention_days=chosen.dump_retention_days,
+        copy_region=chosen.copy_region,
         disk_gib=disk_gib(settings.postgres.max_storage // _GIB if own else None),
         after=after,
         protect=settings.protect,

@@ -11,6 +11,7 @@ from infra.aws.alarms.model import Metric
 from infra.aws.alarms.watched import WatchedDumps
 from infra.aws.dump import EPHEMERAL_GIB, DumpArgs, schedule, task
 from infra.aws.dump_bucket import bucket
+from infra.aws.dump_copy import copies
 from infra.aws.task import TaskDefinition
 from infra.aws.vault import VaultArgs, vault
 from infra.component import Component, Transforms
@@ -29,8 +30,9 @@ class Backup(Component):
     """What there is to restore from, besides the database's own backups.
 
     Creates: with `dump` a bucket (encrypted, versioned, closed, TLS only, emptied by age), a task that writes a dump of
-    the whole database to it, and a schedule; with `vault` an AWS Backup vault, the plan that fills it every day, and a
-    plan that restores the newest snapshot now and then to show that it can be done. Redis needs none of it: its
+    the whole database to it, and a schedule; with `copy_region` a second such bucket there, to which S3 copies each
+    dump; with `vault` an AWS Backup vault, the plan that fills it every day, and a plan that restores the newest
+    snapshot now and then to show that it can be done. Redis needs none of it: its
     snapshots are its own, and Postgres restores the queue.
 
     Costs: dumps 0.023 USD a GB and month and a few cents for the task; snapshots in the vault 0.095 USD a GB and month;
@@ -58,6 +60,16 @@ class Backup(Component):
                 key=args.dump.platform.key_arn,
                 protect=args.dump.protect,
             )
+            if args.dump.copy_region is not None:
+                settled += copies(
+                    self,
+                    region=args.dump.copy_region,
+                    of=kept,
+                    settled=settled,
+                    neighbour_arn=args.dump.platform.cluster_arn,
+                    retention_days=args.dump.retention_days,
+                    protect=args.dump.protect,
+                )
             self.bucket_name = kept.bucket
             self.dump = task(self, args.dump, kept)
             schedule(self, args.dump, self.dump, after=settled)

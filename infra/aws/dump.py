@@ -60,6 +60,8 @@ class DumpArgs:
     after: Sequence[pulumi.Resource] = ()
     """What makes the login, before the schedule moves to it."""
     retention_days: int = 30
+    copy_region: str | None = None
+    """Another region for a copy of each dump; never with a key of one's own."""
     disk_gib: int = EPHEMERAL_GIB[0]
     protect: bool = True
 

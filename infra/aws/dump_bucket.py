@@ -20,24 +20,31 @@ _TLS_1_2: Final = "1.2"
 
 
 def bucket(
-    owner: Component, *, retention_days: int, key: pulumi.Input[str] | None, protect: bool
+    owner: Component,
+    *,
+    retention_days: int,
+    key: pulumi.Input[str] | None,
+    protect: bool,
+    role: str = "bucket",
+    stem: str = "dumps",
+    region: str | None = None,
 ) -> tuple[aws.s3.Bucket, list[pulumi.Resource]]:
     """The bucket: encrypted, versioned, closed to the public, over TLS only, emptied by age. With it what makes it so:
-    nothing is to be written before that is done."""
-    start = re.sub(
-        r"[^a-z0-9]+", "-", prefix(pulumi.get_project(), pulumi.get_stack(), "dumps", limit=_LONGEST).lower()
-    )
-    made = owner.inner("bucket", aws.s3.Bucket, {"bucket_prefix": start, "force_destroy": not protect})
+    nothing is to be written before that is done. `region` is another than the stack's."""
+    start = bucket_prefix(stem)
+    there = {"region": region} if region else {}
+    made = owner.inner(role, aws.s3.Bucket, {**there, "bucket_prefix": start, "force_destroy": not protect})
     default = {"sse_algorithm": "aws:kms", "kms_master_key_id": key} if key else {"sse_algorithm": "AES256"}
     owned = owner.inner(
-        "bucket-ownership",
+        f"{role}-ownership",
         aws.s3.BucketOwnershipControls,
-        {"bucket": made.id, "rule": {"object_ownership": "BucketOwnerEnforced"}},
+        {**there, "bucket": made.id, "rule": {"object_ownership": "BucketOwnerEnforced"}},
     )
     closed = owner.inner(
-        "bucket-access",
+        f"{role}-access",
         aws.s3.BucketPublicAccessBlock,
         {
+            **there,
             "bucket": made.id,
             "block_public_acls": True,
             "block_public_policy": True,
@@ -46,33 +53,39 @@ def bucket(
         },
     )
     encrypted = owner.inner(
-        "bucket-encryption",
+        f"{role}-encryption",
         aws.s3.BucketServerSideEncryptionConfiguration,
         {
+            **there,
             "bucket": made.id,
             "rules": [{"apply_server_side_encryption_by_default": default, "bucket_key_enabled": True}],
         },
     )
     versions = owner.inner(
-        "bucket-versions",
+        f"{role}-versions",
         aws.s3.BucketVersioning,
-        {"bucket": made.id, "versioning_configuration": {"status": "Enabled"}},
+        {**there, "bucket": made.id, "versioning_configuration": {"status": "Enabled"}},
     )
     aged = owner.inner(
-        "bucket-lifecycle",
+        f"{role}-lifecycle",
         aws.s3.BucketLifecycleConfiguration,
-        {"bucket": made.id, "rules": [_lifecycle(retention_days)]},
+        {**there, "bucket": made.id, "rules": [_lifecycle(retention_days)]},
         # S3 refuses rules about old versions before there can be any.
         depends_on=[versions],
     )
     governed = owner.inner(
-        "bucket-policy",
+        f"{role}-policy",
         aws.s3.BucketPolicy,
-        {"bucket": made.id, "policy": policy(tls_only(made.arn), _recent_tls(made.arn))},
+        {**there, "bucket": made.id, "policy": policy(tls_only(made.arn), _recent_tls(made.arn))},
         # Both change the bucket's policy state; at the same time one of them fails.
         depends_on=[closed],
     )
     return made, [owned, closed, encrypted, versions, aged, governed]
+
+
+def bucket_prefix(stem: str) -> str:
+    """What the name of the bucket begins with."""
+    return re.sub(r"[^a-z0-9]+", "-", prefix(pulumi.get_project(), pulumi.get_stack(), stem, limit=_LONGEST).lower())
 
 
 def _lifecycle(days: int) -> dict[str, Any]:

@@ -71,7 +71,7 @@ def firewall(
             "visibility_config": _visible("waf"),
         },
     )
-    association = owner.inner(
+    association: pulumi.Resource = owner.inner(
         "waf-association", aws.wafv2.WebAclAssociation, {"resource_arn": balancer_arn, "web_acl_arn": acl.arn}
     )
     suffix = physical_name(pulumi.get_project(), pulumi.get_stack(), "waf", limit=200)

@@ -291,6 +291,9 @@ TYPES: Final[dict[str, Actions]] = {
     "aws:s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration": _actions(
         "s3", "GetLifecycleConfiguration", "", "PutLifecycleConfiguration"
     ),
+    "aws:s3/bucketReplicationConfig:BucketReplicationConfig": _actions(
+        "s3", "GetReplicationConfiguration", "iam:PassRole", "PutReplicationConfiguration"
+    ),
     "aws:backup/vault:Vault": _actions(
         "backup",
         "DescribeBackupVault ListTags",

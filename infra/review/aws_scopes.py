@@ -123,6 +123,7 @@ PASSED_TO: Final[dict[str, str]] = {
     "aws:ec2/flowLog:FlowLog": "vpc-flow-logs.amazonaws.com",
     "aws:ecs/taskDefinition:TaskDefinition": "ecs-tasks.amazonaws.com",
     "aws:rds/instance:Instance": "monitoring.rds.amazonaws.com",
+    "aws:s3/bucketReplicationConfig:BucketReplicationConfig": "s3.amazonaws.com",
     "aws:scheduler/schedule:Schedule": "scheduler.amazonaws.com",
 }
 """The service that gets a role with the type."""

@@ -156,3 +156,19 @@ def test_a_version_whose_upgrade_never_came_about_may_be_taken_back(account: Clo
     live.set(permits=[back]).must_up()
     (group,) = account.client("elasticache").describe_replication_groups()["ReplicationGroups"]
     assert group["AutoMinorVersionUpgrade"] is False
+
+
+def test_dumps_are_copied_to_another_region(account: Cloud, stack: MakeStack) -> None:
+    live = stack("staging").set(image={"reference": IMAGE}, backup={"dumps": True, "copy_region": "eu-west-1"})
+    live.must_up()
+    s3 = account.client("s3")
+    buckets = {each["Name"].rsplit("-", 1)[0]: each["Name"] for each in s3.list_buckets()["Buckets"]}
+    own, copy = buckets["slipway-staging-dumps"], buckets["slipway-staging-copies"]
+    assert s3.get_bucket_location(Bucket=copy)["LocationConstraint"] == "eu-west-1"
+    (rule,) = s3.get_bucket_replication(Bucket=own)["ReplicationConfiguration"]["Rules"]
+    assert rule["Destination"]["Bucket"] == f"arn:aws:s3:::{copy}"
+    assert rule["DeleteMarkerReplication"] == {"Status": "Disabled"}
+
+    live.set(backup={"copy_region": None}).must_up()
+    assert copy not in {each["Name"] for each in s3.list_buckets()["Buckets"]}
+    assert own in {each["Name"] for each in s3.list_buckets()["Buckets"]}

@@ -208,6 +208,49 @@ def metrics_port(context: Context) -> Found:
         )
 
 
+def copies(context: Context) -> Found:
+    """A copy is for the day on which the region is gone: it lies in another, of the same part of AWS."""
+    settings, elsewhere = context.settings, context.settings.backup.copy_region
+    if settings.target != "aws" or elsewhere is None or settings.region not in tables.AWS_REGIONS:
+        return
+    where = ("backup", "copy_region")
+    apart = {True: "GovCloud", False: "the commercial regions"}
+    government = elsewhere.startswith("us-gov-")
+    if elsewhere not in tables.AWS_REGIONS:
+        near = context.nearest(elsewhere, tables.AWS_REGIONS)
+        yield Broken(
+            path=where,
+            message="is no region of aws" + (f"; {near} is the nearest name" if near else ""),
+            allowed=", ".join(tables.AWS_REGIONS),
+            suggestion=near,
+        )
+    elif elsewhere == settings.region:
+        yield Broken(path=where, message="is the stack's own region", allowed="another region", also=(("region",),))
+    elif government != settings.region.startswith("us-gov-"):
+        yield Broken(
+            path=where,
+            message=f"is in {apart[government]}, and nothing is copied between those and {apart[not government]}",
+            allowed="another region of the same kind",
+            also=(("region",),),
+        )
+    if not settings.backup.dumps:
+        yield Broken(
+            path=where,
+            message="has nothing to copy: there are no dumps",
+            remove=True,
+            also=(("backup", "dumps"),),
+        )
+    for key in ("customer_key", "key_arn"):
+        if getattr(settings.encryption, key):
+            yield Broken(
+                path=where,
+                message=f"cannot be had with encryption.{key}: the key belongs to {settings.region}, and a copy needs "
+                "one where it is",
+                remove=True,
+                also=(("encryption", key),),
+            )
+
+
 def versions(context: Context) -> Found:
     """Each provider has its own versions."""
     postgres, redis = context.settings.postgres, context.settings.redis
@@ -232,5 +275,5 @@ def versions(context: Context) -> Found:
 
 RULES: Final = (
     *(providers, external_urls, region, zones, cidr, existing_network, encryption),
-    *(architecture, image, metrics_port, versions),
+    *(architecture, image, metrics_port, copies, versions),
 )

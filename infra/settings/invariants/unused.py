@@ -13,7 +13,7 @@ _RDS_ONLY: Final = (
     *("postgres.slow_query", "postgres.read_replicas", "postgres.backup_window", "postgres.maintenance_window"),
     *("postgres.restore", "redis.snapshot_days", "redis.snapshot_window", "redis.maintenance_window"),
     *("backup.vault", "backup.vault_retention_days", "backup.restore_test"),
-    *("backup.dump_image", "backup.upload_image"),
+    *("backup.dump_image", "backup.upload_image", "backup.copy_region"),
 )
 _ECS_ONLY: Final = ("api.rollout", "worker.rollout", "worker.spot", "features.exec", "domain.zone_id")
 _CLOUDWATCH_ONLY: Final = (

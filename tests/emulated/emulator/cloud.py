@@ -60,21 +60,25 @@ class Cloud:
     fargate: Fargate = field(init=False)
     refused: dict[str, str] = field(default_factory=dict)
     """Operations that the account may not do for now, each with AWS's code for it."""
-    _clients: dict[str, Any] = field(default_factory=dict)
+    _clients: dict[tuple[str, str], Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.fargate = Fargate(self.client)
 
-    def client(self, service: str) -> Any:
+    def client(self, service: str, region: str | None = None) -> Any:
+        """The service's client, of another region than the account's if named."""
+        key = (service, region or self.region)
         with self.lock:
-            if service not in self._clients:
+            if key not in self._clients:
                 # A request that the pretended service refuses is refused again: no second try, no wait.
                 config = botocore.config.Config(retries={"max_attempts": 0})
-                self._clients[service] = boto3.client(service, region_name=self.region, config=config)
-            return self._clients[service]
+                self._clients[key] = boto3.client(service, region_name=key[1], config=config)
+            return self._clients[key]
 
-    def call(self, service: str, operation: str, params: Mapping[str, Any]) -> dict[str, Any]:
-        client = self.client(service)
+    def call(
+        self, service: str, operation: str, params: Mapping[str, Any], *, region: str | None = None
+    ) -> dict[str, Any]:
+        client = self.client(service, region)
         method = next(key for key, name in client.meta.method_to_api_mapping.items() if name == operation)
         with self.lock:
             answer: dict[str, Any] = getattr(client, method)(**params)

@@ -130,7 +130,8 @@ class AwsProvider(Provider):
     def _call(self, kind: Kind, step: Step, inputs: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
         try:
             given = {name: value for name, value in inputs.items() if name != "tagsAll"}
-            return self.cloud.call(kind.service, step.operation, step.arguments(kind.service, given, known))
+            arguments = step.arguments(kind.service, given, known)
+            return self.cloud.call(kind.service, step.operation, arguments, region=known["placed"])
         except (ClientError, MappingError) as error:
             raise EngineError(f"{kind.type}: {error}") from error
 
@@ -142,7 +143,8 @@ class AwsProvider(Provider):
         return inputs
 
     def _known(self, call: Call, inputs: Mapping[str, Any]) -> dict[str, Any]:
-        return {**inputs, "region": self.cloud.region, "account": ACCOUNT, "urn": call.urn}
+        placed = inputs.get("region")  # a resource may lie elsewhere than its provider
+        return {**inputs, "placed": placed, "region": self.cloud.region, "account": ACCOUNT, "urn": call.urn}
 
     def _record(self, kind: Kind, answer: Mapping[str, Any], known: Mapping[str, Any]) -> tuple[Any, Any]:
         """The id, and what describes the resource: from the creation's answer, or from a call that asks for it."""

@@ -23,18 +23,19 @@ def _bucket(cloud: Cloud, inputs: Mapping[str, Any], known: Mapping[str, Any]) -
     import secrets
 
     name = inputs.get("bucket") or f"{inputs['bucketPrefix']}{secrets.token_hex(8)}"
-    where = {"LocationConstraint": known["region"]}
-    cloud.call("s3", "CreateBucket", {"Bucket": name, "CreateBucketConfiguration": where})
+    region = inputs.get("region") or known["region"]
+    where = {"LocationConstraint": region}
+    cloud.call("s3", "CreateBucket", {"Bucket": name, "CreateBucketConfiguration": where}, region=region)
     tags = inputs.get("tagsAll")
     if tags:
         pairs = [{"Key": key, "Value": value} for key, value in sorted(tags.items())]
-        cloud.call("s3", "PutBucketTagging", {"Bucket": name, "Tagging": {"TagSet": pairs}})
+        cloud.call("s3", "PutBucketTagging", {"Bucket": name, "Tagging": {"TagSet": pairs}}, region=region)
     return name, {
         "arn": f"arn:aws:s3:::{name}",
         "bucket": name,
         "bucketDomainName": f"{name}.s3.amazonaws.com",
-        "bucketRegionalDomainName": f"{name}.s3.{known['region']}.amazonaws.com",
-        "region": known["region"],
+        "bucketRegionalDomainName": f"{name}.s3.{region}.amazonaws.com",
+        "region": region,
     }
 
 
@@ -45,7 +46,7 @@ def _delete_bucket(cloud: Cloud, outputs: Mapping[str, Any], known: Mapping[str,
             cloud.call(
                 "s3", "DeleteObject", {"Bucket": known["id"], "Key": item["Key"], "VersionId": item["VersionId"]}
             )
-    cloud.call("s3", "DeleteBucket", {"Bucket": known["id"]})
+    cloud.call("s3", "DeleteBucket", {"Bucket": known["id"]}, region=known["placed"])
 
 
 def _bucket_part(
@@ -419,6 +420,12 @@ KINDS = (
         None,
         {"versioningConfiguration": "VersioningConfiguration", "versioningConfiguration.mfaDelete": "MFADelete"},
         also=("bucketVersioningV2",),
+    ),
+    *_bucket_part(
+        "bucketReplicationConfig",
+        "PutBucketReplication",
+        "DeleteBucketReplication",
+        {"role": "ReplicationConfiguration.Role", "rules": "ReplicationConfiguration.Rules", "rules.id": "ID"},
     ),
     *_bucket_part(
         "bucketServerSideEncryptionConfiguration",
