@@ -127,7 +127,7 @@ TYPES: Final[dict[str, Actions]] = {
         "DescribeServices DescribeServiceDeployments DescribeServiceRevisions ListServiceDeployments "
         "ListTagsForResource",
         "CreateService",
-        "UpdateService DeleteService StopServiceDeployment TagResource UntagResource",
+        "UpdateService DeleteService TagResource UntagResource",
     ),
     "aws:appautoscaling/target:Target": _actions(
         "application-autoscaling",
