@@ -34,7 +34,7 @@ from pydantic import (
     model_validator,
 )
 
-from app.db import roles
+from app.db import errors, roles
 from app.environment import MAX_SECRET_FILE_BYTES, SettingsError
 
 EXIT_SETTINGS: Final = 2
@@ -128,6 +128,10 @@ def load(environ: Mapping[str, str]) -> tuple[Plan, Master]:
 
 def bootstrap(plan: Plan, master: Master) -> roles.Done:
     """Bring owner, logins and grants about; raises RolesError or psycopg.Error with nothing changed."""
+    return errors.again(lambda: _once(plan, master))
+
+
+def _once(plan: Plan, master: Master) -> roles.Done:
     wanted = plan.roles
     with _as_master(plan, master) as server:
         roles.lock(server)
@@ -196,6 +200,7 @@ def _opens(plan: Plan, login: str, password: str) -> bool:
     try:
         _connect(plan, login, password).close()
     except psycopg.OperationalError as error:
+        # By the text: libpq does not pass on the SQLSTATE of a login that was refused.
         if "authentication failed" in str(error):
             return False
         if "permission denied for database" in str(error):

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
-from psycopg.errors import InsufficientPrivilege, UndefinedTable
 from pydantic import BaseModel, Field
 from redis.exceptions import RedisError
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from app.db import errors
 from app.deadline import Deadline
 from app.migrations import revisions
 
@@ -89,6 +89,7 @@ class Health:
         try:
             async with Deadline(BUDGET_SECONDS), self._engine.connect() as connection:
                 revision = (await connection.execute(text("SELECT version_num FROM alembic_version"))).scalar()
+                await connection.execute(text(errors.WRITE_PROBE))
         except (SQLAlchemyError, OSError, TimeoutError) as error:
             return _database_trouble(error)
         if revision is None:
@@ -108,9 +109,12 @@ class Health:
 
 
 def _database_trouble(error: Exception) -> str:
-    cause = getattr(error, "orig", None)
-    if isinstance(cause, UndefinedTable):
-        return "database: it has no tables, run MODE=migrate"
-    if isinstance(cause, InsufficientPrivilege):
-        return "database: this role may not read the tables"
-    return "database: no answer"
+    if errors.kind(error) is errors.Kind.READ_ONLY:
+        return "database: it takes no writes: it is a standby, or was demoted"
+    match errors.sqlstate(error):
+        case "42P01":
+            return "database: it has no tables, run MODE=migrate"
+        case "42501":
+            return "database: this role may not read and write the tables"
+        case _:
+            return "database: no answer"

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import json
 
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.db import errors
 from app.errors import AppError, HttpError, Unavailable
 from app.observability.logging import get_logger
 
 MEDIA_TYPE = "application/problem+json"
+
+_BUSY = "the database is busy"
+_TROUBLES = {
+    errors.Kind.AWAY: "the database cannot be reached",
+    errors.Kind.READ_ONLY: "the database takes no writes at the moment",
+}
 
 log = get_logger()
 
@@ -37,10 +42,8 @@ def translate(error: Exception) -> AppError:
             return error
         case HTTPException():
             return HttpError(error.status_code, headers=error.headers)
-        case OperationalError() | InterfaceError() | PoolTimeoutError():
-            return Unavailable("the database cannot be reached, try again", headers={"Retry-After": "2"})
-        case DBAPIError() if error.connection_invalidated:
-            return Unavailable("the database cannot be reached, try again", headers={"Retry-After": "2"})
+        case _ if (kind := errors.kind(error)).passes:
+            return Unavailable(f"{_TROUBLES.get(kind, _BUSY)}, try again", headers={"Retry-After": "2"})
         case _:
             return HttpError(500)
 
@@ -71,7 +74,7 @@ class ProblemBoundary:
             if known.status == 500:
                 log.exception("request failed")
             elif known.status == 503 and not isinstance(error, AppError):
-                log.warning("database unavailable", reason=type(error).__name__)
+                log.warning("database unavailable", reason=errors.reason(error))
             if started:
                 # Half an answer is out: only cutting the connection tells the client that it is not whole.
                 raise

@@ -10,6 +10,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from app.api.operations import Endpoint, Operation
+from app.db import errors
 
 
 def routes(operations: Iterable[Operation]) -> list[Route]:
@@ -22,6 +23,8 @@ def routes(operations: Iterable[Operation]) -> list[Route]:
 def _by_method(endpoints: Mapping[str, Endpoint]) -> Endpoint:
     async def endpoint(request: Request[Any]) -> Response:
         # Starlette answers HEAD wherever there is a GET.
-        return await endpoints["GET" if request.method == "HEAD" else request.method](request)
+        chosen = endpoints["GET" if request.method == "HEAD" else request.method]
+        # Whole, so that no endpoint needs to know: nothing of it was committed, and the request keeps the body it read.
+        return await errors.again_async(lambda: chosen(request))
 
     return endpoint

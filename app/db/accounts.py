@@ -11,6 +11,7 @@ from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.db import locks
 from app.db.models import RefreshToken, User
 from app.security.tokens import Token
 
@@ -139,6 +140,9 @@ async def revoke_family(connection: AsyncConnection, family_id: uuid.UUID) -> No
 
 
 async def delete_expired_refresh_tokens(connection: AsyncConnection, user_id: uuid.UUID) -> None:
-    """Called at each login, so that an account's rows do not grow without end."""
-    statement = delete(RefreshToken).where(RefreshToken.user_id == user_id, RefreshToken.expires_at < func.now())
-    await connection.execute(statement)
+    """Called at each login, so that an account's rows do not grow without end. Those that another login is at are left
+    to it."""
+    expired = locks.in_order(
+        RefreshToken.id, RefreshToken.user_id == user_id, RefreshToken.expires_at < func.now(), skip_locked=True
+    )
+    await connection.execute(delete(RefreshToken).where(RefreshToken.id.in_(expired)))

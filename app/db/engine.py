@@ -6,10 +6,11 @@ import time
 from typing import Any
 
 import psycopg
-from sqlalchemy import URL, Engine, NullPool, create_engine, event, make_url
+from sqlalchemy import URL, Engine, ExceptionContext, NullPool, create_engine, event, make_url
 from sqlalchemy.exc import InvalidatePoolError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from app.db import errors
 from app.settings import Settings
 
 # An idle TCP connection that a firewall or a failover cut is noticed within 30 + 3 × 5 s.
@@ -28,6 +29,9 @@ _PREPARE_AFTER = 5
 _TRUSTED_SECONDS = 0.1
 """A connection that was used so recently is not asked whether it still works: that took a round trip of every
 transaction of a busy process. One that breaks within it fails what it is used for, and takes the others along."""
+_READ_ONLY_SECONDS = 1.0
+"""For so long a connection to a server that takes no writes is kept for those who read. Then it is made anew: the
+address may lead to another server by now."""
 _RECYCLE_SECONDS = 1800
 """Older connections are replaced, so that a fleet spreads over a new reader or pooler within half an hour."""
 
@@ -60,17 +64,38 @@ def _async_engine(settings: Settings, pool: dict[str, Any]) -> AsyncEngine:
 def _watch(engine: Engine) -> None:
     event.listen(engine, "connect", _prepare_if_direct)
     event.listen(engine, "checkin", _note_use)
+    event.listen(engine, "handle_error", _drop_connections)
 
-    def ping(connection: Any, record: Any, _: Any) -> None:
-        if time.monotonic() < record.info.get("used", 0.0) + _TRUSTED_SECONDS:
-            return
-        try:
-            engine.dialect.do_ping(connection)
-        except psycopg.Error as error:
-            # The pool connects anew. Its other connections were made to the same server.
-            raise InvalidatePoolError from error
+    def look(connection: Any, record: Any, _: Any) -> None:
+        now = time.monotonic()
+        if now >= record.info.get("used", 0.0) + _TRUSTED_SECONDS:
+            try:
+                engine.dialect.do_ping(connection)
+            except psycopg.Error as error:
+                # The pool connects anew. Its other connections were made to the same server.
+                raise InvalidatePoolError from error
+        if now >= record.info.get("made", now) + _READ_ONLY_SECONDS and _is_read_only(connection):
+            raise InvalidatePoolError
 
-    event.listen(engine, "checkout", ping)
+    event.listen(engine, "checkout", look)
+
+
+def _drop_connections(context: ExceptionContext) -> None:
+    """What SQLAlchemy drops is a connection that broke, and all others with it. These work, and are useless: a server
+    that was demoted keeps its sessions, so that a pool stays with it for as long as it lives while the new primary
+    waits elsewhere; and a plan that no longer fits stays with its connection."""
+    kind = errors.kind(context.original_exception)
+    if kind in (errors.Kind.READ_ONLY, errors.Kind.STALE):
+        context.is_disconnect = True
+    elif kind is errors.Kind.ENDED:
+        context.invalidate_pool_on_disconnect = False
+
+
+def _is_read_only(connection: Any) -> bool:
+    """As the server said last: since version 14 it reports both with the answer to a statement, unasked. Whether this
+    is true behind a pooler depends on the pooler, so that it is not looked at there (see `_prepare_if_direct`)."""
+    info = _raw(connection).info
+    return "on" in (info.parameter_status("in_hot_standby"), info.parameter_status("default_transaction_read_only"))
 
 
 def _note_use(_: Any, record: Any) -> None:
@@ -91,10 +116,16 @@ def _prepare_if_direct(connection: Any, record: Any) -> None:
     finally:
         cursor.close()
     connection.rollback()
-    raw = getattr(connection, "driver_connection", connection)
+    raw = _raw(connection)
     if raw.info.backend_pid == serving:
         raw.prepare_threshold = _PREPARE_AFTER
+        record.info["made"] = time.monotonic()
     _note_use(connection, record)
+
+
+def _raw(connection: Any) -> Any:
+    """psycopg's own, which SQLAlchemy wraps for asyncio."""
+    return getattr(connection, "driver_connection", connection)
 
 
 def _url(settings: Settings) -> URL:

@@ -16,8 +16,8 @@ from typing import Any, Final
 import psycopg
 from psycopg import sql
 
-LOCK_KEY: Final = 0x51_17_3A_91
-"""Key of the advisory lock, next to the one of migrations: two runs at once work one after the other."""
+from app.db import locks
+
 OLDEST_SERVER: Final = 14
 _LOCK_TIMEOUT: Final = "30s"
 _POWERS: Final = ("rolsuper", "rolcreaterole", "rolcreatedb", "rolreplication", "rolbypassrls")
@@ -75,6 +75,8 @@ def refuse(server: psycopg.Connection[Any], wanted: Wanted) -> None:
         raise RolesError(f"the server is Postgres {major}; {OLDEST_SERVER} or newer is needed")
     if _one(server, "SELECT pg_is_in_recovery()"):
         raise RolesError("the server is a read replica, which takes no roles: use the address of the primary")
+    if _one(server, "SELECT current_setting('transaction_read_only')") == "on":
+        raise RolesError("the server takes no writes, as a primary that was demoted: use the address of the primary")
     me = server.info.user
     if me in {*wanted.groups, *wanted.members}:
         raise RolesError(f"{me} is the user that makes the roles and cannot be one of them: choose other names")
@@ -129,7 +131,7 @@ def lock(server: psycopg.Connection[Any]) -> None:
     """Wait for another run to end; RolesError when it takes too long."""
     server.execute("SELECT set_config('lock_timeout', %s, true)", [_LOCK_TIMEOUT])
     try:
-        server.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK_KEY])
+        server.execute("SELECT pg_advisory_xact_lock(%s)", [locks.BOOTSTRAP])
     except psycopg.errors.LockNotAvailable:
         raise RolesError(f"another bootstrap did not end within {_LOCK_TIMEOUT}: run it again later") from None
 

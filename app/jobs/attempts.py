@@ -51,8 +51,9 @@ class Ended:
         return self.started.claimed
 
 
-Fate = Literal["stored", "lost", "unstored"]
-"""lost: another worker has the job by now. unstored: Postgres was away until the lease had ended."""
+Fate = Literal["stored", "lost", "unstored", "waiting"]
+"""lost: another worker has the job by now. unstored: Postgres was away until the lease had ended, or refuses what is to
+be stored. waiting: to be stored again, within the lease."""
 
 
 def tell(one: Ended) -> None:

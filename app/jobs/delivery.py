@@ -16,6 +16,7 @@ from typing import Any
 
 from sqlalchemy import Connection, func, update
 
+from app.db import locks
 from app.db.models import Delivery
 from app.jobs.backoff import retry_after
 from app.jobs.claim import Claim, Inline
@@ -151,7 +152,7 @@ class DeliveryHandler:
     def abandoned(self, connection: Connection, subject_ids: list[uuid.UUID], *, dead: bool, error: str) -> None:
         connection.execute(
             update(Delivery)
-            .where(Delivery.id.in_(subject_ids))
+            .where(Delivery.id.in_(locks.in_order(Delivery.id, Delivery.id.in_(subject_ids))))
             .values(
                 status="failed" if dead else "pending",
                 last_error=error,

@@ -48,7 +48,9 @@ def attempt(runtime: Runtime, job_id: uuid.UUID) -> RetryAt | None:
         return RetryAt(taken.not_yet[job_id])
     if not taken.started:
         return None
-    [(ended, fate)] = runtime.store([runtime.run(taken.started[0])])
+    ended, fate = runtime.run(taken.started[0]), "waiting"
+    while fate == "waiting":
+        [(ended, fate)] = runtime.store([ended])
     if fate == "unstored":
         raise JobNotStoredError
     if fate == "lost":

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, Text, cast, func, select, update
 
+from app.db import locks
 from app.db.models import OPEN_PREDICTION, Job, Prediction
 from app.jobs.claim import Claim
 from app.jobs.handler import Outcome
@@ -129,12 +130,15 @@ class PredictionHandler:
             )
 
     def abandoned(self, connection: Connection, subject_ids: list[uuid.UUID], *, dead: bool, error: str) -> None:
-        statement = update(Prediction).where(Prediction.id.in_(subject_ids), Prediction.status.in_(OPEN_PREDICTION))
+        # In the order in which app.jobs.results locks them.
+        status = Prediction.status.in_(OPEN_PREDICTION) if dead else Prediction.status == "submitting"
+        mine = locks.in_order(Prediction.id, Prediction.id.in_(subject_ids), status)
+        statement = update(Prediction).where(Prediction.id.in_(mine)).values(error=error, updated_at=func.now())
         if dead:
-            statement = statement.values(status="failed", error=error, completed_at=func.now())
+            statement = statement.values(status="failed", completed_at=func.now())
         else:
-            statement = statement.where(Prediction.status == "submitting").values(status="queued", error=error)
-        connection.execute(statement.values(updated_at=func.now()))
+            statement = statement.values(status="queued")
+        connection.execute(statement)
 
     def _submit(self, client: ProviderClient, work: Work) -> Outcome:
         webhook = None

@@ -11,15 +11,16 @@ import time
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar, cast
 
 from sqlalchemy import Engine
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 
+from app.db import errors
 from app.jobs import backoff, claim
 from app.jobs.attempts import Ended, Fate, Started, Taken, exhausted, facts, tell
-from app.jobs.claim import Claim, Finish
+from app.jobs.claim import Claim, Claims, Finish
 from app.jobs.handler import Handler, Outcome, Transactional
 from app.observability import correlation, traces
 from app.observability.jobs import JobRecorder, Unrecorded
@@ -34,6 +35,7 @@ _Key = TypeVar("_Key")
 _STORE_PAUSE = 0.25
 _OVERRUN = 60.0
 _FAULT = Outcome(result="retry", error="internal error")
+_REFUSED = "the result cannot be stored"
 _STATES: Mapping[str, claim.State] = {"done": "done", "retry": "pending", "wait": "pending", "dead": "dead"}
 
 
@@ -88,17 +90,21 @@ class Runtime:
 
     def claim(self, job_ids: Sequence[uuid.UUID]) -> Taken:
         """Take those jobs that can be taken. Raises JobsNotStartedError with none of them taken."""
-        try:
+
+        def take() -> Claims:
             with self._committing.connect() as connection:
-                claims = claim.claim(
+                return claim.claim(
                     connection,
                     job_ids=job_ids,
                     worker=self.worker,
                     leases=self.leases,
                     statements=self._statements,
                 )
+
+        try:
+            claims = errors.again(take)
         except SQLAlchemyError as error:
-            raise JobsNotStartedError(type(error).__name__) from None
+            raise JobsNotStartedError(errors.reason(error)) from None
         now = time.monotonic()
         with self._lock:
             self.held.update((claimed.job_id, (claimed, now)) for claimed in claims.won)
@@ -119,11 +125,15 @@ class Runtime:
 
     def _begin(self, kind: str, group: Sequence[Claim], now: float) -> list[Started]:
         handler = cast("Transactional", self.handlers[kind])
-        try:
+
+        def begin() -> Mapping[uuid.UUID, Any]:
             with self.engine.begin() as connection:
-                works = handler.begin(connection, group)
+                return handler.begin(connection, group)
+
+        try:
+            works = errors.again(begin)
         except Exception as error:  # a handler's fault must not keep the other jobs from starting
-            if _is_outage(error):
+            if errors.kind(error).passes:
                 # No attempt of theirs: back to the queue.
                 outcome = Outcome(result="wait")
             elif len(group) > 1:
@@ -151,37 +161,52 @@ class Runtime:
         return Ended(started=started, outcome=outcome, wait=wait, duration=time.monotonic() - begun, span=span)
 
     def store(self, batch: Sequence[Ended]) -> list[tuple[Ended, Fate]]:
-        """Finish the jobs and store their effects, for as long as their leases hold. Does not raise."""
+        """Finish the jobs and store their effects, as far as that can be done now. Does not raise.
+
+        Those whose fate is "waiting" are to be given again, for as long as their leases hold.
+        """
         inline = [one for one in batch if self.handlers[one.claimed.kind].inline is not None]
         others = [one for one in batch if self.handlers[one.claimed.kind].inline is None]
-        fates = [*self._store_all(inline, self._store_inline), *self._store_all(others, self._store)]
+        fates = self._store_all(inline, self._store_inline)
+        # Two kinds may write to the same rows, each in their order: a transaction of both would cross another's.
+        for _, group in _grouped(others, lambda one: one.claimed.kind):
+            fates += self._store_all(group, self._store)
         self._settle(fates)
+        if fates and all(fate == "waiting" for _, fate in fates):
+            time.sleep(_STORE_PAUSE * (1 + random.random()))  # noqa: S311 - spreads workers, guards nothing
         return fates
 
     def _store_all(
         self, batch: Sequence[Ended], store: Callable[[Sequence[Ended]], set[uuid.UUID]]
     ) -> list[tuple[Ended, Fate]]:
-        fates: list[tuple[Ended, Fate]] = []
-        waiting = list(batch)
-        while waiting:
-            try:
-                kept = store(waiting)
-            except Exception as error:  # noqa: BLE001 - a handler's fault must not take the other jobs' effects along
-                if len(waiting) > 1 and not _is_outage(error):
-                    # One of them holds what the database refuses: each on its own, so that the others get through.
-                    fates += [fate for one in waiting for fate in self._store_all([one], store)]
-                    break
-                given_up = [one for one in waiting if not _is_outage(error) or self._lease_over(one)]
-                for one in given_up:
-                    log.error("job's result not stored", reason=type(error).__name__, **facts(one.claimed))
-                fates += [(one, "unstored") for one in given_up]
-                waiting = [one for one in waiting if one not in given_up]
-                if waiting:
-                    time.sleep(_STORE_PAUSE * (1 + random.random()))  # noqa: S311 - spreads workers, guards nothing
-            else:
-                fates += [(one, "stored" if one.claimed.job_id in kept else "lost") for one in waiting]
-                break
-        return fates
+        if not batch:
+            return []
+        try:
+            kept = errors.again(lambda: store(batch))
+        except Exception as error:  # noqa: BLE001 - a handler's fault must not take the other jobs' effects along
+            kind = errors.kind(error)
+            if len(batch) > 1 and not kind.is_outage:
+                # One of them holds what the database refuses, or cannot take now: the others get through.
+                half = len(batch) // 2
+                return [*self._store_all(batch[:half], store), *self._store_all(batch[half:], store)]
+            if kind is errors.Kind.FAULT and not (batch[0].outcome.error or "").startswith(_REFUSED):
+                log.error("job's result refused", reason=errors.reason(error), **facts(batch[0].claimed))
+                return self._store_all([self._refused(batch[0])], store)
+            return [self._unsettled(one, error) for one in batch]
+        return [(one, "stored" if one.claimed.job_id in kept else "lost") for one in batch]
+
+    def _unsettled(self, one: Ended, error: Exception) -> tuple[Ended, Fate]:
+        if errors.kind(error).passes and not self._lease_over(one):
+            return one, "waiting"
+        log.error("job's result not stored", reason=errors.reason(error), **facts(one.claimed))
+        return one, "unstored"
+
+    def _refused(self, one: Ended) -> Ended:
+        """What is stored in place of a result that cannot be: a failed attempt, of which users can read why. Left
+        alone, the job would come back when its lease ends, as if its worker had vanished."""
+        wait = backoff.delay(attempt=one.claimed.attempt, base=self.backoff_base, cap=self.backoff_cap)
+        outcome = exhausted(Outcome(result="retry", error=_REFUSED), one.claimed)
+        return replace(one, outcome=outcome, wait=wait)
 
     def hand_back(self, claims: Sequence[Claim] | None = None, *, error: str = "the worker stopped") -> None:
         """Release these jobs, which have not begun, or every job still under way: for a worker that stops without them.
@@ -197,14 +222,21 @@ class Runtime:
         if not claims:
             return
         finishes = [_handed_back(claimed, error, counted=str(claimed.job_id) in stuck) for claimed in claims]
-        with self.engine.begin() as connection:
-            free = claim.finish(connection, finishes)
-            for (kind, dead, reason), group in _grouped(finishes, lambda one: (one.claim.kind, one.state, one.error)):
-                subjects = [one.claim.subject_id for one in group if one.claim.job_id in free]
-                self.handlers[kind].abandoned(connection, subjects, dead=dead == "dead", error=reason or "")
+        for _, group in _grouped(finishes, lambda one: (one.claim.kind, one.state, one.error)):
+            errors.again(lambda group=group: self._release(group))  # type: ignore[misc]
         with self._lock:
             for claimed in claims:
                 self.held.pop(claimed.job_id, None)
+
+    def _release(self, group: Sequence[Finish]) -> None:
+        """Of one kind, all with the same end: a transaction of several would lock their subjects in no order."""
+        first = group[0]
+        with self.engine.begin() as connection:
+            free = claim.finish(connection, group)
+            subjects = [one.claim.subject_id for one in group if one.claim.job_id in free]
+            self.handlers[first.claim.kind].abandoned(
+                connection, subjects, dead=first.state == "dead", error=first.error or ""
+            )
 
     def stuck(self) -> list[str]:
         """Ids of the jobs that outlasted their lease by far: nothing in this process can end them."""
@@ -224,7 +256,7 @@ class Runtime:
     def _store_inline(self, batch: Sequence[Ended]) -> set[uuid.UUID]:
         with self._committing.connect() as connection:
             finishes = [self._finish(one) for one in batch]
-            return claim.finish(connection, finishes, statement=self._statements.finish)
+            return claim.finish(connection, finishes, statements=self._statements)
 
     def _store(self, batch: Sequence[Ended]) -> set[uuid.UUID]:
         with self.engine.begin() as connection:
@@ -260,18 +292,6 @@ class Runtime:
                     log.warning("job lost its lease, its result was dropped", **facts(one.claimed))
                 elif fate == "stored":
                     tell(one)
-
-
-def _is_outage(error: Exception) -> bool:
-    """Whether the same may succeed when tried again: the server is away, or two transactions were in each other's way.
-
-    Everything else about a statement (a value that cannot be stored) stays as it is.
-    """
-    if isinstance(error, OperationalError | InterfaceError):
-        return True
-    if isinstance(error, DBAPIError):
-        return error.connection_invalidated
-    return isinstance(error, SQLAlchemyError)
 
 
 def _handed_back(claimed: Claim, error: str, *, counted: bool) -> Finish:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import uuid
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import Connection, Engine, false, func, or_, select, tuple_, update
 
+from app.db import errors, locks
 from app.db.models import Job
 from app.jobs.handler import Handler
 from app.jobs.queue import JobQueue
@@ -22,9 +23,9 @@ from app.observability.logging import get_logger
 
 log = get_logger()
 
-LOCK_KEY = 0x51_17_3A_91
 _BATCH = 500
-_ABANDONED = "the worker stopped during the attempt; the request may have been sent"
+# Its worker may be well: the database was away from it for longer than the lease.
+_ABANDONED = "the attempt's result was not stored within its lease; the request may have been sent"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,20 +59,31 @@ class Sweeper:
 
     def sweep(self) -> Swept:
         """One round; nothing when another worker is at it. Raises SQLAlchemyError or RedisError with nothing lost."""
-        with self._engine.begin() as connection:
-            if not connection.scalar(select(func.pg_try_advisory_xact_lock(LOCK_KEY))):
-                return Swept()
-            buried = self._bury(connection)
-            requeued = self._take_back(connection) + self._requeue(connection)
+        buried = self._alone(self._bury)
+        requeued = self._alone(self._take_back) + self._alone(self._requeue)
         if requeued or buried:
             log.info("swept", requeued=requeued, buried=buried)
         return Swept(requeued=requeued, buried=buried)
 
+    def _alone(self, step: Callable[[Connection], int]) -> int:
+        """What the step counts; 0 when another worker is at it.
+
+        Each has a transaction of its own. Together they would lock what jobs are about in no order; and none waits for
+        a job: one that somebody else is at is being claimed or finished, and is looked at in the next round.
+        """
+
+        def run() -> int:
+            with self._engine.begin() as connection:
+                if not connection.scalar(select(func.pg_try_advisory_xact_lock(locks.SWEEP))):
+                    return 0
+                return step(connection)
+
+        return errors.again(run)
+
     def _bury(self, connection: Connection) -> int:
         """Jobs whose worker vanished in their last attempt: a poison job must not come back for ever."""
         rows = connection.execute(
-            self._expired()
-            .where(Job.attempt >= Job.max_attempts)
+            self._expired(Job.attempt >= Job.max_attempts)
             .values(state="dead", finished_at=func.now(), last_error=_ABANDONED)
             .returning(Job.kind, Job.subject_id)
         ).all()
@@ -81,20 +93,19 @@ class Sweeper:
     def _take_back(self, connection: Connection) -> int:
         """Jobs whose worker vanished with attempts left. RQ still lists them as running; the lease knows better."""
         rows = connection.execute(
-            self._expired()
-            .where(Job.attempt < Job.max_attempts)
+            self._expired(Job.attempt < Job.max_attempts)
             .values(state="pending", run_at=func.now(), enqueued_at=func.now(), last_error=_ABANDONED)
             .returning(Job.id, Job.kind, Job.subject_id)
         ).all()
         self._tell_handlers(connection, rows, dead=False)
         return self._push(rows)
 
-    def _expired(self) -> Any:
-        return (
-            update(Job)
-            .where(Job.queue == self._queue.name, Job.state == "running", Job.lease_until < func.now())
-            .values(lease_until=None, claimed_by=None)
+    def _expired(self, which: Any) -> Any:
+        ended = Job.lease_until < func.now()
+        mine = locks.in_order(
+            Job.id, Job.queue == self._queue.name, Job.state == "running", ended, which, skip_locked=True
         )
+        return update(Job).where(Job.id.in_(mine)).values(lease_until=None, claimed_by=None)
 
     def _tell_handlers(self, connection: Connection, rows: Iterable[Any], *, dead: bool) -> None:
         subjects: dict[str, list[uuid.UUID]] = defaultdict(list)
@@ -156,5 +167,9 @@ class Sweeper:
     def _mark(self, connection: Connection, job_ids: Sequence[uuid.UUID]) -> None:
         if job_ids:
             connection.execute(
-                update(Job).where(Job.id.in_(job_ids), Job.state == "pending").values(enqueued_at=func.now())
+                update(Job)
+                .where(
+                    Job.id.in_(locks.in_order(Job.id, Job.id.in_(job_ids), Job.state == "pending", skip_locked=True))
+                )
+                .values(enqueued_at=func.now())
             )

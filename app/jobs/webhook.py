@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, and_, exists, func, select, text, update
 from sqlalchemy.orm import aliased
 
+from app.db import locks
 from app.db.models import OPEN_PREDICTION, InboundWebhook, Prediction
 from app.jobs.claim import Claim
 from app.jobs.handler import Outcome
@@ -150,6 +151,10 @@ class WebhookHandler:
             if isinstance(outcome.detail, News):
                 told[outcome.detail.provider].append(outcome.detail.change)
         changed: set[uuid.UUID] = set()
+        if len(told) > 1:
+            # All of them in the one order, before one provider's are locked after the other's.
+            ids = [change.prediction_id for changes in told.values() for change in changes]
+            connection.execute(locks.in_order(Prediction.id, Prediction.id.in_(ids)))
         for provider in sorted(told):
             changed |= apply(connection, told[provider], provider=provider)
         if changed:
@@ -169,7 +174,7 @@ class WebhookHandler:
         if dead:
             connection.execute(
                 update(InboundWebhook)
-                .where(InboundWebhook.id.in_(subject_ids))
+                .where(InboundWebhook.id.in_(locks.in_order(InboundWebhook.id, InboundWebhook.id.in_(subject_ids))))
                 .values(processed_at=func.now(), result=error)
             )
 

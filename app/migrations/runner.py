@@ -13,15 +13,13 @@ from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, text
-from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
+from app.db import errors, locks
 from app.db.engine import sync_engine
 from app.migrations import revisions
 from app.observability.logging import get_logger
 from app.settings import Settings
-
-LOCK_KEY = 0x51_17_3A_90
-"""Key of the advisory lock, chosen once for this application."""
 
 log = get_logger()
 
@@ -56,14 +54,17 @@ def run(settings: Settings) -> int:
 def migrate(settings: Settings) -> Migrated:
     """Upgrade to the newest revision; raises MigrationError with the reason when nothing was changed."""
     engine = sync_engine(settings, pooled=False)
-    try:
+
+    def run_once() -> Migrated:
         with engine.begin() as connection:
             _prepare(connection, settings)
             return _upgrade(connection)
-    except OperationalError as error:
-        raise MigrationError(_operational(error, settings)) from error
+
+    try:
+        # A lock that it takes on a table may cross those of the running version, which are taken row by row.
+        return errors.again(run_once)
     except DBAPIError as error:
-        raise MigrationError(_first_line(error)) from error
+        raise MigrationError(_refused(error, settings)) from error
     except SQLAlchemyError as error:
         raise MigrationError(str(error)) from error
     finally:
@@ -73,7 +74,7 @@ def migrate(settings: Settings) -> Migrated:
 def _prepare(connection: Connection, settings: Settings) -> None:
     milliseconds = {"timeout": f"{settings.migration_lock_timeout}ms"}
     connection.execute(text("SELECT set_config('lock_timeout', :timeout, true)"), milliseconds)
-    connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK_KEY})
+    connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": locks.MIGRATION})
     if settings.database_owner_role:
         role = connection.dialect.identifier_preparer.quote_identifier(settings.database_owner_role)
         connection.execute(text(f"SET LOCAL ROLE {role}"))
@@ -93,8 +94,10 @@ def _upgrade(connection: Connection) -> Migrated:
     return Migrated(before=before, after=MigrationContext.configure(connection).get_current_revision())
 
 
-def _operational(error: OperationalError, settings: Settings) -> str:
-    if getattr(error.orig, "sqlstate", None) == "55P03":
+def _refused(error: DBAPIError, settings: Settings) -> str:
+    if errors.kind(error) is errors.Kind.READ_ONLY:
+        return "the server takes no writes, it is a standby or was demoted: run it again at the address of the primary"
+    if errors.sqlstate(error) == "55P03":
         return (
             f"a lock was not free within {settings.migration_lock_timeout} ms: another migration or a long transaction "
             "holds it. Run it again when that has ended, or raise MIGRATION_LOCK_TIMEOUT"

@@ -7,6 +7,7 @@ import time
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
+from app.db import errors
 from app.observability.logging import get_logger
 
 log = get_logger()
@@ -17,7 +18,7 @@ _CALM = 30.0
 
 
 class DatabaseGate:
-    """Closed until the first successful probe, and by every job that finds Postgres away.
+    """Closed until the first successful probe, and by every job that finds Postgres away, or without writes.
 
     Without it a worker would pop the whole queue within seconds of an outage, only to put every job back.
     """
@@ -55,10 +56,10 @@ class DatabaseGate:
     def _probe(self) -> None:
         try:
             with self._engine.connect() as connection:
-                connection.execute(text("SELECT 1 FROM jobs LIMIT 1"))
+                connection.execute(text(errors.WRITE_PROBE))
         except SQLAlchemyError as error:
             if not self._reported:
-                log.warning("waiting for the database and its schema", reason=type(error).__name__)
+                log.warning("waiting for the database and its schema", reason=errors.reason(error))
             self._reported = True
             self._next_probe = time.monotonic() + self._pause
             self._pause = min(_LONGEST_PAUSE, self._pause * 2)

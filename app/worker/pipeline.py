@@ -186,15 +186,20 @@ class Pipeline:
         self._storing.put([(slot, ended)])
 
     def _store(self, batch: Sequence[tuple[Slot, Ended]]) -> None:
-        slots = {id(ended): slot for slot, ended in batch}
-        told = []
+        slots = {id(ended.started): slot for slot, ended in batch}
+        told, waiting = [], []
         for ended, fate in self._runtime.store([ended for _, ended in batch]):
-            slot = slots[id(ended)]
+            slot = slots[id(ended.started)]
+            if fate == "waiting":
+                waiting.append((slot, ended))
+                continue
             if fate == "unstored":
                 self._gate.close()
             told.append((slot, self._told(slot, ended, fate)))
             self._move(slot, "tell")
         self._telling.put(told)
+        # With what has ended meanwhile: nothing waits behind them.
+        self._storing.put(waiting)
 
     def _told(self, slot: Slot, ended: Ended, fate: Fate) -> Told:
         if fate == "lost":

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from datetime import datetime
 from functools import lru_cache
 
-from sqlalchemy.exc import DataError, IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from starlette.requests import ClientDisconnect
 
@@ -26,7 +26,7 @@ from app.api.deliveries.schemas import (
 from app.api.gather import Batch, CallerGone, Gather, OutcomeUnknown
 from app.api.idempotency import fingerprint
 from app.api.state import State
-from app.db import deliveries
+from app.db import deliveries, errors
 from app.db.deliveries import NewDelivery
 from app.db.statements import end_statement, is_canceled
 from app.db.transactions import transaction
@@ -38,6 +38,10 @@ from app.settings import Settings
 
 JOB_KIND = "delivery"
 """As app.jobs.delivery registers it; that module is not imported here, because it brings the HTTP client along."""
+
+
+class _Refused(Exception):
+    """The database refuses a batch of deliveries for what one of them holds."""
 
 
 async def accept(
@@ -78,8 +82,10 @@ async def accept(
             "with the same Idempotency-Key",
             headers={"Connection": "close"},
         ) from None
-    except IntegrityError:
-        raise Unauthenticated("the account does not exist any more") from None
+    except _Refused as refused:
+        if isinstance(refused.__cause__, IntegrityError):
+            raise Unauthenticated("the account does not exist any more") from None
+        raise
     if not added:
         async with state["engine"].connect() as connection:
             return await _first_answer(connection, new), True
@@ -92,20 +98,25 @@ def intake(settings: Settings, engine: AsyncEngine, nudge: Nudge) -> Gather[NewD
     queue, urgent = settings.queue_of(JOB_KIND), settings.is_urgent(JOB_KIND)
 
     async def store(batch: Batch[NewDelivery, bool]) -> list[bool]:
-        async with committing.connect() as connection:
-            try:
-                with batch.under_way(lambda: end_statement(connection)) as new:
-                    added = await deliveries.add(connection, new, kind=JOB_KIND, queue=queue) if new else set()
-            finally:
-                if batch.interrupted:
-                    # The request to cancel may still be on its way, and is to meet nobody else's statement.
-                    await connection.invalidate()
+        try:
+            async with committing.connect() as connection:
+                try:
+                    with batch.under_way(lambda: end_statement(connection)) as new:
+                        added = await deliveries.add(connection, new, kind=JOB_KIND, queue=queue) if new else set()
+                finally:
+                    if batch.interrupted:
+                        # The request to cancel may still be on its way, and is to meet nobody else's statement.
+                        await connection.invalidate()
+        except DBAPIError as error:
+            if errors.kind(error) is errors.Kind.FAULT:
+                raise _Refused from error
+            raise
         for one in new:
             if one.id in added:
                 nudge.soon(one.job_id, queue, urgent=urgent)
         return [one.id in added for one in new]
 
-    return Gather(store, fault_of_one=(IntegrityError, DataError), was_stopped=is_canceled)
+    return Gather(store, fault_of_one=(_Refused,), was_stopped=is_canceled)
 
 
 async def get(state: State, user_id: uuid.UUID, delivery_id: uuid.UUID) -> DeliveryOut:

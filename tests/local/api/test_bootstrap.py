@@ -19,6 +19,7 @@ from psycopg import errors
 
 from app import bootstrap as program
 from app.bootstrap import Master, Plan, bootstrap, load, main
+from app.db import locks
 from app.db.roles import RolesError
 from app.environment import SettingsError
 from app.migrations.runner import migrate
@@ -393,7 +394,7 @@ def test_waits_only_so_long_for_another_run(world: World, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(roles, "_LOCK_TIMEOUT", "50ms")
     with world.enter(*MASTER.values()) as other:
-        other.execute("SELECT pg_advisory_lock(%s)", [roles.LOCK_KEY])
+        other.execute("SELECT pg_advisory_lock(%s)", [locks.BOOTSTRAP])
         with pytest.raises(RolesError, match="did not end within 50ms"):
             world.run()
 

@@ -10,6 +10,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import CheckConstraint, text
 
+from app.db import locks
 from app.db.engine import sync_engine
 from app.db.models import Base
 from app.migrations import revisions, runner
@@ -61,12 +62,12 @@ def test_two_at_once_both_succeed_and_one_works(database_url: str) -> None:
 @pytest.mark.flips("migration_lock_timeout")
 def test_waits_for_another_migration_only_so_long(database_url: str) -> None:
     with ThreadPoolExecutor(1) as pool, psycopg.connect(database_url) as other:
-        other.execute("SELECT pg_advisory_lock(%s)", [runner.LOCK_KEY])
+        other.execute("SELECT pg_advisory_lock(%s)", [locks.MIGRATION])
         patient = pool.submit(migrate, settings_for(database_url, MIGRATION_LOCK_TIMEOUT="20000"))
         with pytest.raises(MigrationError, match="MIGRATION_LOCK_TIMEOUT"):
             migrate(settings_for(database_url, MIGRATION_LOCK_TIMEOUT="50"))
         assert not patient.done()
-        other.execute("SELECT pg_advisory_unlock(%s)", [runner.LOCK_KEY])
+        other.execute("SELECT pg_advisory_unlock(%s)", [locks.MIGRATION])
         assert patient.result().changed
 
 

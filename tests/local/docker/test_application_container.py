@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 from app.__main__ import EXIT_TERMINATED
-from app.migrations.runner import LOCK_KEY
+from app.db import locks
 
 pytestmark = [pytest.mark.docker, pytest.mark.local, pytest.mark.timeout(1200)]
 
@@ -111,7 +111,7 @@ def test_api_and_worker_in_one_container_end_together(empty_database: Any, recei
 def test_a_migration_that_waits_for_a_lock_ends_at_a_stop(empty_database: Any, database_url: str, until: Any) -> None:
     """The kernel keeps a signal from a container's first process unless that has a handler for it."""
     with psycopg.connect(database_url) as holder:
-        holder.execute("SELECT pg_advisory_lock(%s)", [LOCK_KEY])
+        holder.execute("SELECT pg_advisory_lock(%s)", [locks.MIGRATION])
         migration = empty_database.start(MODE="migrate")
         waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
         until(lambda: holder.execute(waiting).fetchone() == (1,))

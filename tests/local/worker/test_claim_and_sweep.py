@@ -13,6 +13,7 @@ from redis import Redis, RedisError
 from sqlalchemy import event, func, insert, select, text, update
 from sqlalchemy.exc import OperationalError
 
+from app.db import locks
 from app.db.models import Job
 from app.jobs import claim
 from app.jobs.claim import Claim, Finish
@@ -21,7 +22,7 @@ from app.jobs.handler import Outcome
 from app.jobs.outbox import new_job
 from app.jobs.queue import JobQueue
 from app.jobs.runtime import Runtime
-from app.jobs.sweeper import LOCK_KEY, Sweeper
+from app.jobs.sweeper import Sweeper
 from app.worker.concurrent import EXIT_STUCK, ConcurrentWorker
 from app.worker.database import DatabaseGate
 from app.worker.health import HeartbeatFile
@@ -226,7 +227,7 @@ def test_an_ended_lease_is_taken_back_at_once_whatever_rq_believes(world: Any) -
 def test_one_sweeps_at_a_time(world: Any) -> None:
     add_many(world, 1)
     with world.engine.begin() as connection:
-        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK_KEY})
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": locks.SWEEP})
         assert sweeper(world).sweep().requeued == 0
 
     assert sweeper(world).sweep().requeued == 1

@@ -43,7 +43,7 @@ def test_a_job_that_kills_its_workers_is_buried(
 
     row = world.settled(delivery_id, "failed")
 
-    assert "the worker stopped during the attempt" in row.last_error
+    assert "not stored within its lease; the request may have been sent" in row.last_error
     assert world.job(job_id).state == "dead"
     assert len(receiver.requests) == 1
 
