@@ -171,7 +171,7 @@ class Runtime:
         # Two kinds may write to the same rows, each in their order: a transaction of both would cross another's.
         for _, group in _grouped(others, lambda one: one.claimed.kind):
             fates += self._store_all(group, self._store)
-        self._settle(fates)
+        self._settle((one, fate) for one, fate in fates if fate != "waiting")
         if fates and all(fate == "waiting" for _, fate in fates):
             time.sleep(_STORE_PAUSE * (1 + random.random()))  # noqa: S311 - spreads workers, guards nothing
         return fates

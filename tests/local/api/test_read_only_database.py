@@ -1,0 +1,85 @@
+"""Requests while Postgres takes no writes: a failover that left our sessions with the old primary."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+
+import psycopg
+import pytest
+
+pytestmark = pytest.mark.anyio
+
+DELIVERY = {"url": "https://receiver.example.org/hook", "payload": {"order": 7}}
+
+
+@pytest.fixture
+def demoted(postgres_server: str) -> Callable[[], AbstractContextManager[None]]:
+    @contextmanager
+    def block() -> Iterator[None]:
+        with psycopg.connect(postgres_server, autocommit=True) as master:
+            master.execute("SET default_transaction_read_only = off")
+            try:
+                master.execute("ALTER SYSTEM SET default_transaction_read_only = on")
+                master.execute("SELECT pg_reload_conf()")
+                yield
+            finally:
+                master.execute("ALTER SYSTEM RESET default_transaction_read_only")
+                master.execute("SELECT pg_reload_conf()")
+
+    return block
+
+
+async def test_what_writes_is_asked_to_come_again_and_what_reads_is_answered(start, demoted, monkeypatch):
+    monkeypatch.setattr("app.api.health.CACHE_SECONDS", 0.0)
+    async with start() as caller:
+        user = await caller.as_user()
+        accepted = await caller.http.post("/v1/deliveries", json=DELIVERY, headers=user)
+        account = {"email": "other@example.org", "password": "correct horse battery"}
+        with demoted():
+            refused = [
+                await caller.http.post("/v1/deliveries", json=DELIVERY, headers=user),
+                await caller.http.post("/v1/auth/register", json=account),
+                await caller.http.post(f"{accepted.headers['location']}/retry", headers=user),
+            ]
+            found = await caller.http.get(accepted.headers["location"], headers=user)
+            ill = await caller.http.get("/health")
+        well = await caller.http.get("/health")
+        again = await caller.http.post("/v1/deliveries", json=DELIVERY, headers=user)
+
+    assert [(answer.status_code, answer.headers.get("retry-after")) for answer in refused] == [(503, "2")] * 3
+    assert "takes no writes" in refused[0].json()["detail"]
+    assert found.status_code == 200
+    assert ill.status_code == 503
+    assert ill.json()["problems"] == ["database: it takes no writes: it is a standby, or was demoted"]
+    assert (well.status_code, again.status_code) == (200, 202)
+
+
+async def test_a_role_that_may_only_read_is_no_health(start, migrated_url):
+    with psycopg.connect(migrated_url, autocommit=True) as owner:
+        owner.execute("DROP ROLE IF EXISTS only_reads")
+        owner.execute("CREATE ROLE only_reads LOGIN")
+        owner.execute("GRANT SELECT ON ALL TABLES IN SCHEMA public TO only_reads")
+        try:
+            async with start(DATABASE_URL=migrated_url.replace("//postgres@", "//only_reads@")) as caller:
+                answer = await caller.http.get("/health")
+        finally:
+            owner.execute("DROP OWNED BY only_reads")
+            owner.execute("DROP ROLE only_reads")
+    assert (answer.status_code, answer.json()["problems"]) == (
+        503,
+        ["database: this role may not read and write the tables"],
+    )
+
+
+async def test_a_plan_that_does_not_fit_any_more_costs_no_request(start, migrated_url):
+    async with start(DATABASE_POOL_SIZE="1", DATABASE_MAX_OVERFLOW="0") as caller:
+        user = await caller.as_user()
+
+        async def ask() -> int:
+            return (await caller.http.get("/v1/auth/me", headers=user)).status_code
+
+        assert [await ask() for _ in range(8)] == [200] * 8
+        with psycopg.connect(migrated_url, autocommit=True) as owner:
+            owner.execute("ALTER TABLE users ALTER email TYPE varchar(300)")
+        assert await ask() == 200
