@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import redis
@@ -100,6 +101,39 @@ class Postgres(Server):
     def shut_down(self) -> None:
         """As a restart for maintenance does: sessions are ended, with a message."""
         self.stop(signal.SIGINT)
+
+    def demote(self) -> None:
+        """As a primary after a failover: its sessions live on, and it takes no writes."""
+        self._master("ALTER SYSTEM SET default_transaction_read_only = on", "SELECT pg_reload_conf()")
+
+    def restore(self) -> None:
+        self._master("ALTER SYSTEM RESET default_transaction_read_only", "SELECT pg_reload_conf()")
+
+    def copy(self, data: Path) -> Postgres:
+        """A standby that follows this server, running."""
+        data.mkdir(mode=0o700)
+        if self._who.owner:
+            os.chown(data, *self._who.owner)
+        command = [str(binaries.postgres("pg_basebackup")), "-D", str(data), "-R", "-c", "fast", "-U", "postgres"]
+        made = self._who.run([*command, "-h", HOST, "-p", str(self.port), "--no-sync"])
+        assert made.returncode == 0, made.stdout
+        standby = Postgres(data.parent, data)
+        standby.start()
+        return standby
+
+    def take_over(self, primary: Postgres) -> None:
+        """Of a standby: once it has all that its demoted primary has written, it is one."""
+        [written] = primary._master("SELECT pg_current_wal_lsn()::text")
+        wait_for(lambda: self._master(f"SELECT pg_last_wal_replay_lsn() >= '{written}'") == [True], what="the standby")
+        self._master("SELECT pg_promote()")
+
+    def _master(self, *statements: str) -> list[Any]:
+        """What the last of them returns."""
+        with psycopg.connect(self.url_of("postgres"), autocommit=True) as connection:
+            connection.execute("SET default_transaction_read_only = off")
+            for statement in statements:
+                cursor = connection.execute(statement)
+            return [row[0] for row in cursor.fetchall()] if cursor.description else []
 
     def _command(self) -> list[str]:
         options = [f"listen_addresses={HOST}", f"port={self.port}", "unix_socket_directories=", "fsync=off"]
