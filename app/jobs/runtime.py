@@ -12,6 +12,7 @@ import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, TypeVar, cast
 
 from sqlalchemy import Engine
@@ -182,7 +183,7 @@ class Runtime:
         if not batch:
             return []
         try:
-            kept = errors.again(lambda: store(batch))
+            kept = errors.again(partial(store, batch))
         except Exception as error:  # noqa: BLE001 - a handler's fault must not take the other jobs' effects along
             kind = errors.kind(error)
             if len(batch) > 1 and not kind.is_outage:
@@ -222,21 +223,20 @@ class Runtime:
         if not claims:
             return
         finishes = [_handed_back(claimed, error, counted=str(claimed.job_id) in stuck) for claimed in claims]
-        for _, group in _grouped(finishes, lambda one: (one.claim.kind, one.state, one.error)):
-            errors.again(lambda group=group: self._release(group))  # type: ignore[misc]
+        for _, group in _grouped(finishes, lambda one: (one.state, one.error)):
+            errors.again(partial(self._release, group))
         with self._lock:
             for claimed in claims:
                 self.held.pop(claimed.job_id, None)
 
     def _release(self, group: Sequence[Finish]) -> None:
-        """Of one kind, all with the same end: a transaction of several would lock their subjects in no order."""
-        first = group[0]
+        """All with the same end: a transaction of several would lock the subjects of a kind in no order."""
+        dead, error = group[0].state == "dead", group[0].error or ""
         with self.engine.begin() as connection:
             free = claim.finish(connection, group)
-            subjects = [one.claim.subject_id for one in group if one.claim.job_id in free]
-            self.handlers[first.claim.kind].abandoned(
-                connection, subjects, dead=first.state == "dead", error=first.error or ""
-            )
+            for kind, finished in _grouped(group, lambda one: one.claim.kind):
+                subjects = [one.claim.subject_id for one in finished if one.claim.job_id in free]
+                self.handlers[kind].abandoned(connection, subjects, dead=dead, error=error)
 
     def stuck(self) -> list[str]:
         """Ids of the jobs that outlasted their lease by far: nothing in this process can end them."""

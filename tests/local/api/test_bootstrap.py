@@ -389,6 +389,19 @@ def test_a_read_replica_is_refused(world: World, monkeypatch: pytest.MonkeyPatch
         world.run()
 
 
+def test_refuses_a_server_that_takes_no_writes(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    from app.db import roles
+
+    ask = roles._one
+
+    def demoted(server: Any, query: str, *values: str) -> Any:
+        return "on" if "transaction_read_only" in query else ask(server, query, *values)
+
+    monkeypatch.setattr(roles, "_one", demoted)
+    with pytest.raises(RolesError, match="takes no writes"):
+        world.run()
+
+
 def test_waits_only_so_long_for_another_run(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     from app.db import roles
 

@@ -17,6 +17,7 @@ from typing import Any
 import psycopg
 import pytest
 from sqlalchemy import Connection, NullPool, insert, make_url, select, text
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from app.db import deliveries
@@ -276,26 +277,43 @@ class Kept:
         self.transactions.append(str(connection.scalar(text("SELECT pg_current_xact_id()"))))
 
 
-def test_two_kinds_are_never_written_by_one_transaction(world: Any) -> None:
+def take_one_of_each(world: Any, made: Runtime) -> list[Any]:
+    ids = []
+    with world.engine.begin() as connection:
+        for kind in made.handlers:
+            ids.append(uuid.uuid4())
+            row = {"id": ids[-1], "kind": kind, "queue": "q", "subject_id": uuid.uuid4(), "max_attempts": 3}
+            connection.execute(insert(Job), [row])
+    return made.claim(ids).started
+
+
+def test_two_kinds_are_never_stored_by_one_transaction(world: Any) -> None:
     """Predictions' own jobs and webhooks lock the same rows, each in order: together they are in none."""
     kinds = {"prediction": Kept(), "webhook": Kept()}
     made = Runtime(engine=world.engine, handlers=kinds, worker="w", backoff_base=1, backoff_cap=1)
 
-    def take() -> list[Any]:
-        ids = []
-        with world.engine.begin() as connection:
-            for kind in kinds:
-                ids.append(uuid.uuid4())
-                row = {"id": ids[-1], "kind": kind, "queue": "q", "subject_id": uuid.uuid4(), "max_attempts": 3}
-                connection.execute(insert(Job), [row])
-        return made.claim(ids).started
-
-    made.store([made.run(started) for started in take()])
-    take()
-    made.hand_back()
+    made.store([made.run(started) for started in take_one_of_each(world, made)])
 
     noted = [transaction for kind in kinds.values() for transaction in kind.transactions]
-    assert len(set(noted)) == len(noted) == 4
+    assert len(set(noted)) == len(noted) == 2
+
+
+def test_jobs_are_handed_back_together_or_not_at_all(world: Any) -> None:
+    """Whoever could not hand some on runs all of them: one that was released would run twice."""
+    kinds = {"prediction": Kept(), "webhook": Kept()}
+
+    def away(*_: Any, **__: Any) -> None:
+        raise OperationalError("", {}, Exception())
+
+    kinds["webhook"].abandoned = away  # type: ignore[method-assign]
+    made = Runtime(engine=world.engine, handlers=kinds, worker="w", backoff_base=1, backoff_cap=1)
+    started = take_one_of_each(world, made)
+
+    with pytest.raises(OperationalError):
+        made.hand_back([one.claimed for one in started], error="no slot was free")
+
+    assert {world.job(one.claimed.job_id).state for one in started} == {"running"}
+    assert set(made.held) == {one.claimed.job_id for one in started}
 
 
 def a_claim(kind: str) -> Claim:
