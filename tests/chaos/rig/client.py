@@ -46,6 +46,12 @@ class Client:
         self.token = self.ask("POST", "/v1/auth/login", json=account).json()["access_token"]
         self.outcomes.clear()
 
+    def at(self, port: int) -> Client:
+        """The same account at one replica; what it is answered counts here."""
+        other = Client(lambda: [port])
+        other._token, other.outcomes, other._lock, other._key = self._token, self.outcomes, self._lock, self._key
+        return other
+
     def ask(self, method: str, path: str, **request: Any) -> httpx2.Response:
         """One request, one answer; raises httpx2.TransportError when none came."""
         ports = self._ports()
