@@ -170,7 +170,8 @@ class Books:
         ]
 
     def tell(self, ends: Sequence[Told]) -> list[str]:
-        """Register what came of the jobs; the ids of those that other jobs depend on."""
+        """Register what came of the jobs; the ids of those that other jobs depend on. Nothing happens to a job that its
+        execution has no longer taken, so that an end may be told twice."""
         at = time.time()
         args: list[Any] = [utcformat(now()), at, self._worker, RQ_KEY_PREFIX]
         for end in ends:

@@ -116,7 +116,7 @@ class ConcurrentWorker(AdaptedWorker):
         """Let another worker have the jobs under way now, rather than when their leases end."""
         self._runtime.hand_back()
         # Whether one is to run again is the claim's to say.
-        self._give_back([slot.popped for slot in self._pipeline.under_way.values()])
+        self._give_back([slot.popped for slot in self._pipeline.slots()])
 
     @property
     def stopping(self) -> threading.Event:
@@ -219,7 +219,7 @@ class ConcurrentWorker(AdaptedWorker):
         """Tell Redis that this worker and its jobs are alive, and who it is, in case Redis forgot."""
         if time.monotonic() < self._next_heartbeat or self.birth_date is None:
             return
-        slots = list(self._pipeline.under_way.values())
+        slots = self._pipeline.slots()
         with self._quick.pipeline() as pipeline:
             self.heartbeat(WORKER_TTL + 60, pipeline=pipeline)
             pipeline.hset(self.key, mapping=self.serialize())
@@ -234,7 +234,10 @@ class ConcurrentWorker(AdaptedWorker):
     def _reclaim(self) -> None:
         """Put back what Redis believes to be under way here and is not: the answer to a pop was lost with its
         connection, or Redis was away when a job ended. In the loop's own thread, so that no pop can be half way."""
-        strays = self._taking.taken_beside(self._pipeline.under_way)
+        # Noted before Redis is asked: one that ends in between is in the note, or no longer in Redis. Asked first, those
+        # that had just ended looked like strays, and ran again.
+        known = {slot.popped.execution_id for slot in self._pipeline.slots()}
+        strays = self._taking.taken_beside(known)
         if strays:
             log.warning("jobs that are not under way here go back", job_ids=[popped.job_id for popped in strays])
             self._give_back(strays)

@@ -99,14 +99,19 @@ class Pipeline:
             elif not slot.ours:
                 self._crew.put([slot])
 
+    def slots(self) -> list[Slot]:
+        """The jobs under way at this moment; other threads add and remove some at any time."""
+        with self._changed:
+            return list(self.under_way.values())
+
     def overdue(self) -> list[str]:
         """Ids of the jobs of other functions that ignore their own time limit."""
-        return [slot.popped.job_id for slot in list(self.under_way.values()) if slot.overdue]
+        return [slot.popped.job_id for slot in self.slots() if slot.overdue]
 
     def hand_on(self) -> None:
         """Give back what was taken ahead and has waited too long: another worker may have a slot for it."""
         now = time.monotonic()
-        slots = list(self.under_way.values())
+        slots = self.slots()
         if not any(slot.step == "wait" and now > slot.since + _PATIENCE for slot in slots):
             return
         with self._changed:
