@@ -135,15 +135,16 @@ class DeliveryHandler:
             return ended(Outcome(result="retry", error=str(error)))
         return ended(classify(answer), status=answer.status, excerpt=_excerpt(answer.body))
 
-    def abandoned(self, connection: Connection, subject_ids: list[uuid.UUID], *, dead: bool, error: str) -> None:
+    def abandoned(self, connection: Connection, subject_ids: list[uuid.UUID], *, dead: bool, error: str | None) -> None:
+        told = {} if error is None else {"last_error": error}
         connection.execute(
             update(Delivery)
             .where(Delivery.id.in_(subject_ids))
             .values(
                 status="failed" if dead else "pending",
-                last_error=error,
                 updated_at=func.now(),
                 completed_at=func.now() if dead else None,
+                **told,
             )
         )
 

@@ -129,12 +129,13 @@ class PredictionHandler:
                 .values(run_at=func.now())
             )
 
-    def abandoned(self, connection: Connection, subject_ids: list[uuid.UUID], *, dead: bool, error: str) -> None:
+    def abandoned(self, connection: Connection, subject_ids: list[uuid.UUID], *, dead: bool, error: str | None) -> None:
+        told = {} if error is None else {"error": error}
         statement = update(Prediction).where(Prediction.id.in_(subject_ids), Prediction.status.in_(OPEN_PREDICTION))
         if dead:
-            statement = statement.values(status="failed", error=error, completed_at=func.now())
+            statement = statement.values(status="failed", completed_at=func.now(), **told)
         else:
-            statement = statement.where(Prediction.status == "submitting").values(status="queued", error=error)
+            statement = statement.where(Prediction.status == "submitting").values(status="queued", **told)
         connection.execute(statement.values(updated_at=func.now()))
 
     def _submit(self, client: ProviderClient, work: Work) -> Outcome:

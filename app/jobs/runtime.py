@@ -6,7 +6,6 @@ A worker runs each step in threads of its own (app.worker.pipeline); `execute` r
 from __future__ import annotations
 
 import random
-import threading
 import time
 import uuid
 from collections import defaultdict
@@ -21,6 +20,7 @@ from app.jobs import backoff, claim
 from app.jobs.attempts import Ended, Fate, Started, Taken, exhausted, facts, tell
 from app.jobs.claim import Claim, Finish
 from app.jobs.handler import Handler, Outcome, Transactional
+from app.jobs.holding import Holding
 from app.observability import correlation, traces
 from app.observability.jobs import JobRecorder, Unrecorded
 from app.observability.logging import get_logger
@@ -33,6 +33,8 @@ _Key = TypeVar("_Key")
 
 _STORE_PAUSE = 0.25
 _OVERRUN = 60.0
+_CLAIM_PATIENCE = 5.0
+"""Seconds that a worker at its end waits for a claim under way, to hand back what it takes."""
 _FAULT = Outcome(result="retry", error="internal error")
 _STATES: Mapping[str, claim.State] = {"done": "done", "retry": "pending", "wait": "pending", "dead": "dead"}
 
@@ -43,10 +45,7 @@ class JobsNotStartedError(Exception):
 
 @dataclass(kw_only=True)
 class Runtime:
-    """What jobs need of the process that runs them.
-
-    `held`: the claims of the jobs under way, and when (monotonic) each was claimed.
-    """
+    """What jobs need of the process that runs them."""
 
     engine: Engine
     handlers: Mapping[str, Handler]
@@ -54,14 +53,19 @@ class Runtime:
     backoff_base: float
     backoff_cap: float
     recorder: JobRecorder = field(default_factory=Unrecorded)
-    held: dict[uuid.UUID, tuple[Claim, float]] = field(default_factory=dict)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
         # Each statement is a transaction of its own.
         self._committing = self.engine.execution_options(isolation_level="AUTOCOMMIT")
         inline = {kind: handler.inline for kind, handler in self.handlers.items()}
         self._statements = claim.Statements({kind: one for kind, one in inline.items() if one is not None})
+        self._holding = Holding(
+            engine=self._committing,
+            worker=self.worker,
+            leases={kind: handler.lease for kind, handler in self.handlers.items()},
+            statements=self._statements,
+            release=lambda claims: self.hand_back(claims, error=None),
+        )
 
     @classmethod
     def of(
@@ -83,25 +87,24 @@ class Runtime:
         )
 
     @property
-    def leases(self) -> dict[str, float]:
-        return {kind: handler.lease for kind, handler in self.handlers.items()}
+    def held(self) -> dict[tuple[uuid.UUID, int], tuple[Claim, float]]:
+        """See app.jobs.holding."""
+        return self._holding.held
+
+    @property
+    def longest_lease(self) -> float:
+        """Seconds."""
+        return max((handler.lease for handler in self.handlers.values()), default=0.0)
 
     def claim(self, job_ids: Sequence[uuid.UUID]) -> Taken:
-        """Take those jobs that can be taken. Raises JobsNotStartedError with none of them taken."""
+        """Take those jobs that can be taken. Raises JobsNotStartedError with none of them taken, or with claims that
+        nobody knows of, which `recover` finds."""
+        # Before the question: the lease begins before its answer is here.
+        now = time.monotonic()
         try:
-            with self._committing.connect() as connection:
-                claims = claim.claim(
-                    connection,
-                    job_ids=job_ids,
-                    worker=self.worker,
-                    leases=self.leases,
-                    statements=self._statements,
-                )
+            claims = self._holding.claim(job_ids, at=now)
         except SQLAlchemyError as error:
             raise JobsNotStartedError(type(error).__name__) from None
-        now = time.monotonic()
-        with self._lock:
-            self.held.update((claimed.job_id, (claimed, now)) for claimed in claims.won)
         for claimed in claims.won:
             self.recorder.started(claimed.kind, claimed.waited)
             with correlation.bound(claimed.correlation_id):
@@ -116,6 +119,11 @@ class Runtime:
                 found = claims.works.get(one.job_id)
                 started.append(Started(claimed=one, work=None if found is None else inline.work(found), at=now))
         return Taken(started=started, not_yet=claims.not_yet)
+
+    def recover(self) -> None:
+        """Give back jobs that were claimed for this worker without its knowing, and so have not begun: the answer to
+        the claim was lost. To be called now and then. Raises SQLAlchemyError."""
+        self._holding.recover()
 
     def _begin(self, kind: str, group: Sequence[Claim], now: float) -> list[Started]:
         handler = cast("Transactional", self.handlers[kind])
@@ -159,23 +167,27 @@ class Runtime:
         return fates
 
     def _store_all(
-        self, batch: Sequence[Ended], store: Callable[[Sequence[Ended]], set[uuid.UUID]]
+        self, batch: Sequence[Ended], store: Callable[[Sequence[Ended]], set[uuid.UUID]], *, again: bool = False
     ) -> list[tuple[Ended, Fate]]:
+        """`again`: they were tried before, and only the answer may have been lost."""
         fates: list[tuple[Ended, Fate]] = []
         waiting = list(batch)
         while waiting:
             try:
                 kept = store(waiting)
+                if again:
+                    kept |= self._stored_before([one for one in waiting if one.claimed.job_id not in kept])
             except Exception as error:  # noqa: BLE001 - a handler's fault must not take the other jobs' effects along
                 if len(waiting) > 1 and not _is_outage(error):
                     # One of them holds what the database refuses: each on its own, so that the others get through.
-                    fates += [fate for one in waiting for fate in self._store_all([one], store)]
+                    fates += [fate for one in waiting for fate in self._store_all([one], store, again=again)]
                     break
                 given_up = [one for one in waiting if not _is_outage(error) or self._lease_over(one)]
                 for one in given_up:
                     log.error("job's result not stored", reason=type(error).__name__, **facts(one.claimed))
                 fates += [(one, "unstored") for one in given_up]
                 waiting = [one for one in waiting if one not in given_up]
+                again = True
                 if waiting:
                     time.sleep(_STORE_PAUSE * (1 + random.random()))  # noqa: S311 - spreads workers, guards nothing
             else:
@@ -183,17 +195,31 @@ class Runtime:
                 break
         return fates
 
-    def hand_back(self, claims: Sequence[Claim] | None = None, *, error: str = "the worker stopped") -> None:
+    def _stored_before(self, missing: Sequence[Ended]) -> set[uuid.UUID]:
+        """Those of these jobs whose end stands in Postgres already: a statement that is repeated finds nothing to end
+        when its first answer was lost after the commit."""
+        if not missing:
+            return set()
+        with self._committing.connect() as connection:
+            found = claim.stands(connection, [self._finish(one) for one in missing])
+        # Who has the job by now, within our lease, got it through the end that we stored.
+        return {
+            one.claimed.job_id
+            for one in missing
+            if (exactly := found.get(one.claimed.job_id)) or (exactly is False and not self._lease_over(one))
+        }
+
+    def hand_back(self, claims: Sequence[Claim] | None = None, *, error: str | None = "the worker stopped") -> None:
         """Release these jobs, which have not begun, or every job still under way: for a worker that stops without them.
-        Raises SQLAlchemyError.
+        Without an `error` the one that their rows tell of stays. Raises SQLAlchemyError.
 
         That takes no attempt from them, but for those that ignored their deadline and may do so wherever they run.
         """
         stuck: set[str] = set()
         if claims is None:
             stuck = set(self.stuck())
-            with self._lock:
-                claims = [claimed for claimed, _ in self.held.values()]
+            self._holding.recover(patience=_CLAIM_PATIENCE)
+            claims = self._holding.all()
         if not claims:
             return
         finishes = [_handed_back(claimed, error, counted=str(claimed.job_id) in stuck) for claimed in claims]
@@ -201,16 +227,13 @@ class Runtime:
             free = claim.finish(connection, finishes)
             for (kind, dead, reason), group in _grouped(finishes, lambda one: (one.claim.kind, one.state, one.error)):
                 subjects = [one.claim.subject_id for one in group if one.claim.job_id in free]
-                self.handlers[kind].abandoned(connection, subjects, dead=dead == "dead", error=reason or "")
-        with self._lock:
-            for claimed in claims:
-                self.held.pop(claimed.job_id, None)
+                self.handlers[kind].abandoned(connection, subjects, dead=dead == "dead", error=reason)
+        for claimed in claims:
+            self._holding.forget(claimed)
 
     def stuck(self) -> list[str]:
         """Ids of the jobs that outlasted their lease by far: nothing in this process can end them."""
-        now = time.monotonic()
-        with self._lock:
-            return [str(job_id) for job_id, (held, since) in self.held.items() if now > since + held.lease + _OVERRUN]
+        return [str(claimed.job_id) for claimed in self._holding.older(_OVERRUN)]
 
     def _run(self, work: Any, claimed: Claim) -> Outcome:
         if work is None:
@@ -251,8 +274,7 @@ class Runtime:
 
     def _settle(self, fates: Iterable[tuple[Ended, Fate]]) -> None:
         for one, fate in fates:
-            with self._lock:
-                self.held.pop(one.claimed.job_id, None)
+            self._holding.forget(one.claimed)
             ended_as = one.outcome.result if fate == "stored" else "lost"
             self.recorder.ended(one.claimed.kind, ended_as, one.duration)
             with correlation.bound(one.claimed.correlation_id):
@@ -274,11 +296,12 @@ def _is_outage(error: Exception) -> bool:
     return isinstance(error, SQLAlchemyError)
 
 
-def _handed_back(claimed: Claim, error: str, *, counted: bool) -> Finish:
+def _handed_back(claimed: Claim, error: str | None, *, counted: bool) -> Finish:
     if counted:
         error = "the job ignored its deadline"
     last = counted and claimed.attempt >= claimed.max_attempts
-    return Finish(claim=claimed, state="dead" if last else "pending", error=error, counted=counted)
+    state: claim.State = "dead" if last else "pending"
+    return Finish(claim=claimed, state=state, error=error, counted=counted, begun=error is not None)
 
 
 def _grouped(items: Iterable[_Item], key: Callable[[_Item], _Key]) -> Iterable[tuple[_Key, list[_Item]]]:

@@ -27,6 +27,7 @@ from rq.executions import Execution
 from rq.job import Job
 from rq.suspension import is_suspended
 from rq.worker import WorkerStatus
+from sqlalchemy.exc import SQLAlchemyError
 
 from app.jobs.queue import ABANDONED_AFTER, HEARTBEAT_INTERVAL
 from app.jobs.runtime import Runtime
@@ -234,8 +235,8 @@ class ConcurrentWorker(AdaptedWorker):
     def _reclaim(self) -> None:
         """Put back what Redis believes to be under way here and is not: the answer to a pop was lost with its
         connection, or Redis was away when a job ended. In the loop's own thread, so that no pop can be half way."""
-        # Noted before Redis is asked: one that ends in between is in the note, or no longer in Redis. Asked first, those
-        # that had just ended looked like strays, and ran again.
+        # Noted before Redis is asked: one that ends in between is in the note, or no longer in Redis. The other way
+        # round, those that had just ended looked like strays, and ran again.
         known = {slot.popped.execution_id for slot in self._pipeline.slots()}
         strays = self._taking.taken_beside(known)
         if strays:
@@ -247,6 +248,11 @@ class ConcurrentWorker(AdaptedWorker):
             return
         self._next_overrun_check = time.monotonic() + _OVERRUN_CHECK
         self._pipeline.hand_on()
+        if self._gate.was_usable:
+            try:
+                self._runtime.recover()
+            except SQLAlchemyError as error:
+                log.warning("claims without an answer not looked up yet", reason=type(error).__name__)
         if stuck := [*self._runtime.stuck(), *self._pipeline.overdue()]:
             log.critical("jobs ignore their deadline, the worker ends to be rid of them", job_ids=stuck)
             self._exit_code = EXIT_STUCK

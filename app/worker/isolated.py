@@ -79,7 +79,7 @@ class IsolatedHandler:
     def store(self, connection: Connection, ended: Sequence[tuple[Claim, Outcome]]) -> None:
         cast("Transactional", self._handler).store(connection, ended)
 
-    def abandoned(self, connection: Connection, subject_ids: list[uuid.UUID], *, dead: bool, error: str) -> None:
+    def abandoned(self, connection: Connection, subject_ids: list[uuid.UUID], *, dead: bool, error: str | None) -> None:
         self._handler.abandoned(connection, subject_ids, dead=dead, error=error)
 
 

@@ -120,7 +120,7 @@ class Pipeline:
         late = [slot for slot in waiting if now > slot.since + _PATIENCE]
         self._crew.put(slot for slot in waiting if slot not in late)
         try:
-            self._runtime.hand_back([slot.started.claimed for slot in late if slot.started], error="no slot was free")
+            self._runtime.hand_back([slot.started.claimed for slot in late if slot.started], error=None)
         except SQLAlchemyError as error:
             log.warning("jobs not handed on", jobs=len(late), reason=type(error).__name__)
             self._crew.put(late)

@@ -434,7 +434,7 @@ def test_a_job_far_beyond_its_lease_is_stuck(world: Any, monkeypatch: pytest.Mon
     _, job_id = world.add(URL, push=False)
     claimed = claim_job(world, job_id)
     made = runtime(world, Faulty())
-    made.held[job_id] = (claimed, 0.0)
+    made.held[job_id, claimed.attempt] = (claimed, 0.0)
     monkeypatch.setattr("app.jobs.runtime.time.monotonic", lambda: 89.0)
     assert made.stuck() == []
     monkeypatch.setattr("app.jobs.runtime.time.monotonic", lambda: 91.0)
