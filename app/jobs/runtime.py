@@ -9,7 +9,7 @@ import random
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
@@ -18,7 +18,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlch
 
 from app.jobs import backoff, claim
 from app.jobs.attempts import Ended, Fate, Started, Taken, exhausted, facts, tell
-from app.jobs.claim import Claim, Finish
+from app.jobs.claim import Claim, Finish, Inline
 from app.jobs.handler import Handler, Outcome, Transactional
 from app.jobs.holding import Holding
 from app.observability import correlation, traces
@@ -115,9 +115,7 @@ class Runtime:
             if inline is None:
                 started += self._begin(kind, group, now)
                 continue
-            for one in group:
-                found = claims.works.get(one.job_id)
-                started.append(Started(claimed=one, work=None if found is None else inline.work(found), at=now))
+            started += [_begun_inline(one, inline, claims.works.get(one.job_id), now) for one in group]
         return Taken(started=started, not_yet=claims.not_yet)
 
     def recover(self) -> None:
@@ -209,20 +207,27 @@ class Runtime:
             if (exactly := found.get(one.claimed.job_id)) or (exactly is False and not self._lease_over(one))
         }
 
-    def hand_back(self, claims: Sequence[Claim] | None = None, *, error: str | None = "the worker stopped") -> None:
+    def hand_back(
+        self,
+        claims: Sequence[Claim] | None = None,
+        *,
+        error: str | None = "the worker stopped",
+        suspects: Collection[uuid.UUID] = (),
+    ) -> None:
         """Release these jobs, which have not begun, or every job still under way: for a worker that stops without them.
         Without an `error` the one that their rows tell of stays. Raises SQLAlchemyError.
 
-        That takes no attempt from them, but for those that ignored their deadline and may do so wherever they run.
+        That takes no attempt from them, but for those that ignored their deadline and the `suspects`, over which this
+        worker failed: they may do so wherever they run.
         """
-        stuck: set[str] = set()
+        counted = dict.fromkeys(map(str, suspects), "the worker failed over the job")
         if claims is None:
-            stuck = set(self.stuck())
+            counted |= dict.fromkeys(self.stuck(), "the job ignored its deadline")
             self._holding.recover(patience=_CLAIM_PATIENCE)
             claims = self._holding.all()
         if not claims:
             return
-        finishes = [_handed_back(claimed, error, counted=str(claimed.job_id) in stuck) for claimed in claims]
+        finishes = [_handed_back(claimed, error, counted.get(str(claimed.job_id))) for claimed in claims]
         with self.engine.begin() as connection:
             free = claim.finish(connection, finishes)
             for (kind, dead, reason), group in _grouped(finishes, lambda one: (one.claim.kind, one.state, one.error)):
@@ -296,12 +301,24 @@ def _is_outage(error: Exception) -> bool:
     return isinstance(error, SQLAlchemyError)
 
 
-def _handed_back(claimed: Claim, error: str | None, *, counted: bool) -> Finish:
-    if counted:
-        error = "the job ignored its deadline"
-    last = counted and claimed.attempt >= claimed.max_attempts
-    state: claim.State = "dead" if last else "pending"
-    return Finish(claim=claimed, state=state, error=error, counted=counted, begun=error is not None)
+def _begun_inline(claimed: Claim, inline: Inline, found: Any, now: float) -> Started:
+    try:
+        return Started(claimed=claimed, work=None if found is None else inline.work(found), at=now)
+    except Exception:  # what one row holds must not keep the other jobs from starting
+        log.exception("job cannot be begun", **facts(claimed))
+        return Started(claimed=claimed, work=None, unbegun=_FAULT, at=now)
+
+
+def _handed_back(claimed: Claim, error: str | None, fault: str | None) -> Finish:
+    """`fault`: what the attempt is counted for, when it is."""
+    last = fault is not None and claimed.attempt >= claimed.max_attempts
+    return Finish(
+        claim=claimed,
+        state="dead" if last else "pending",
+        error=fault or error,
+        counted=fault is not None,
+        begun=(fault or error) is not None,
+    )
 
 
 def _grouped(items: Iterable[_Item], key: Callable[[_Item], _Key]) -> Iterable[tuple[_Key, list[_Item]]]:

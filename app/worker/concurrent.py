@@ -29,13 +29,14 @@ from rq.suspension import is_suspended
 from rq.worker import WorkerStatus
 from sqlalchemy.exc import SQLAlchemyError
 
+from app.fail_fast import EXIT_FAILED
 from app.jobs.queue import ABANDONED_AFTER, HEARTBEAT_INTERVAL
 from app.jobs.runtime import Runtime
 from app.observability.logging import get_logger
 from app.worker.adapted import WORKER_TTL, AdaptedWorker
 from app.worker.books import Books, Popped, Told
 from app.worker.database import DatabaseGate
-from app.worker.health import HeartbeatFile
+from app.worker.health import HeartbeatFile, Pulse
 from app.worker.pipeline import Pipeline
 from app.worker.scheduled import Scheduled
 from app.worker.signals import Shutdown
@@ -45,6 +46,8 @@ log = get_logger()
 _POLL = 0.5
 """Longest wait for a job, and so the longest until a signal is noticed."""
 _OVERRUN_CHECK = 1.0
+_STANDSTILL = 60.0
+"""Seconds beyond the longest lease that a step may take over the same jobs until this worker counts as unwell."""
 
 EXIT_OK = 0
 EXIT_STUCK = 70
@@ -80,6 +83,8 @@ class ConcurrentWorker(AdaptedWorker):
         self._pipeline = Pipeline(
             runtime=runtime, books=Books(queue.connection, queue, **books), rq=self, gate=gate, concurrency=concurrency
         )
+        limit = runtime.longest_lease + _STANDSTILL
+        self._pulse = Pulse(heartbeat_file, busy_since=self._pipeline.busy_since, limit=limit)
         self._next_heartbeat = 0.0
         self._next_suspension_check = 0.0
         self._next_overrun_check = 0.0
@@ -89,14 +94,12 @@ class ConcurrentWorker(AdaptedWorker):
     # -- the loop
 
     def serve(self) -> int:
-        """Run jobs until a signal; the exit code. Afterwards `unfinished` says what is still running."""
+        """Run jobs until a signal or a failure; the exit code. Afterwards `unfinished` says what is still running."""
         self.bootstrap(logging_level=None)
         log.info("worker started", worker=self.name, queue=self._queue.name)
         try:
             while not self._stop.is_set():
-                if self._gate.was_open:
-                    # Not before: a worker with a wrong password is to fail its deployment, not to look well.
-                    self._file.beat()
+                self._beat()
                 self._check_overruns()
                 try:
                     self._turn()
@@ -104,7 +107,13 @@ class ConcurrentWorker(AdaptedWorker):
                 except (RedisError, OSError) as error:
                     self._wait_for_redis(error)
             self._drain()
+        except Exception:
+            # The loop is a thread like the others, but nobody else would hand back.
+            log.critical("the loop ended unexpectedly, the process ends", exc_info=True)
+            self._shutdown_flags.fail()
         finally:
+            if self._shutdown_flags.failed.is_set():
+                self._exit_code = EXIT_FAILED
             self._leave()
         return self._exit_code
 
@@ -115,9 +124,10 @@ class ConcurrentWorker(AdaptedWorker):
 
     def hand_back(self) -> None:
         """Let another worker have the jobs under way now, rather than when their leases end."""
-        self._runtime.hand_back()
+        self._runtime.hand_back(suspects=self._pipeline.suspects)
         # Whether one is to run again is the claim's to say.
-        self._give_back([slot.popped for slot in self._pipeline.slots()])
+        known = {slot.popped.execution_id: slot.popped for slot in self._pipeline.slots()}
+        self._give_back([*known.values(), *self._taking.taken_beside(known)])
 
     @property
     def stopping(self) -> threading.Event:
@@ -130,7 +140,7 @@ class ConcurrentWorker(AdaptedWorker):
             self._stop.wait(0.1)
             return
         # The first one too: what follows may wait for a job.
-        self._file.beat()
+        self._beat()
         if self._suspended():
             return
         wait = self._scheduled.promote()
@@ -147,6 +157,11 @@ class ConcurrentWorker(AdaptedWorker):
         if len(taken) < free:
             # There are no more.
             self._wait_for_a_job(timeout=max(0.01, min(wait, _POLL)))
+
+    def _beat(self) -> None:
+        if self._gate.was_open:
+            # Not before: a worker with a wrong password is to fail its deployment, not to look well.
+            self._pulse.beat(waiting=self._redis_failures > 0 or not self._gate.was_usable)
 
     def _give_back(self, jobs: Sequence[Popped]) -> None:
         if jobs:
@@ -205,7 +220,13 @@ class ConcurrentWorker(AdaptedWorker):
 
     def release_dependents(self, job_ids: Sequence[str]) -> None:
         for job_id in job_ids:
-            self._queue.enqueue_dependents(Job.fetch(job_id, connection=self.connection, serializer=self.serializer))
+            try:
+                job = Job.fetch(job_id, connection=self.connection, serializer=self.serializer)
+                self._queue.enqueue_dependents(job)
+            except (RedisError, OSError):
+                raise
+            except Exception:  # data of somebody else's jobs, which RQ reads here
+                log.exception("what depends on a job was not released", job_id=job_id)
 
     def _began(self, popped: Popped) -> None:
         popped.job.started_at = datetime.fromtimestamp(popped.at, UTC)
@@ -265,7 +286,10 @@ class ConcurrentWorker(AdaptedWorker):
         log.info("worker stopping", worker=self.name, jobs=self.unfinished)
         end = time.monotonic() + self._stop_timeout
         while self.unfinished and time.monotonic() < end and not self._shutdown_flags.forced.wait(0.05):
-            self._file.beat()
+            if self._pipeline.broken:
+                log.error("some jobs cannot be finished here, all go back", jobs=self.unfinished)
+                break
+            self._beat()
             self._check_overruns()
             try:
                 self._send_heartbeats()
@@ -281,5 +305,5 @@ class ConcurrentWorker(AdaptedWorker):
         try:
             self._quick.ping()
             self.teardown()  # type: ignore[no-untyped-call]
-        except (RedisError, OSError):
-            log.warning("left without telling Redis", worker=self.name)
+        except Exception as error:  # noqa: BLE001 - its jobs are to be handed back all the same
+            log.warning("left without telling Redis", worker=self.name, reason=type(error).__name__)
