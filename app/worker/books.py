@@ -105,14 +105,13 @@ class Popped:
 class Told:
     """What came of a job.
 
-    finished: with `result`; failed: for good, with `error`; scheduled: to run again in `seconds`; queued: back at the
+    finished: with `value`; failed: for good, with `error`; scheduled: to run again in `seconds`; queued: back at the
     front of the queue, as if it had not been taken; dropped: there was nothing to do for it here.
     """
 
     popped: Popped
     fate: Fate
-    result: str = ""
-    """As RQ stores it: see Books.result."""
+    value: Any = None
     error: str = ""
     seconds: float = 0.0
     ended_at: float = 0.0
@@ -196,19 +195,16 @@ class Books:
             ]
         return [cast("bytes", job_id).decode() for job_id in self._tell(keys=self._tell_keys, args=args)]
 
-    def result(self, popped: Popped, value: Any) -> str:
-        """What a job returned, in the form in which RQ reads it back. Raises what the serializer does, for the job's
-        own thread to handle: where many are told together it would hold up all of them."""
-        if value is None:
-            return ""
-        return str(self._serialized(popped, Result.Type.SUCCESSFUL, return_value=value).get("return_value") or "")
-
     def _stored(self, end: Told) -> str:
-        if not end.error:
-            return end.result
-        return str(self._serialized(end.popped, Result.Type.FAILED, exc_string=end.error).get("exc_string") or "")
-
-    def _serialized(self, popped: Popped, kind: Result.Type, **what: Any) -> dict[str, Any]:
-        return Result(
-            job_id=popped.job_id, type=kind, connection=self._client, serializer=self._queue.serializer, **what
+        """Result or error in the form in which RQ reads it back."""
+        if end.value is None and not end.error:
+            return ""
+        result = Result(
+            job_id=end.popped.job_id,
+            type=Result.Type.FAILED if end.error else Result.Type.SUCCESSFUL,
+            connection=self._client,
+            return_value=end.value,
+            exc_string=end.error or None,
+            serializer=self._queue.serializer,
         ).serialize()
+        return str(result.get("exc_string") or result.get("return_value") or "")

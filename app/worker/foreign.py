@@ -15,7 +15,7 @@ from redis import RedisError
 from rq.job import Retry
 
 from app.observability.logging import get_logger
-from app.worker.books import Books, Popped, Told
+from app.worker.books import Popped, Told
 
 log = get_logger()
 
@@ -34,11 +34,11 @@ class RqSide(Protocol):
     def release_dependents(self, job_ids: Sequence[str]) -> None: ...
 
 
-def run(popped: Popped, *, rq: RqSide, books: Books) -> Told | None:
+def run(popped: Popped, *, rq: RqSide) -> Told | None:
     """Call the job's function; None when RQ's code has told its end, or could not for want of Redis."""
     try:
         if popped.is_plain:
-            return _perform(popped, rq, books)
+            return _perform(popped, rq)
         rq.perform(popped)
     except (RedisError, OSError) as error:
         log.warning("job's end not told to Redis", job_id=popped.job_id, reason=type(error).__name__)
@@ -48,14 +48,13 @@ def run(popped: Popped, *, rq: RqSide, books: Books) -> Told | None:
     return None
 
 
-def _perform(popped: Popped, rq: RqSide, books: Books) -> Told | None:
+def _perform(popped: Popped, rq: RqSide) -> Told | None:
     try:
         value = popped.job.perform()
-        result = "" if isinstance(value, Retry) else books.result(popped, value)
     except BaseException:  # noqa: BLE001 - SystemExit in a job is the job's, not the worker's
         rq.fail(popped, sys.exc_info())
         return None
     if isinstance(value, Retry):
         rq.finish(popped, value)
         return None
-    return Told(popped=popped, fate="finished", result=result, ended_at=time.time())
+    return Told(popped=popped, fate="finished", value=value, ended_at=time.time())

@@ -222,7 +222,7 @@ class Pipeline:
     # -- somebody else's
 
     def _run_theirs(self, slot: Slot) -> None:
-        told = foreign.run(slot.popped, rq=self._rq, books=self._books)
+        told = foreign.run(slot.popped, rq=self._rq)
         self._ran(slot, "tell")
         if told is None:
             self._gone([slot])
