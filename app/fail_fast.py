@@ -29,12 +29,15 @@ def install(end: Callable[[], None]) -> None:
     times, and must not wait for the end."""
 
     def failed(what: threading.ExceptHookArgs) -> None:
-        log.critical(
-            "a thread ended unexpectedly, the process ends",
-            thread=what.thread.name if what.thread else None,
-            exc_info=what.exc_value or what.exc_type,
-        )
-        end()
+        try:
+            log.critical(
+                "a thread ended unexpectedly, the process ends",
+                thread=what.thread.name if what.thread else None,
+                exc_info=what.exc_value or what.exc_type,
+            )
+        finally:
+            # Also when nobody reads the log any more.
+            end()
 
     threading.excepthook = failed
 

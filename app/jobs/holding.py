@@ -63,6 +63,11 @@ class Holding:
                 self._unanswered.pop(job_id, None)
         return claims
 
+    @property
+    def unanswered(self) -> bool:
+        """Whether there may be claims that nobody knows of."""
+        return bool(self._unanswered)
+
     def recover(self, *, patience: float = 0.0) -> None:
         """Give back what was claimed without an answer. Raises SQLAlchemyError.
 

@@ -118,6 +118,11 @@ class Runtime:
             started += [_begun_inline(one, inline, claims.works.get(one.job_id), now) for one in group]
         return Taken(started=started, not_yet=claims.not_yet)
 
+    @property
+    def unanswered(self) -> bool:
+        """Whether there may be something to `recover`."""
+        return self._holding.unanswered
+
     def recover(self) -> None:
         """Give back jobs that were claimed for this worker without its knowing, and so have not begun: the answer to
         the claim was lost. To be called now and then. Raises SQLAlchemyError."""

@@ -103,7 +103,7 @@ def main(settings: Settings) -> int:
         protection.start()
     code = worker.serve()
     unfinished = worker.unfinished
-    if unfinished or code == fail_fast.EXIT_FAILED:
+    if unfinished or code == fail_fast.EXIT_FAILED or runtime.unanswered:
         _hand_back(worker)
     traces.stop()
     log.info("worker stopped", worker=name, unfinished=unfinished, exit_code=code)

@@ -205,9 +205,11 @@ def test_its_end_gives_back_what_a_worker_does_not_know_that_it_has(world: Any, 
     with pytest.raises(JobsNotStartedError):
         made.claim([job_id])
 
+    assert made.unanswered
     made.hand_back()
 
     assert (world.job(job_id).state, world.job(job_id).attempt) == ("pending", 0)
+    assert not made.unanswered
 
 
 def test_a_claim_that_is_committed_after_it_was_looked_for_is_found_later(
