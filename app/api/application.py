@@ -17,6 +17,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import BaseRoute, Route
 
+from app import fail_fast
 from app.api import operations, service_endpoints
 from app.api.auth.guard import LoginGuard
 from app.api.client_address import ClientAddress
@@ -90,6 +91,7 @@ class Api:
             started=self.started,
         )
         figures = asyncio.create_task(self._write_figures(engine, redis), name="queue-figures")
+        fail_fast.watch(figures)
         try:
             yield State(
                 settings=settings,
@@ -107,8 +109,7 @@ class Api:
             )
         finally:
             figures.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await figures
+            await asyncio.wait({figures})
             # It waits for its thread, which must not keep other requests' answers back.
             await asyncio.to_thread(nudge.close)
             passwords.close()

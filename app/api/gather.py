@@ -17,6 +17,8 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import Generic, TypeVar, cast
 
+from app import fail_fast
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -153,7 +155,9 @@ class Gather(Generic[T, R]):
         wish: _Wish[T, R] = _Wish(item, is_gone)
         self._waiting[wish] = None
         if len(self._workers) < self._at_once:
-            self._workers.add(asyncio.create_task(self._run()))
+            worker = asyncio.create_task(self._run())
+            fail_fast.watch(worker)
+            self._workers.add(worker)
         try:
             return await wish.outcome()
         except asyncio.CancelledError:

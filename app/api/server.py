@@ -7,6 +7,7 @@ import contextlib
 import os
 import signal
 import socket
+import threading
 import time
 from collections.abc import Callable, Generator
 from functools import partial
@@ -14,6 +15,7 @@ from types import FrameType
 
 import uvicorn
 
+from app import fail_fast
 from app.api.application import Api
 from app.api.middleware.drain import Drain
 from app.api.protocol import BoundedProtocol
@@ -98,11 +100,29 @@ def run(settings: Settings, *, started: float | None = None, on_stop: Callable[[
     server = Server(
         _config(api, settings), drain=api.drain, drain_seconds=settings.shutdown_drain / 1000, on_stop=on_stop
     )
+    failed = _end_when_a_thread_fails(api)
     log.info("listening", addresses=[_address(s) for s in sockets], pid=os.getpid())
     server.run(sockets=sockets)
     traces.stop()
     log.info("stopped", forced=server.force_exit)
+    if failed.is_set():
+        return fail_fast.EXIT_FAILED
     return EXIT_FORCED if server.force_exit else 0
+
+
+def _end_when_a_thread_fails(api: Api) -> threading.Event:
+    """Ends this process as a signal does, with its requests answered; set when it was for that."""
+    failed = threading.Event()
+
+    def end() -> None:
+        on_its_way = failed.is_set() or api.drain.active
+        failed.set()
+        if not on_its_way:
+            # A second one would cut the requests.
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    fail_fast.install(end)
+    return failed
 
 
 def _config(api: Api, settings: Settings) -> uvicorn.Config:

@@ -45,6 +45,8 @@ class Ended:
     """Seconds that the attempt took."""
     span: Mapping[str, str] = field(default_factory=dict)
     """What names the attempt's span in a log line, when it is traced."""
+    tried: bool = False
+    """Whether a statement that was to store it has failed: it may stand in Postgres all the same."""
 
     @property
     def claimed(self) -> Claim:

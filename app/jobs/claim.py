@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -56,7 +56,8 @@ _CLAIM_MANY = """jobs.id IN (
 _FINISH = """
     WITH ended AS MATERIALIZED (
         SELECT * FROM json_to_recordset(CAST(:rows AS json)) AS ended (
-            id uuid, attempt int, worker text, state text, seconds float8, given_back int, error text, detail json
+            id uuid, attempt int, worker text, state text, seconds float8, given_back int, error text, begun bool,
+            detail json
         )
     ),
     finished AS (
@@ -67,7 +68,7 @@ _FINISH = """
                      ELSE jobs.run_at END,
             enqueued_at = CASE WHEN ended.state = 'pending' THEN NULL ELSE jobs.enqueued_at END,
             finished_at = CASE WHEN ended.state = 'pending' THEN NULL ELSE now() END,
-            last_error = ended.error,
+            last_error = CASE WHEN ended.begun THEN ended.error ELSE jobs.last_error END,
             lease_until = NULL,
             claimed_by = NULL
         FROM ended
@@ -81,6 +82,16 @@ _FINISH_MANY = """jobs.id = ended.id AND jobs.id IN (
     SELECT jobs.id FROM jobs JOIN ended USING (id) WHERE jobs.state = 'running'
     ORDER BY jobs.id FOR NO KEY UPDATE OF jobs
 )"""
+# Which of these ends stand in the rows already: `exactly`, or under a later attempt. Nobody else's end would look the
+# same, because a claim makes the attempt higher, and what the sweeper writes has an error of its own.
+_STANDS = text("""
+    SELECT jobs.id, jobs.attempt <= ended.attempt AS exactly
+    FROM jobs JOIN json_to_recordset(CAST(:rows AS json)) AS ended (
+        id uuid, attempt int, state text, given_back int, error text
+    ) USING (id)
+    WHERE jobs.state = ended.state AND jobs.attempt = ended.attempt - ended.given_back AND jobs.claimed_by IS NULL
+        AND jobs.last_error IS NOT DISTINCT FROM ended.error OR jobs.attempt > ended.attempt
+""")
 _LOOK_AGAIN = 1.0
 _FINISHED = " SELECT id FROM finished"
 _MINE = "(SELECT * FROM {} WHERE kind = :kind_{})"
@@ -184,7 +195,7 @@ class Claims:
 @dataclass(frozen=True, kw_only=True)
 class Finish:
     """What becomes of a claimed job. `seconds`: the wait of a pending one. `counted`: whether the attempt was one.
-    `detail`: for the `store` of an inline kind.
+    `detail`: for the `store` of an inline kind. `begun`: an attempt that had not begun leaves the last error as it was.
 
     That the number of an attempt that was not counted is used again is safe: the owner is fenced too, and no worker
     claims a job that it still holds.
@@ -195,6 +206,7 @@ class Finish:
     seconds: float = 0.0
     error: str | None = None
     counted: bool = True
+    begun: bool = True
     detail: Mapping[str, Any] | None = None
 
 
@@ -228,6 +240,31 @@ def claim(
 
 def finish(connection: Connection, finished: Sequence[Finish], *, statements: Statements = ALONE) -> set[uuid.UUID]:
     """End the claims; the ids of the jobs whose lease still held. Only those may have their effect stored."""
+    statement = statements.finish(len(finished))
+    return set(connection.execute(statement, {"rows": _rows(finished)}).scalars())
+
+
+def stands(connection: Connection, finished: Sequence[Finish]) -> dict[uuid.UUID, bool]:
+    """Which of these ends were stored by an earlier `finish`, whose answer was lost: True, or False for a job that has
+    been claimed again since, which says that it was stored only while the lease of the ended claim holds."""
+    return {row.id: row.exactly for row in connection.execute(_STANDS, {"rows": _rows(finished)})}
+
+
+def owned(connection: Connection, job_ids: Iterable[uuid.UUID], *, worker: str) -> list[Claim]:
+    """The claims that the worker has on these jobs, whether it knows of them or not; their `lease` says nothing."""
+    statement = select(
+        Job.id.label("job_id"),
+        Job.kind,
+        Job.subject_id,
+        Job.attempt,
+        Job.max_attempts,
+        Job.correlation_id,
+        Job.traceparent,
+    ).where(Job.id.in_(job_ids), Job.state == "running", Job.claimed_by == worker)
+    return [Claim(worker=worker, lease=0.0, **row._mapping) for row in connection.execute(statement)]
+
+
+def _rows(finished: Sequence[Finish]) -> str:
     rows = [
         {
             "id": str(one.claim.job_id),
@@ -237,12 +274,12 @@ def finish(connection: Connection, finished: Sequence[Finish], *, statements: St
             "seconds": one.seconds,
             "given_back": 0 if one.counted else 1,
             "error": one.error,
+            "begun": one.begun,
             "detail": one.detail,
         }
         for one in finished
     ]
-    statement = statements.finish(len(rows))
-    return set(connection.execute(statement, {"rows": json.dumps(rows, ensure_ascii=False)}).scalars())
+    return json.dumps(rows, ensure_ascii=False)
 
 
 def _not_yet(connection: Connection, job_ids: set[uuid.UUID]) -> dict[uuid.UUID, float]:

@@ -149,15 +149,16 @@ class DeliveryHandler:
         )
         return replace(outcome, detail=attempt, log={"status_code": answer.status} if answer else {})
 
-    def abandoned(self, connection: Connection, subject_ids: list[uuid.UUID], *, dead: bool, error: str) -> None:
+    def abandoned(self, connection: Connection, subject_ids: list[uuid.UUID], *, dead: bool, error: str | None) -> None:
+        told = {} if error is None else {"last_error": error}
         connection.execute(
             update(Delivery)
             .where(Delivery.id.in_(locks.in_order(Delivery.id, Delivery.id.in_(subject_ids))))
             .values(
                 status="failed" if dead else "pending",
-                last_error=error,
                 updated_at=func.now(),
                 completed_at=func.now() if dead else None,
+                **told,
             )
         )
 

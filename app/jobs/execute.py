@@ -7,14 +7,16 @@ settings of its process's environment. What RQ is told matches what Postgres say
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import threading
 import uuid
 
 from rq import Retry, get_current_job
+from sqlalchemy.exc import SQLAlchemyError
 
-from app.jobs.runtime import Runtime
+from app.jobs.runtime import JobsNotStartedError, Runtime
 from app.settings import Settings
 
 _MANY = 2**31
@@ -43,7 +45,13 @@ def execute(job_id: str) -> RetryAt | None:
 
 def attempt(runtime: Runtime, job_id: uuid.UUID) -> RetryAt | None:
     """One attempt at the job, if it is there to be claimed. Raises what tells RQ that it failed."""
-    taken = runtime.claim([job_id])
+    try:
+        taken = runtime.claim([job_id])
+    except JobsNotStartedError:
+        # Nobody after this process could know of a claim whose answer was lost.
+        with contextlib.suppress(SQLAlchemyError):
+            runtime.recover()
+        raise
     if job_id in taken.not_yet:
         return RetryAt(taken.not_yet[job_id])
     if not taken.started:

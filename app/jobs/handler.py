@@ -44,8 +44,9 @@ class Handler(Protocol):
     def run(self, work: Any, claimed: Claim) -> Outcome:
         """The slow part; no transaction is open. Called in many threads at once."""
 
-    def abandoned(self, connection: Connection, subject_ids: list[uuid.UUID], *, dead: bool, error: str) -> None:
-        """The worker of these jobs vanished; they run again, or are dead."""
+    def abandoned(self, connection: Connection, subject_ids: list[uuid.UUID], *, dead: bool, error: str | None) -> None:
+        """The worker of these jobs vanished; they run again, or are dead. Without an `error` nothing had begun: what is
+        known of the last attempt stays."""
 
 
 class Transactional(Handler, Protocol):

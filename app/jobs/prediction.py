@@ -129,11 +129,12 @@ class PredictionHandler:
                 .values(run_at=func.now())
             )
 
-    def abandoned(self, connection: Connection, subject_ids: list[uuid.UUID], *, dead: bool, error: str) -> None:
+    def abandoned(self, connection: Connection, subject_ids: list[uuid.UUID], *, dead: bool, error: str | None) -> None:
+        told = {} if error is None else {"error": error}
         # In the order in which app.jobs.results locks them.
         status = Prediction.status.in_(OPEN_PREDICTION) if dead else Prediction.status == "submitting"
         mine = locks.in_order(Prediction.id, Prediction.id.in_(subject_ids), status)
-        statement = update(Prediction).where(Prediction.id.in_(mine)).values(error=error, updated_at=func.now())
+        statement = update(Prediction).where(Prediction.id.in_(mine)).values(updated_at=func.now(), **told)
         if dead:
             statement = statement.values(status="failed", completed_at=func.now())
         else:

@@ -6,11 +6,10 @@ A worker runs each step in threads of its own (app.worker.pipeline); `execute` r
 from __future__ import annotations
 
 import random
-import threading
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeVar, cast
@@ -21,8 +20,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.db import errors
 from app.jobs import backoff, claim
 from app.jobs.attempts import Ended, Fate, Started, Taken, exhausted, facts, tell
-from app.jobs.claim import Claim, Claims, Finish
+from app.jobs.claim import Claim, Finish, Inline
 from app.jobs.handler import Handler, Outcome, Transactional
+from app.jobs.holding import Holding
 from app.observability import correlation, traces
 from app.observability.jobs import JobRecorder, Unrecorded
 from app.observability.logging import get_logger
@@ -35,6 +35,8 @@ _Key = TypeVar("_Key")
 
 _STORE_PAUSE = 0.25
 _OVERRUN = 60.0
+_CLAIM_PATIENCE = 5.0
+"""Seconds that a worker at its end waits for a claim under way, to hand back what it takes."""
 _FAULT = Outcome(result="retry", error="internal error")
 _REFUSED = "the result cannot be stored"
 _STATES: Mapping[str, claim.State] = {"done": "done", "retry": "pending", "wait": "pending", "dead": "dead"}
@@ -46,10 +48,7 @@ class JobsNotStartedError(Exception):
 
 @dataclass(kw_only=True)
 class Runtime:
-    """What jobs need of the process that runs them.
-
-    `held`: the claims of the jobs under way, and when (monotonic) each was claimed.
-    """
+    """What jobs need of the process that runs them."""
 
     engine: Engine
     handlers: Mapping[str, Handler]
@@ -57,14 +56,19 @@ class Runtime:
     backoff_base: float
     backoff_cap: float
     recorder: JobRecorder = field(default_factory=Unrecorded)
-    held: dict[uuid.UUID, tuple[Claim, float]] = field(default_factory=dict)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
         # Each statement is a transaction of its own.
         self._committing = self.engine.execution_options(isolation_level="AUTOCOMMIT")
         inline = {kind: handler.inline for kind, handler in self.handlers.items()}
         self._statements = claim.Statements({kind: one for kind, one in inline.items() if one is not None})
+        self._holding = Holding(
+            engine=self._committing,
+            worker=self.worker,
+            leases={kind: handler.lease for kind, handler in self.handlers.items()},
+            statements=self._statements,
+            release=lambda claims: self.hand_back(claims, error=None),
+        )
 
     @classmethod
     def of(
@@ -86,29 +90,24 @@ class Runtime:
         )
 
     @property
-    def leases(self) -> dict[str, float]:
-        return {kind: handler.lease for kind, handler in self.handlers.items()}
+    def held(self) -> dict[tuple[uuid.UUID, int], tuple[Claim, float]]:
+        """See app.jobs.holding."""
+        return self._holding.held
+
+    @property
+    def longest_lease(self) -> float:
+        """Seconds."""
+        return max((handler.lease for handler in self.handlers.values()), default=0.0)
 
     def claim(self, job_ids: Sequence[uuid.UUID]) -> Taken:
-        """Take those jobs that can be taken. Raises JobsNotStartedError with none of them taken."""
-
-        def take() -> Claims:
-            with self._committing.connect() as connection:
-                return claim.claim(
-                    connection,
-                    job_ids=job_ids,
-                    worker=self.worker,
-                    leases=self.leases,
-                    statements=self._statements,
-                )
-
+        """Take those jobs that can be taken. Raises JobsNotStartedError with none of them taken, or with claims that
+        nobody knows of, which `recover` finds."""
+        # Before the question: the lease begins before its answer is here.
+        now = time.monotonic()
         try:
-            claims = errors.again(take)
+            claims = self._holding.claim(job_ids, at=now)
         except SQLAlchemyError as error:
             raise JobsNotStartedError(errors.reason(error)) from None
-        now = time.monotonic()
-        with self._lock:
-            self.held.update((claimed.job_id, (claimed, now)) for claimed in claims.won)
         for claimed in claims.won:
             self.recorder.started(claimed.kind, claimed.waited)
             with correlation.bound(claimed.correlation_id):
@@ -119,10 +118,18 @@ class Runtime:
             if inline is None:
                 started += self._begin(kind, group, now)
                 continue
-            for one in group:
-                found = claims.works.get(one.job_id)
-                started.append(Started(claimed=one, work=None if found is None else inline.work(found), at=now))
+            started += [_begun_inline(one, inline, claims.works.get(one.job_id), now) for one in group]
         return Taken(started=started, not_yet=claims.not_yet)
+
+    @property
+    def unanswered(self) -> bool:
+        """Whether there may be something to `recover`."""
+        return self._holding.unanswered
+
+    def recover(self) -> None:
+        """Give back jobs that were claimed for this worker without its knowing, and so have not begun: the answer to
+        the claim was lost. To be called now and then. Raises SQLAlchemyError."""
+        self._holding.recover()
 
     def _begin(self, kind: str, group: Sequence[Claim], now: float) -> list[Started]:
         handler = cast("Transactional", self.handlers[kind])
@@ -184,8 +191,11 @@ class Runtime:
             return []
         try:
             kept = errors.again(partial(store, batch))
+            kept |= self._stored_before([one for one in batch if one.tried and one.claimed.job_id not in kept])
         except Exception as error:  # noqa: BLE001 - a handler's fault must not take the other jobs' effects along
             kind = errors.kind(error)
+            # Its answer alone may have been what was lost.
+            batch = [replace(one, tried=True) for one in batch]
             if len(batch) > 1 and not kind.is_outage:
                 # One of them holds what the database refuses, or cannot take now: the others get through.
                 half = len(batch) // 2
@@ -209,29 +219,49 @@ class Runtime:
         outcome = exhausted(Outcome(result="retry", error=_REFUSED), one.claimed)
         return replace(one, outcome=outcome, wait=wait)
 
-    def hand_back(self, claims: Sequence[Claim] | None = None, *, error: str = "the worker stopped") -> None:
-        """Release these jobs, which have not begun, or every job still under way: for a worker that stops without them.
-        Raises SQLAlchemyError.
+    def _stored_before(self, missing: Sequence[Ended]) -> set[uuid.UUID]:
+        """Those of these jobs whose end stands in Postgres already: a statement that is repeated finds nothing to end
+        when its first answer was lost after the commit."""
+        if not missing:
+            return set()
+        with self._committing.connect() as connection:
+            found = claim.stands(connection, [self._finish(one) for one in missing])
+        # Who has the job by now, within our lease, got it through the end that we stored.
+        return {
+            one.claimed.job_id
+            for one in missing
+            if (exactly := found.get(one.claimed.job_id)) or (exactly is False and not self._lease_over(one))
+        }
 
-        That takes no attempt from them, but for those that ignored their deadline and may do so wherever they run.
+    def hand_back(
+        self,
+        claims: Sequence[Claim] | None = None,
+        *,
+        error: str | None = "the worker stopped",
+        suspects: Collection[uuid.UUID] = (),
+    ) -> None:
+        """Release these jobs, which have not begun, or every job still under way: for a worker that stops without them.
+        Without an `error` the one that their rows tell of stays. Raises SQLAlchemyError.
+
+        That takes no attempt from them, but for those that ignored their deadline and the `suspects`, over which this
+        worker failed: they may do so wherever they run.
         """
-        stuck: set[str] = set()
+        counted = dict.fromkeys(map(str, suspects), "the worker failed over the job")
         if claims is None:
-            stuck = set(self.stuck())
-            with self._lock:
-                claims = [claimed for claimed, _ in self.held.values()]
+            counted |= dict.fromkeys(self.stuck(), "the job ignored its deadline")
+            self._holding.recover(patience=_CLAIM_PATIENCE)
+            claims = self._holding.all()
         if not claims:
             return
-        finishes = [_handed_back(claimed, error, counted=str(claimed.job_id) in stuck) for claimed in claims]
+        finishes = [_handed_back(claimed, error, counted.get(str(claimed.job_id))) for claimed in claims]
         for _, group in _grouped(finishes, lambda one: (one.state, one.error)):
             errors.again(partial(self._release, group))
-        with self._lock:
-            for claimed in claims:
-                self.held.pop(claimed.job_id, None)
+        for claimed in claims:
+            self._holding.forget(claimed)
 
     def _release(self, group: Sequence[Finish]) -> None:
         """All with the same end: a transaction of several would lock the subjects of a kind in no order."""
-        dead, error = group[0].state == "dead", group[0].error or ""
+        dead, error = group[0].state == "dead", group[0].error
         with self.engine.begin() as connection:
             free = claim.finish(connection, group)
             for kind, finished in _grouped(group, lambda one: one.claim.kind):
@@ -240,9 +270,7 @@ class Runtime:
 
     def stuck(self) -> list[str]:
         """Ids of the jobs that outlasted their lease by far: nothing in this process can end them."""
-        now = time.monotonic()
-        with self._lock:
-            return [str(job_id) for job_id, (held, since) in self.held.items() if now > since + held.lease + _OVERRUN]
+        return [str(claimed.job_id) for claimed in self._holding.older(_OVERRUN)]
 
     def _run(self, work: Any, claimed: Claim) -> Outcome:
         if work is None:
@@ -283,8 +311,7 @@ class Runtime:
 
     def _settle(self, fates: Iterable[tuple[Ended, Fate]]) -> None:
         for one, fate in fates:
-            with self._lock:
-                self.held.pop(one.claimed.job_id, None)
+            self._holding.forget(one.claimed)
             ended_as = one.outcome.result if fate == "stored" else "lost"
             self.recorder.ended(one.claimed.kind, ended_as, one.duration)
             with correlation.bound(one.claimed.correlation_id):
@@ -294,11 +321,24 @@ class Runtime:
                     tell(one)
 
 
-def _handed_back(claimed: Claim, error: str, *, counted: bool) -> Finish:
-    if counted:
-        error = "the job ignored its deadline"
-    last = counted and claimed.attempt >= claimed.max_attempts
-    return Finish(claim=claimed, state="dead" if last else "pending", error=error, counted=counted)
+def _begun_inline(claimed: Claim, inline: Inline, found: Any, now: float) -> Started:
+    try:
+        return Started(claimed=claimed, work=None if found is None else inline.work(found), at=now)
+    except Exception:  # what one row holds must not keep the other jobs from starting
+        log.exception("job cannot be begun", **facts(claimed))
+        return Started(claimed=claimed, work=None, unbegun=_FAULT, at=now)
+
+
+def _handed_back(claimed: Claim, error: str | None, fault: str | None) -> Finish:
+    """`fault`: what the attempt is counted for, when it is."""
+    last = fault is not None and claimed.attempt >= claimed.max_attempts
+    return Finish(
+        claim=claimed,
+        state="dead" if last else "pending",
+        error=fault or error,
+        counted=fault is not None,
+        begun=(fault or error) is not None,
+    )
 
 
 def _grouped(items: Iterable[_Item], key: Callable[[_Item], _Key]) -> Iterable[tuple[_Key, list[_Item]]]:

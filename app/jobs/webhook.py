@@ -170,7 +170,7 @@ class WebhookHandler:
                 },
             )
 
-    def abandoned(self, connection: Connection, subject_ids: list[uuid.UUID], *, dead: bool, error: str) -> None:
+    def abandoned(self, connection: Connection, subject_ids: list[uuid.UUID], *, dead: bool, error: str | None) -> None:
         if dead:
             connection.execute(
                 update(InboundWebhook)

@@ -78,7 +78,7 @@ def _resolve_within(resolve: Resolver, host: str, port: int, deadline: Deadline)
     def work() -> None:
         try:
             results.put(resolve(host, port))
-        except (OSError, UnicodeError) as error:
+        except Exception as error:  # noqa: BLE001 - it is the request's, which waits for it; alone it would end the process
             results.put(error)
 
     threading.Thread(target=work, name="resolve", daemon=True).start()

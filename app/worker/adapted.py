@@ -54,6 +54,10 @@ class AdaptedWorker(BaseWorker):
 
     def _pubsub_exception_handler(self, exc: Exception, pubsub: Any, pubsub_thread: Any) -> None:  # noqa: ARG002
         """RQ's ends the thread on a timeout, and with it remote commands, until the next restart."""
+        if self._stop.is_set():
+            # Its connection may be closed under it at the end.
+            pubsub_thread.stop()
+            return
         if not isinstance(exc, RedisError | OSError):
             raise exc
         self._stop.wait(2.0)

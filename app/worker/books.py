@@ -93,8 +93,12 @@ class Popped:
         return self._job
 
     def seconds(self, name: bytes, default: int) -> int:
-        """A time of the job: its limit, or how long it is to be kept."""
-        return int(self.fields.get(name) or default)
+        """A time of the job: its limit, or how long it is to be kept. The default for what is no number: anybody may
+        write to a queue."""
+        try:
+            return int(float(self.fields.get(name) or default))
+        except (ValueError, OverflowError):
+            return default
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,7 +174,8 @@ class Books:
         ]
 
     def tell(self, ends: Sequence[Told]) -> list[str]:
-        """Register what came of the jobs; the ids of those that other jobs depend on."""
+        """Register what came of the jobs; the ids of those that other jobs depend on. Nothing happens to a job that its
+        execution has no longer taken, so that an end may be told twice."""
         at = time.time()
         args: list[Any] = [utcformat(now()), at, self._worker, RQ_KEY_PREFIX]
         for end in ends:

@@ -27,14 +27,16 @@ from rq.executions import Execution
 from rq.job import Job
 from rq.suspension import is_suspended
 from rq.worker import WorkerStatus
+from sqlalchemy.exc import SQLAlchemyError
 
+from app.fail_fast import EXIT_FAILED
 from app.jobs.queue import ABANDONED_AFTER, HEARTBEAT_INTERVAL
 from app.jobs.runtime import Runtime
 from app.observability.logging import get_logger
 from app.worker.adapted import WORKER_TTL, AdaptedWorker
 from app.worker.books import Books, Popped, Told
 from app.worker.database import DatabaseGate
-from app.worker.health import HeartbeatFile
+from app.worker.health import HeartbeatFile, Pulse
 from app.worker.pipeline import Pipeline
 from app.worker.scheduled import Scheduled
 from app.worker.signals import Shutdown
@@ -44,6 +46,8 @@ log = get_logger()
 _POLL = 0.5
 """Longest wait for a job, and so the longest until a signal is noticed."""
 _OVERRUN_CHECK = 1.0
+_STANDSTILL = 60.0
+"""Seconds beyond the longest lease that a step may take over the same jobs until this worker counts as unwell."""
 
 EXIT_OK = 0
 EXIT_STUCK = 70
@@ -80,6 +84,8 @@ class ConcurrentWorker(AdaptedWorker):
         self._pipeline = Pipeline(
             runtime=runtime, books=Books(queue.connection, queue, **books), rq=self, gate=gate, concurrency=concurrency
         )
+        limit = runtime.longest_lease + _STANDSTILL
+        self._pulse = Pulse(heartbeat_file, busy_since=self._pipeline.busy_since, limit=limit)
         self._next_heartbeat = 0.0
         self._next_suspension_check = 0.0
         self._next_overrun_check = 0.0
@@ -89,14 +95,12 @@ class ConcurrentWorker(AdaptedWorker):
     # -- the loop
 
     def serve(self) -> int:
-        """Run jobs until a signal; the exit code. Afterwards `unfinished` says what is still running."""
+        """Run jobs until a signal or a failure; the exit code. Afterwards `unfinished` says what is still running."""
         self.bootstrap(logging_level=None)
         log.info("worker started", worker=self.name, queue=self._queue.name)
         try:
             while not self._stop.is_set():
-                if self._gate.was_open:
-                    # Not before: a worker with a wrong password is to fail its deployment, not to look well.
-                    self._file.beat()
+                self._beat()
                 self._check_overruns()
                 try:
                     self._turn()
@@ -104,7 +108,13 @@ class ConcurrentWorker(AdaptedWorker):
                 except (RedisError, OSError) as error:
                     self._wait_for_redis(error)
             self._drain()
+        except Exception:
+            # The loop is a thread like the others, but nobody else would hand back.
+            log.critical("the loop ended unexpectedly, the process ends", exc_info=True)
+            self._shutdown_flags.fail()
         finally:
+            if self._shutdown_flags.failed.is_set():
+                self._exit_code = EXIT_FAILED
             self._leave()
         return self._exit_code
 
@@ -115,9 +125,10 @@ class ConcurrentWorker(AdaptedWorker):
 
     def hand_back(self) -> None:
         """Let another worker have the jobs under way now, rather than when their leases end."""
-        self._runtime.hand_back()
+        self._runtime.hand_back(suspects=self._pipeline.suspects)
         # Whether one is to run again is the claim's to say.
-        self._give_back([slot.popped for slot in self._pipeline.under_way.values()])
+        known = {slot.popped.execution_id: slot.popped for slot in self._pipeline.slots()}
+        self._give_back([*known.values(), *self._taking.taken_beside(known)])
 
     @property
     def stopping(self) -> threading.Event:
@@ -130,7 +141,7 @@ class ConcurrentWorker(AdaptedWorker):
             self._stop.wait(0.1)
             return
         # The first one too: what follows may wait for a job.
-        self._file.beat()
+        self._beat()
         if self._suspended():
             return
         wait = self._scheduled.promote()
@@ -147,6 +158,11 @@ class ConcurrentWorker(AdaptedWorker):
         if len(taken) < free:
             # There are no more.
             self._wait_for_a_job(timeout=max(0.01, min(wait, _POLL)))
+
+    def _beat(self) -> None:
+        if self._gate.was_open:
+            # Not before: a worker with a wrong password is to fail its deployment, not to look well.
+            self._pulse.beat(waiting=self._redis_failures > 0 or not self._gate.was_usable)
 
     def _give_back(self, jobs: Sequence[Popped]) -> None:
         if jobs:
@@ -205,7 +221,13 @@ class ConcurrentWorker(AdaptedWorker):
 
     def release_dependents(self, job_ids: Sequence[str]) -> None:
         for job_id in job_ids:
-            self._queue.enqueue_dependents(Job.fetch(job_id, connection=self.connection, serializer=self.serializer))
+            try:
+                job = Job.fetch(job_id, connection=self.connection, serializer=self.serializer)
+                self._queue.enqueue_dependents(job)
+            except (RedisError, OSError):
+                raise
+            except Exception:  # data of somebody else's jobs, which RQ reads here
+                log.exception("what depends on a job was not released", job_id=job_id)
 
     def _began(self, popped: Popped) -> None:
         popped.job.started_at = datetime.fromtimestamp(popped.at, UTC)
@@ -220,7 +242,7 @@ class ConcurrentWorker(AdaptedWorker):
         """Tell Redis that this worker and its jobs are alive, and who it is, in case Redis forgot."""
         if time.monotonic() < self._next_heartbeat or self.birth_date is None:
             return
-        slots = list(self._pipeline.under_way.values())
+        slots = self._pipeline.slots()
         with self._quick.pipeline() as pipeline:
             self.heartbeat(WORKER_TTL + 60, pipeline=pipeline)
             pipeline.hset(self.key, mapping=self.serialize())
@@ -235,7 +257,10 @@ class ConcurrentWorker(AdaptedWorker):
     def _reclaim(self) -> None:
         """Put back what Redis believes to be under way here and is not: the answer to a pop was lost with its
         connection, or Redis was away when a job ended. In the loop's own thread, so that no pop can be half way."""
-        strays = self._taking.taken_beside(self._pipeline.under_way)
+        # Noted before Redis is asked: one that ends in between is in the note, or no longer in Redis. The other way
+        # round, those that had just ended looked like strays, and ran again.
+        known = {slot.popped.execution_id for slot in self._pipeline.slots()}
+        strays = self._taking.taken_beside(known)
         if strays:
             log.warning("jobs that are not under way here go back", job_ids=[popped.job_id for popped in strays])
             self._give_back(strays)
@@ -245,6 +270,11 @@ class ConcurrentWorker(AdaptedWorker):
             return
         self._next_overrun_check = time.monotonic() + _OVERRUN_CHECK
         self._pipeline.hand_on()
+        if self._gate.was_usable:
+            try:
+                self._runtime.recover()
+            except SQLAlchemyError as error:
+                log.warning("claims without an answer not looked up yet", reason=type(error).__name__)
         if stuck := [*self._runtime.stuck(), *self._pipeline.overdue()]:
             log.critical("jobs ignore their deadline, the worker ends to be rid of them", job_ids=stuck)
             self._exit_code = EXIT_STUCK
@@ -257,7 +287,10 @@ class ConcurrentWorker(AdaptedWorker):
         log.info("worker stopping", worker=self.name, jobs=self.unfinished)
         end = time.monotonic() + self._stop_timeout
         while self.unfinished and time.monotonic() < end and not self._shutdown_flags.forced.wait(0.05):
-            self._file.beat()
+            if self._pipeline.broken:
+                log.error("some jobs cannot be finished here, all go back", jobs=self.unfinished)
+                break
+            self._beat()
             self._check_overruns()
             try:
                 self._send_heartbeats()
@@ -273,5 +306,5 @@ class ConcurrentWorker(AdaptedWorker):
         try:
             self._quick.ping()
             self.teardown()  # type: ignore[no-untyped-call]
-        except (RedisError, OSError):
-            log.warning("left without telling Redis", worker=self.name)
+        except Exception as error:  # noqa: BLE001 - its jobs are to be handed back all the same
+            log.warning("left without telling Redis", worker=self.name, reason=type(error).__name__)

@@ -36,6 +36,11 @@ class DatabaseGate:
         """Whether the database could be used at any time since the start."""
         return self._opened > 0
 
+    @property
+    def was_usable(self) -> bool:
+        """Whether the last that is known of the database is good; asks nobody."""
+        return self._open
+
     def close(self) -> None:
         """Called from any thread. Closing again soon after an opening waits longer: a probe may succeed, and what a
         job needs fail."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from app.observability.logging import get_logger
@@ -11,6 +12,30 @@ from app.observability.logging import get_logger
 log = get_logger()
 
 _EVERY = 1.0
+
+
+class Pulse:
+    """Beats for a loop whose jobs move on. A step that has had the same work for too long stands still, and whoever
+    reads the file is to know, although the loop goes on."""
+
+    def __init__(self, file: HeartbeatFile, *, busy_since: Callable[[], Mapping[str, float]], limit: float) -> None:
+        """`busy_since`: the steps with work at hand, and since when (monotonic). `limit` in seconds: longer than a step
+        takes that stores for as long as a lease lasts."""
+        self._file, self._busy_since, self._limit = file, busy_since, limit
+        self._since = time.monotonic()
+        self._told = False
+
+    def beat(self, *, waiting: bool) -> None:
+        """`waiting`: Redis or Postgres is away. Steps wait for it then, and a new worker could do no more."""
+        now = time.monotonic()
+        if waiting:
+            self._since = now
+        still = [step for step, since in self._busy_since().items() if now > max(since, self._since) + self._limit]
+        if not still:
+            self._file.beat()
+        elif not self._told:
+            log.critical("not well, steps stand still", steps=still)
+        self._told = bool(still)
 
 
 class HeartbeatFile:

@@ -23,6 +23,7 @@ from typing import Any, cast
 
 from sqlalchemy import Connection
 
+from app import fail_fast
 from app.jobs.claim import Claim
 from app.jobs.handler import Handler, Outcome, Transactional
 from app.observability import correlation
@@ -79,7 +80,7 @@ class IsolatedHandler:
     def store(self, connection: Connection, ended: Sequence[tuple[Claim, Outcome]]) -> None:
         cast("Transactional", self._handler).store(connection, ended)
 
-    def abandoned(self, connection: Connection, subject_ids: list[uuid.UUID], *, dead: bool, error: str) -> None:
+    def abandoned(self, connection: Connection, subject_ids: list[uuid.UUID], *, dead: bool, error: str | None) -> None:
         self._handler.abandoned(connection, subject_ids, dead=dead, error=error)
 
 
@@ -116,8 +117,9 @@ def _run(pipe: Pipe, settings: Settings, kind: str, work: Any, claimed: Claim) -
     # Signals are the worker's: it waits for its jobs, or ends them.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_the_worker, daemon=True).start()
     configure(settings)
+    fail_fast.install(lambda: os._exit(_CRASHED))
+    threading.Thread(target=_end_with_the_worker, name="end-with-the-worker", daemon=True).start()
     if limit := settings.queue_isolated_memory:
         resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
     with correlation.bound(claimed.correlation_id):

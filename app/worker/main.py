@@ -11,6 +11,7 @@ import uuid
 from redis import Redis, RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
+from app import fail_fast
 from app.db.engine import sync_engine
 from app.jobs.handlers import handlers
 from app.jobs.queue import JobQueue, UnsuitableServerError, check_server, patient_client, quick_client
@@ -41,6 +42,7 @@ def main(settings: Settings) -> int:
     logging.getLogger("rq.worker").setLevel(logging.WARNING)
     shutdown = Shutdown()
     shutdown.install()
+    fail_fast.install(shutdown.fail)
     heartbeat_file = HeartbeatFile(settings.health_file)
     heartbeat_file.remove()
     try:
@@ -101,7 +103,7 @@ def main(settings: Settings) -> int:
         protection.start()
     code = worker.serve()
     unfinished = worker.unfinished
-    if unfinished:
+    if unfinished or code == fail_fast.EXIT_FAILED or runtime.unanswered:
         _hand_back(worker)
     traces.stop()
     log.info("worker stopped", worker=name, unfinished=unfinished, exit_code=code)

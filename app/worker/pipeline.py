@@ -16,22 +16,22 @@ RQ than a return value (callbacks, repeats, rate limits), or fails, is RQ's own 
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 import uuid
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from redis import RedisError
-from rq.job import Retry
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.jobs.attempts import Ended, Fate, Started
 from app.jobs.runtime import JobsNotStartedError, Runtime
 from app.observability.logging import get_logger
+from app.worker import foreign
 from app.worker.books import Books, Popped, Told
 from app.worker.database import DatabaseGate
+from app.worker.foreign import RqSide
 from app.worker.slot import Slot, Step
 from app.worker.stages import Crew, Stage
 
@@ -45,20 +45,6 @@ _PACE_WEIGHT = 0.1
 _LINGER = 0.002
 """Seconds for which the ends of jobs gather before RQ is told. Nobody waits for it, and with short jobs it makes one
 round trip of many."""
-
-
-class RqSide(Protocol):
-    """What RQ's worker does itself for jobs that need more of it."""
-
-    def perform(self, popped: Popped) -> None: ...
-
-    def finish(self, popped: Popped, value: Any) -> None: ...
-
-    def fail(self, popped: Popped, exc_info: Any) -> None: ...
-
-    def expect(self, due: float) -> None: ...
-
-    def release_dependents(self, job_ids: Sequence[str]) -> None: ...
 
 
 class Pipeline:
@@ -76,6 +62,7 @@ class Pipeline:
         self._claiming: Stage[Slot] = Stage("claim", self._claim, most=_MOST)
         self._storing: Stage[tuple[Slot, Ended]] = Stage("store", self._store, most=_MOST)
         self._telling: Stage[tuple[Slot, Told]] = Stage("tell", self._tell, most=_MOST, linger=_LINGER)
+        self._stages: dict[str, Stage[Any]] = {"claim": self._claiming, "store": self._storing, "tell": self._telling}
 
     def free(self, *, timeout: float) -> int:
         """How many more jobs may be taken; waits for at least one, up to `timeout` seconds.
@@ -99,14 +86,34 @@ class Pipeline:
             elif not slot.ours:
                 self._crew.put([slot])
 
+    def slots(self) -> list[Slot]:
+        """The jobs under way at this moment; other threads add and remove some at any time."""
+        with self._changed:
+            return list(self.under_way.values())
+
+    @property
+    def broken(self) -> bool:
+        """Whether a thread has ended: some of the jobs under way come to no end here."""
+        return bool(self._crew.failed) or not all(stage.is_alive for stage in self._stages.values())
+
+    @property
+    def suspects(self) -> list[uuid.UUID]:
+        """Our jobs over which a thread has ended."""
+        return [slot.started.claimed.job_id for slot in self._crew.failed if slot.started]
+
+    def busy_since(self) -> dict[str, float]:
+        """The steps that have work at hand, and since when (monotonic) the same. Running is not among them: what a job
+        may take is its own to say."""
+        return {name: since for name, stage in self._stages.items() if (since := stage.busy_since) is not None}
+
     def overdue(self) -> list[str]:
         """Ids of the jobs of other functions that ignore their own time limit."""
-        return [slot.popped.job_id for slot in list(self.under_way.values()) if slot.overdue]
+        return [slot.popped.job_id for slot in self.slots() if slot.overdue]
 
     def hand_on(self) -> None:
         """Give back what was taken ahead and has waited too long: another worker may have a slot for it."""
         now = time.monotonic()
-        slots = list(self.under_way.values())
+        slots = self.slots()
         if not any(slot.step == "wait" and now > slot.since + _PATIENCE for slot in slots):
             return
         with self._changed:
@@ -115,7 +122,7 @@ class Pipeline:
         late = [slot for slot in waiting if now > slot.since + _PATIENCE]
         self._crew.put(slot for slot in waiting if slot not in late)
         try:
-            self._runtime.hand_back([slot.started.claimed for slot in late if slot.started], error="no slot was free")
+            self._runtime.hand_back([slot.started.claimed for slot in late if slot.started], error=None)
         except SQLAlchemyError as error:
             log.warning("jobs not handed on", jobs=len(late), reason=type(error).__name__)
             self._crew.put(late)
@@ -220,32 +227,12 @@ class Pipeline:
     # -- somebody else's
 
     def _run_theirs(self, slot: Slot) -> None:
-        told = None
-        try:
-            if slot.popped.is_plain:
-                told = self._perform(slot)
-            else:
-                self._rq.perform(slot.popped)
-        except (RedisError, OSError) as error:
-            log.warning("job's end not told to Redis", job_id=slot.popped.job_id, reason=type(error).__name__)
-        finally:
-            self._ran(slot, "tell")
-            if told is None:
-                self._gone([slot])
-            else:
-                self._telling.put([(slot, told)])
-
-    def _perform(self, slot: Slot) -> Told | None:
-        """Call the job's function; None when RQ's code has told its end."""
-        try:
-            value = slot.popped.job.perform()
-        except BaseException:  # noqa: BLE001 - SystemExit in a job is the job's, not the worker's
-            self._rq.fail(slot.popped, sys.exc_info())
-            return None
-        if isinstance(value, Retry):
-            self._rq.finish(slot.popped, value)
-            return None
-        return Told(popped=slot.popped, fate="finished", value=value, ended_at=time.time())
+        told = foreign.run(slot.popped, rq=self._rq)
+        self._ran(slot, "tell")
+        if told is None:
+            self._gone([slot])
+        else:
+            self._telling.put([(slot, told)])
 
     # -- the end
 

@@ -44,7 +44,11 @@ return taken
 # ARGV[1] now, as RQ writes times; ARGV[2] now, in seconds since 1970; ARGV[3] the worker; ARGV[4] RQ's prefix
 # ARGV[5..] for each job: id, execution id, fate, seconds to keep it (0 deletes, -1 keeps for ever), the time when it
 #   is due, result or error as RQ stores it, start and end in seconds since 1970
-# Returns the ids of the ended jobs that others depend on.
+# Does nothing for a job that this execution has no longer taken: its end was told before (an answer that was lost, a
+#   reader who came between the telling and its own note of it), or RQ's maintenance has given the job up and put it on
+#   the queue or among the failed. What is pushed back then would run a second time. The started registry says so: the
+#   worker's own set expires while a long job runs.
+# Returns the ids of the ended jobs that others depend on, also when this tells their end again.
 TELL: Final = """
 local parents = {}
 local prefix = ARGV[4]
@@ -68,10 +72,15 @@ for i = 5, #ARGV, 8 do
     local id, execution, fate, ttl = ARGV[i], ARGV[i + 1], ARGV[i + 2], tonumber(ARGV[i + 3])
     local due, value, started, ended = ARGV[i + 4], ARGV[i + 5], ARGV[i + 6], ARGV[i + 7]
     local key, executions, entry = prefix .. ':job:' .. id, prefix .. ':executions:' .. id, id .. ':' .. execution
-    redis.call('ZREM', KEYS[2], entry)
+    local taken = redis.call('ZREM', KEYS[2], entry) == 1
     redis.call('DEL', prefix .. ':execution:' .. entry)
     redis.call('ZREM', executions, execution)
     redis.call('SREM', KEYS[6], entry)
+    if not taken then
+        if redis.call('HGET', key, 'status') == fate and redis.call('EXISTS', key .. ':dependents') == 1
+            and (fate == 'finished' or fate == 'failed') then parents[#parents + 1] = id end
+        fate = ''
+    end
     -- An id that was on the list twice: the other execution of the job tells how it ended.
     if fate == 'dropped' then
         fate = redis.call('EXISTS', executions) == 0 and 'finished' or ''

@@ -22,7 +22,14 @@ class Shutdown:
         """Take no more jobs, finish those under way."""
         self.forced = threading.Event()
         """Hand back those under way, and end now."""
+        self.failed = threading.Event()
+        """A thread ended unexpectedly: hand back what cannot be finished, and end with an error."""
         self._first = 0.0
+
+    def fail(self) -> None:
+        """From any thread."""
+        self.failed.set()
+        self.requested.set()
 
     def install(self) -> None:
         """In the main thread."""

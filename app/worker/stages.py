@@ -1,4 +1,7 @@
-"""Threads that hand work on to each other: a stage works on batches, a crew on one item a thread."""
+"""Threads that hand work on to each other: a stage works on batches, a crew on one item a thread.
+
+None of them outlives an error that its work does not handle: see app.fail_fast.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,6 @@ from collections.abc import Callable, Iterable, Sequence
 from queue import Empty, SimpleQueue
 from typing import Generic, TypeVar
 
-from app.observability.logging import get_logger
-
-log = get_logger()
-
 T = TypeVar("T")
 
 
@@ -20,10 +19,17 @@ class Stage(Generic[T]):
 
     def __init__(self, name: str, work: Callable[[Sequence[T]], None], *, most: int, linger: float = 0.0) -> None:
         """`most` items in a batch, gathered for at least `linger` seconds. `work` handles its own errors: what escapes
-        it is logged, and its batch lost."""
+        it ends the thread."""
         self._work, self._most, self._linger = work, most, linger
         self._gathered: SimpleQueue[Sequence[T]] = SimpleQueue()
-        threading.Thread(target=self._run, name=name, daemon=True).start()
+        self.busy_since: float | None = None
+        """When (monotonic) the batch at hand began; None while there is nothing to do."""
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    @property
+    def is_alive(self) -> bool:
+        return self._thread.is_alive()
 
     def put(self, items: Iterable[T]) -> None:
         if batch := list(items):
@@ -32,6 +38,7 @@ class Stage(Generic[T]):
     def _run(self) -> None:
         while True:
             batch = list(self._gathered.get())
+            self.busy_since = time.monotonic()
             if self._linger:
                 time.sleep(self._linger)
             try:
@@ -39,10 +46,8 @@ class Stage(Generic[T]):
                     batch += self._gathered.get_nowait()
             except Empty:
                 pass
-            try:
-                self._work(batch)
-            except Exception:  # the thread must outlive it
-                log.exception("a batch failed")
+            self._work(batch)
+            self.busy_since = None
 
 
 class Crew(Generic[T]):
@@ -51,6 +56,8 @@ class Crew(Generic[T]):
     def __init__(self, name: str, work: Callable[[T], None], *, size: int) -> None:
         """As for a stage. Threads that are idle end with the process, and so do those that are not."""
         self._work = work
+        self.failed: list[T] = []
+        """The items whose thread ended over them."""
         self._waiting: SimpleQueue[T] = SimpleQueue()
         for number in range(size):
             threading.Thread(target=self._run, name=f"{name}-{number}", daemon=True).start()
@@ -73,5 +80,6 @@ class Crew(Generic[T]):
             item = self._waiting.get()
             try:
                 self._work(item)
-            except Exception:  # the thread must outlive it
-                log.exception("a job's thread failed")
+            except BaseException:
+                self.failed.append(item)
+                raise

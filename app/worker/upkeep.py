@@ -6,8 +6,9 @@ import random
 import threading
 from collections.abc import Callable
 
-from redis import Redis
+from redis import Redis, RedisError
 from rq import Queue
+from sqlalchemy.exc import SQLAlchemyError
 
 from app.jobs.sweeper import Sweeper
 from app.jobs.trim import trim
@@ -15,6 +16,8 @@ from app.observability.logging import get_logger
 from app.worker.concurrent import ConcurrentWorker
 
 log = get_logger()
+
+_AWAY = (SQLAlchemyError, RedisError, OSError)
 
 
 class Upkeep:
@@ -47,18 +50,20 @@ class Upkeep:
     def _run(self) -> None:
         stopping = self._worker.stopping
         while not stopping.is_set():
-            for task in (self._sweeper.sweep, self._trim, self._maintain):
-                self._try(task)
+            for task, foreseen in ((self._sweeper.sweep, _AWAY), (self._trim, _AWAY), (self._maintain, (Exception,))):
+                self._try(task, foreseen)
                 if stopping.is_set():
                     return
             stopping.wait(self._interval * random.uniform(0.9, 1.1))  # noqa: S311 - spreads load, guards nothing
 
-    def _try(self, task: Callable[[], object]) -> None:
-        """One failed round must not end the later ones; an outage is one line in the log, not one a round."""
+    def _try(self, task: Callable[[], object], foreseen: tuple[type[Exception], ...]) -> None:
+        """An outage must not end the later rounds, and is one line in the log, not one a round. Any other error of ours
+        ends the process (app.fail_fast): jobs that no worker sweeps would wait for ever. RQ's maintenance reads what
+        others have written."""
         name = task.__name__.strip("_")
         try:
             task()
-        except Exception as error:  # noqa: BLE001 - see above
+        except foreseen as error:
             if name not in self._failing:
                 log.warning("upkeep fails, trying again until it works", task=name, reason=type(error).__name__)
             self._failing.add(name)

@@ -105,6 +105,27 @@ def echo() -> Iterator[socket.socket]:
         yield listener
 
 
+def test_a_lost_answer_is_one_that_the_server_gave(echo: socket.socket) -> None:
+    proxy = Proxy(echo.getsockname()[1])
+    try:
+        proxy.lose_answers(b"secret", 1)
+        for text, lost in ((b"plain", False), (b"a secret", True), (b"another secret", False)):
+            with socket.create_connection((HOST, proxy.port), timeout=10) as near:
+                far, _ = echo.accept()
+                with far:
+                    near.sendall(text)
+                    assert far.recv(100) == text
+                    far.sendall(b"answer")
+                    if lost:
+                        with pytest.raises(ConnectionResetError):
+                            near.recv(100)
+                    else:
+                        assert near.recv(100) == b"answer"
+        assert proxy.lost == 1
+    finally:
+        proxy.close()
+
+
 @pytest.mark.parametrize("forget", [False, True])
 def test_a_cut_network_is_silent_and_goes_on_or_has_forgotten(echo: socket.socket, forget: bool) -> None:
     proxy = Proxy(echo.getsockname()[1])

@@ -12,6 +12,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+from . import fail_fast
 from .child import Children, reserve_descriptors
 from .control import serve, socket_path
 from .process import start_time
@@ -127,6 +128,7 @@ async def _run(directory: Path, lock: int, report: int) -> None:
     os.write(report, b"ready")
     os.close(report)
     watching = asyncio.create_task(watch())
+    fail_fast.watch(watching)
     await finished.wait()
     watching.cancel()
     if _holds(directory, lock):  # Otherwise the socket may be our successor's.

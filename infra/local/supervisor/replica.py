@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
-from . import health
+from . import fail_fast, health
 from .child import Child, Children, Tail
 from .environment import base
 from .logfile import LogFile
@@ -86,12 +86,14 @@ class Replica:
             await self.stop()
             raise
         self._watcher = asyncio.create_task(self._watch())
+        fail_fast.watch(self._watcher)
 
     async def stop(self) -> None:
         """Stop for good: the stop signal, and SIGKILL after the stop timeout."""
         if self._watcher:
             self._watcher.cancel()
-            # Not awaited itself: its cancellation and ours would look the same, and a cancelled rollout go on.
+            # Not awaited itself: its cancellation and ours would look the same, and a cancelled rollout go on. Whatever
+            # became of it, its process is to be stopped all the same.
             await asyncio.wait([self._watcher])
             self._watcher = None
         if self.child:

@@ -95,10 +95,12 @@ class Apps:
         wait_for(lambda: app.answers("/health/live") == 200 or not app.running, what="the API's start")
         return self._well(app)
 
-    def worker(self, **settings: str) -> App:
-        """Returns once it reached Redis and Postgres."""
+    def worker(self, *, lives: bool = True, **settings: str) -> App:
+        """Returns once it reached Redis and Postgres; at once when it is not to live."""
         health = self.folder / f"{len(self.started)}.health"
         app = self._start("worker", settings, HEALTH_FILE=str(health))
+        if not lives:
+            return app
         wait_for(lambda: health.exists() or not app.running, what=lambda: f"the worker's start, {app.log_path}")
         return self._well(app)
 

@@ -21,6 +21,9 @@ class _Side:
     other: _Side | None = None
     unsent: bytearray = field(default_factory=bytearray)
     """What this socket could not take yet."""
+    is_server: bool = False
+    doomed: bool = False
+    """The next that comes from here is thrown away, and its connection reset."""
 
 
 class Proxy:
@@ -28,7 +31,8 @@ class Proxy:
 
     `cut` is a network that drops packets: nothing is forwarded, nothing is closed, new connections get no answer.
     `mend` goes on where it stopped, as TCP does when its retransmissions arrive again; with `forget`, the connections
-    of before are reset, as by a firewall that lost its table.
+    of before are reset, as by a firewall that lost its table. `lose_answers` ends connections between what the server
+    did and the news of it.
     """
 
     def __init__(self, target: int) -> None:
@@ -40,6 +44,9 @@ class Proxy:
         self._closing = False
         self._sides: set[_Side] = set()
         self._forget = False
+        self._lose: tuple[bytes, int] = b"", 0
+        self.lost = 0
+        """Answers that were thrown away so far."""
         self._selector = selectors.DefaultSelector()
         self._listener = socket.create_server((HOST, self.port), backlog=128)
         self._listener.setblocking(False)
@@ -59,6 +66,11 @@ class Proxy:
         self._forget = forget
         self._is_cut.clear()
         self._wake()
+
+    def lose_answers(self, text: bytes, times: int) -> None:
+        """From now on, so many times: when a client has sent what holds the text, the server gets it, does it, and
+        answers; the answer is thrown away and the connection reset."""
+        self._lose = text, times
 
     def close(self) -> None:
         self._closing = True
@@ -99,7 +111,7 @@ class Proxy:
         except OSError:
             near.close()
             return
-        sides = _Side(near), _Side(far)
+        sides = _Side(near), _Side(far, is_server=True)
         for side, other in (sides, sides[::-1]):
             side.other = other
             side.socket.setblocking(False)
@@ -115,6 +127,14 @@ class Proxy:
                 if not data:
                     self._drop(side)
                     return
+                if side.doomed:
+                    self.lost += 1
+                    self._reset(side)
+                    return
+                text, times = self._lose
+                if times and not side.is_server and text in data:
+                    self._lose = text, times - 1
+                    side.other.doomed = True
                 self._send(side.other, data)
             if events & selectors.EVENT_WRITE:
                 self._send(side, b"")
@@ -140,8 +160,11 @@ class Proxy:
     def _reset_all(self) -> None:
         for side in list(self._sides):
             if side in self._sides:
-                for one in (side, side.other):
-                    assert one is not None
-                    # Zero linger: close sends a reset.
-                    one.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-                self._drop(side)
+                self._reset(side)
+
+    def _reset(self, side: _Side) -> None:
+        for one in (side, side.other):
+            assert one is not None
+            # Zero linger: close sends a reset.
+            one.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        self._drop(side)

@@ -234,6 +234,22 @@ def test_sigterm_stops_the_service(directory: Path, web: Web, until: Until) -> N
     assert gone(replica)
 
 
+def test_a_supervisor_that_lost_the_task_that_watches_a_replica_ends(directory: Path, web: Web, until: Until) -> None:
+    """It went on, and nothing started the replica again."""
+    client.apply(directory, web(replicas=2))
+    status = client.status(directory)
+    assert status
+    killed, other = pids(directory)
+    (directory / "run").rename(directory / "moved")
+    (directory / "run").write_text("no folder")
+    os.kill(killed, signal.SIGKILL)
+
+    until(lambda: not client.running(directory))
+
+    assert gone(other)
+    assert "a task ended unexpectedly" in (directory / "supervisor.log").read_text()
+
+
 def test_a_service_ends_with_its_folder(directory: Path, web: Web, until: Until) -> None:
     """After `rm -r` of a checkout nothing could stop its services any more, and they kept the API's port."""
     client.apply(directory, web())

@@ -335,6 +335,44 @@ def test_a_job_that_cannot_be_begun_holds_up_no_other(world: Any) -> None:
     assert world.job(bad).last_error == "internal error"
 
 
+def test_a_job_whose_work_cannot_be_read_holds_up_no_other(world: Any) -> None:
+    """An inline kind: its error would end the thread that claims, and every worker in turn."""
+    bad, *good = add_many(world, 3)
+
+    def work(found: Any) -> Any:
+        if found["id"] == str(bad):
+            raise KeyError("a fault in the handler")
+        return found
+
+    handler = Choosy(uuid.uuid4())
+    begin = "SELECT subject_id AS id, json_build_object('id', job_id) AS work FROM {mine} AS claimed"
+    handler.inline = claim.Inline(
+        begin=begin, store=("SELECT id FROM {mine} AS finished",), work=work, detail=lambda _: None
+    )  # type: ignore[assignment]
+    made = runtime(world, handler)
+
+    made.store([made.run(started) for started in made.claim([good[0], bad, good[1]]).started])
+
+    assert [world.job(job_id).state for job_id in good] == ["done"] * 2
+    assert (world.job(bad).state, world.job(bad).attempt) == ("pending", 1)
+
+
+def test_a_worker_that_stops_counts_what_broke_it(world: Any) -> None:
+    free, again, last = add_many(world, 3)
+    set_job(world, last, max_attempts=1)
+    made = runtime(world, Faulty())
+    made.claim([free, again, last])
+
+    made.hand_back(suspects=[again, last])
+
+    assert [(world.job(i).state, world.job(i).attempt) for i in (free, again, last)] == [
+        ("pending", 0),
+        ("pending", 1),
+        ("dead", 1),
+    ]
+    assert world.job(last).last_error == "the worker failed over the job"
+
+
 def test_a_job_that_the_database_kept_from_beginning_goes_back_without_an_attempt(world: Any) -> None:
     [job_id] = add_many(world, 1)
     handler = Choosy(uuid.uuid4())
@@ -435,7 +473,7 @@ def test_a_job_far_beyond_its_lease_is_stuck(world: Any, monkeypatch: pytest.Mon
     _, job_id = world.add(URL, push=False)
     claimed = claim_job(world, job_id)
     made = runtime(world, Faulty())
-    made.held[job_id] = (claimed, 0.0)
+    made.held[job_id, claimed.attempt] = (claimed, 0.0)
     monkeypatch.setattr("app.jobs.runtime.time.monotonic", lambda: 89.0)
     assert made.stuck() == []
     monkeypatch.setattr("app.jobs.runtime.time.monotonic", lambda: 91.0)

@@ -55,6 +55,9 @@ def told(job, connection, result, *args, **kwargs):
 def leaves():
     raise SystemExit(3)
 
+def gives_no_json():
+    return {(1, 2): 3}
+
 def nap(seconds):
     time.sleep(seconds)
     return "awake"
@@ -144,6 +147,28 @@ def test_an_entry_that_cannot_be_read_fails_and_holds_up_nothing(world: Any, sta
 
     eventually(lambda: set(queue.failed_job_registry.get_job_ids(cleanup=False)) == {"junk", "pickled"})
     assert started.process.poll() is None
+
+
+def test_what_others_return_or_write_is_their_jobs_failure_and_no_fault_of_the_worker(
+    world: Any, started: Any, eventually: Any
+) -> None:
+    """Each of these held up everybody's ends, or made the job run for ever."""
+    queue: Queue = world.queue.rq
+    unstorable = queue.enqueue("theirs.gives_no_json")
+    kept = queue.enqueue("theirs.nap", 0.2)
+    world.redis.hset(kept.key, mapping={"result_ttl": "soon", "timeout": "1e999"})
+    undated = queue.enqueue("theirs.fails")
+    world.redis.hset(undated.key, "created_at", "some day")
+    alone = queue.enqueue("theirs.nap", 0.3, result_ttl=0)
+    queue.enqueue("theirs.add", 1, 2, depends_on=alone)
+    good = queue.enqueue("theirs.add", 1, 1)
+
+    assert ended(world, eventually, good).return_value() == 2
+    ended(world, eventually, unstorable)
+    eventually(lambda: world.redis.hget(kept.key, "status") == b"failed")
+    eventually(lambda: world.redis.hget(undated.key, "status") == b"failed")
+    assert started.process.poll() is None
+    assert not [line for line in started.log() if line["level"] == "critical"]
 
 
 def test_the_worker_shows_its_counts_and_what_it_is_at(world: Any, started: Any, eventually: Any) -> None:

@@ -11,11 +11,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from app.healthcheck import STALE_SECONDS, problem
 from app.jobs.execute import Runtime
 from app.worker.concurrent import ConcurrentWorker
 from app.worker.database import DatabaseGate
-from app.worker.health import HeartbeatFile
+from app.worker.health import HeartbeatFile, Pulse
+from app.worker.pipeline import Pipeline
 from app.worker.signals import Shutdown
 
 
@@ -159,3 +162,76 @@ def test_nor_for_a_suspended_queue(world: Any, workers: Any, eventually: Any) ->
         eventually(lambda: last_beat(worker) > before, timeout=5)
     finally:
         world.redis.delete("rq:suspended")
+
+
+@pytest.mark.parametrize("step", ["claim", "store", "tell"])
+def test_a_step_that_stands_still_is_seen_although_the_loop_goes_on(
+    world: Any, tmp_path: Path, eventually: Any, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """No slot was ever free again, and the loop that beats knew of nothing."""
+    go_on, stuck = threading.Event(), threading.Event()
+    monkeypatch.setattr("app.worker.concurrent._STANDSTILL", 0.5)
+
+    def stands(self: Pipeline, batch: Any) -> None:
+        stuck.set()
+        go_on.wait(30)
+
+    monkeypatch.setattr(Pipeline, f"_{step}", stands)
+    path, shutdown = tmp_path / "alive", Shutdown()
+    worker = ConcurrentWorker(
+        world.queue.rq,
+        name="stands",
+        quick=world.redis,
+        concurrency=1,
+        gate=DatabaseGate(world.engine),
+        heartbeat_file=HeartbeatFile(str(path)),
+        shutdown=shutdown,
+        runtime=Runtime(engine=world.engine, handlers={}, worker="stands", backoff_base=1, backoff_cap=1),
+        stop_timeout=1,
+    )
+    loop = threading.Thread(target=worker.serve)
+    loop.start()
+    try:
+        eventually(path.exists)
+        time.sleep(1.5)
+        before = path.stat().st_mtime
+        eventually(lambda: path.stat().st_mtime > before)
+        worker._pipeline._stages[step].put([object()])
+        assert stuck.wait(10)
+        time.sleep(2)
+        before = path.stat().st_mtime
+        time.sleep(2)
+        assert path.stat().st_mtime == before, "it beats although nothing moves"
+        go_on.set()
+        eventually(lambda: path.stat().st_mtime > before)
+    finally:
+        go_on.set()
+        shutdown.requested.set()
+        loop.join(20)
+    assert not loop.is_alive()
+
+
+def test_a_step_that_waits_for_what_is_away_does_not_stand_still(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker is not restarted for a Redis or Postgres that is away: a new one could do no more."""
+    now = 100.0
+    monkeypatch.setattr("app.worker.health.time.monotonic", lambda: now)
+    path = tmp_path / "alive"
+    pulse = Pulse(HeartbeatFile(str(path)), busy_since=lambda: {"store": 100.0}, limit=60.0)
+
+    def beats(*, waiting: bool = False) -> bool:
+        path.unlink(missing_ok=True)
+        pulse.beat(waiting=waiting)
+        return path.exists()
+
+    now = 159.0
+    assert beats()
+    now = 161.0
+    assert not beats()
+    now = 400.0
+    assert beats(waiting=True)
+    now = 450.0
+    assert beats()
+    now = 461.0
+    assert not beats()

@@ -85,6 +85,35 @@ CHANGES: dict[str, Callable[[ModuleType], None]] = {
 }
 
 
+def fail_within(module: ModuleType) -> None:
+    """An error that nobody foresaw, once: CHAOS_FAIL is `module:Class.method:before`, or `:after` when the method has
+    done its work."""
+    _, path, when = os.environ["CHAOS_FAIL"].split(":")
+    owner_name, method_name = path.split(".")
+    owner = getattr(module, owner_name)
+    method = getattr(owner, method_name)
+    failed = False
+
+    def faulty(*given: Any, **how: Any) -> Any:
+        nonlocal failed
+        answer = method(*given, **how) if failed or when == "after" else None
+        # A call that did nothing is not the one that is meant.
+        if not failed and (when == "before" or answer):
+            failed = True
+            raise RuntimeError("nobody foresaw this")
+        return answer
+
+    setattr(owner, method_name, faulty)
+
+
+def also(first: Callable[[ModuleType], None] | None, second: Callable[[ModuleType], None]) -> Any:
+    return lambda module: [change(module) for change in (first, second) if change]
+
+
+if failing := os.environ.get("CHAOS_FAIL", "").partition(":")[0]:
+    CHANGES[failing] = also(CHANGES.get(failing), fail_within)
+
+
 class Finder(importlib.abc.MetaPathFinder):
     """Finds the modules to change as the others do, and changes them once they ran."""
 
