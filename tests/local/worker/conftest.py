@@ -315,7 +315,7 @@ class Workers:
         worker = WorkerProcess(process, log_path, health_file)
         self.started.append(worker)
         wait_for(lambda: worker.events(until) or worker.process.poll() is not None)
-        assert worker.process.poll() is None, log_path.read_text()
+        assert worker.events(until), log_path.read_text()
         return worker
 
 

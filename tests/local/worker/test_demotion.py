@@ -4,6 +4,7 @@ no server takes."""
 from __future__ import annotations
 
 import contextlib
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -51,15 +52,28 @@ def demoted(postgres_server: str) -> Demoted:
 
     @contextmanager
     def block() -> Iterator[None]:
-        with psycopg.connect(postgres_server, autocommit=True) as master:
+        with (
+            psycopg.connect(postgres_server, autocommit=True) as master,
+            psycopg.connect(postgres_server, autocommit=True) as other,
+        ):
             master.execute("SET default_transaction_read_only = off")
+
+            def reload(*, until: str) -> None:
+                """Sessions hear of it one after another, and this only asks for it."""
+                master.execute("SELECT pg_reload_conf()")
+                deadline = time.monotonic() + 20
+                while other.execute("SHOW default_transaction_read_only").fetchone() != (until,):
+                    assert time.monotonic() < deadline
+                    time.sleep(0.01)
+                time.sleep(0.1)
+
             try:
                 master.execute("ALTER SYSTEM SET default_transaction_read_only = on")
-                master.execute("SELECT pg_reload_conf()")
+                reload(until="on")
                 yield
             finally:
                 master.execute("ALTER SYSTEM RESET default_transaction_read_only")
-                master.execute("SELECT pg_reload_conf()")
+                reload(until="off")
 
     return block
 
@@ -222,7 +236,7 @@ def test_results_wait_for_a_server_that_takes_writes_within_their_lease(
     with demoted():
         fates = {one.claimed.job_id: fate for one, fate in made.store(ended)}
         assert fates == {job_id: "waiting", late: "unstored"}
-        assert set(made.held) == {job_id}
+        assert set(made.held) == {(job_id, 1)}
         with pytest.raises(JobsNotStartedError, match="ReadOnlySqlTransaction"):
             made.claim([uuid.uuid4()])
 

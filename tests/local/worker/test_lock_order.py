@@ -86,6 +86,7 @@ def test_two_batches_with_the_same_keys_in_opposite_orders(
                 user_id=world.user_id,
                 url="https://example.com/",
                 payload={},
+                payload_text="{}",
                 headers={},
                 max_attempts=1,
                 idempotency_key=key,
@@ -313,7 +314,7 @@ def test_jobs_are_handed_back_together_or_not_at_all(world: Any) -> None:
         made.hand_back([one.claimed for one in started], error="no slot was free")
 
     assert {world.job(one.claimed.job_id).state for one in started} == {"running"}
-    assert set(made.held) == {one.claimed.job_id for one in started}
+    assert set(made.held) == {(one.claimed.job_id, 1) for one in started}
 
 
 def a_claim(kind: str) -> Claim:
