@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import psycopg
@@ -157,3 +157,35 @@ def provider() -> Iterator[Provider]:
     server = Provider()
     yield server
     server.close()
+
+
+@pytest.fixture
+def demoted(postgres_server: str) -> Callable[[], AbstractContextManager[None]]:
+    """For as long as the block lasts, the server takes no writes; its sessions live on."""
+
+    @contextmanager
+    def block() -> Iterator[None]:
+        with (
+            psycopg.connect(postgres_server, autocommit=True) as master,
+            psycopg.connect(postgres_server, autocommit=True) as other,
+        ):
+            master.execute("SET default_transaction_read_only = off")
+
+            def reload(*, until: str) -> None:
+                """Sessions hear of it one after another, and this only asks for it."""
+                master.execute("SELECT pg_reload_conf()")
+                deadline = time.monotonic() + 20
+                while other.execute("SHOW default_transaction_read_only").fetchone() != (until,):
+                    assert time.monotonic() < deadline
+                    time.sleep(0.01)
+                time.sleep(0.1)
+
+            try:
+                master.execute("ALTER SYSTEM SET default_transaction_read_only = on")
+                reload(until="on")
+                yield
+            finally:
+                master.execute("ALTER SYSTEM RESET default_transaction_read_only")
+                reload(until="off")
+
+    return block

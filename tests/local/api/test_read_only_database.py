@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-
 import psycopg
 import pytest
 from sqlalchemy.exc import OperationalError
@@ -14,23 +11,6 @@ from app.db import accounts
 pytestmark = pytest.mark.anyio
 
 DELIVERY = {"url": "https://receiver.example.org/hook", "payload": {"order": 7}}
-
-
-@pytest.fixture
-def demoted(postgres_server: str) -> Callable[[], AbstractContextManager[None]]:
-    @contextmanager
-    def block() -> Iterator[None]:
-        with psycopg.connect(postgres_server, autocommit=True) as master:
-            master.execute("SET default_transaction_read_only = off")
-            try:
-                master.execute("ALTER SYSTEM SET default_transaction_read_only = on")
-                master.execute("SELECT pg_reload_conf()")
-                yield
-            finally:
-                master.execute("ALTER SYSTEM RESET default_transaction_read_only")
-                master.execute("SELECT pg_reload_conf()")
-
-    return block
 
 
 async def test_what_writes_is_asked_to_come_again_and_what_reads_is_answered(start, demoted, monkeypatch):

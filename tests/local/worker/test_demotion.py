@@ -4,10 +4,8 @@ no server takes."""
 from __future__ import annotations
 
 import contextlib
-import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -44,38 +42,6 @@ def engine(migrated_url: str) -> Iterator[Engine]:
 
 
 Demoted = Callable[[], contextlib.AbstractContextManager[None]]
-
-
-@pytest.fixture
-def demoted(postgres_server: str) -> Demoted:
-    """For as long as the block lasts, the server takes no writes; its sessions live on."""
-
-    @contextmanager
-    def block() -> Iterator[None]:
-        with (
-            psycopg.connect(postgres_server, autocommit=True) as master,
-            psycopg.connect(postgres_server, autocommit=True) as other,
-        ):
-            master.execute("SET default_transaction_read_only = off")
-
-            def reload(*, until: str) -> None:
-                """Sessions hear of it one after another, and this only asks for it."""
-                master.execute("SELECT pg_reload_conf()")
-                deadline = time.monotonic() + 20
-                while other.execute("SHOW default_transaction_read_only").fetchone() != (until,):
-                    assert time.monotonic() < deadline
-                    time.sleep(0.01)
-                time.sleep(0.1)
-
-            try:
-                master.execute("ALTER SYSTEM SET default_transaction_read_only = on")
-                reload(until="on")
-                yield
-            finally:
-                master.execute("ALTER SYSTEM RESET default_transaction_read_only")
-                reload(until="off")
-
-    return block
 
 
 def add_job(engine: Engine, **values: Any) -> uuid.UUID:
