@@ -7,6 +7,8 @@ import json
 import os
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import urllib.request
 from collections import Counter
@@ -234,20 +236,26 @@ def test_sigterm_stops_the_service(directory: Path, web: Web, until: Until) -> N
     assert gone(replica)
 
 
-def test_a_supervisor_that_lost_the_task_that_watches_a_replica_ends(directory: Path, web: Web, until: Until) -> None:
-    """It went on, and nothing started the replica again."""
-    client.apply(directory, web(replicas=2))
-    status = client.status(directory)
-    assert status
-    killed, other = pids(directory)
-    (directory / "run").rename(directory / "moved")
-    (directory / "run").write_text("no folder")
-    os.kill(killed, signal.SIGKILL)
+def test_a_supervisor_that_lost_a_task_of_its_own_ends() -> None:
+    """It went on, and nothing started the replica again that the task had watched."""
+    program = """
+import asyncio
+from infra.local.supervisor import fail_fast
 
-    until(lambda: not client.running(directory))
+async def lost():
+    raise RuntimeError("unforeseen")
 
-    assert gone(other)
-    assert "a task ended unexpectedly" in (directory / "supervisor.log").read_text()
+async def main():
+    fail_fast.watch(asyncio.create_task(lost()))
+    await asyncio.sleep(30)
+
+asyncio.run(main())
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=20, check=False)
+    # As told to stop from outside, which the supervisor does in order.
+    assert ended.returncode == -signal.SIGTERM
+    assert "a task ended unexpectedly" in ended.stderr
+    assert "unforeseen" in ended.stderr
 
 
 def test_a_service_ends_with_its_folder(directory: Path, web: Web, until: Until) -> None:
