@@ -83,7 +83,7 @@ async def body_and_texts(request: Request[Any], model: type[M]) -> tuple[M, Mapp
         raise UnsupportedMediaType("send the body as application/json")
     try:
         # A byte order mark is passed over, as RFC 8259 allows; JSON in another encoding is not what it lets be sent.
-        content, texts = json_text.read((await request.body()).decode("utf-8-sig"))
+        content, texts = json_text.read((await request.body()).decode().removeprefix("\ufeff"))
     except UnicodeDecodeError:
         raise MalformedRequest("the body is not UTF-8") from None
     except json_text.NotJson as error:

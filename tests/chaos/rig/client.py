@@ -49,7 +49,7 @@ class Client:
     def at(self, port: int) -> Client:
         """The same account at one replica; what it is answered counts here."""
         other = Client(lambda: [port])
-        other._token, other.outcomes, other._lock, other._key = self._token, self.outcomes, self._lock, self._key
+        other.token, other.outcomes, other._lock, other._key = self.token, self.outcomes, self._lock, self._key
         return other
 
     def ask(self, method: str, path: str, **request: Any) -> httpx2.Response:
