@@ -50,12 +50,12 @@ def _dispatch(settings: Settings, started: float) -> int:
     """Each mode imports what it needs: a migration needs no server, an API no HTTP client."""
     match settings.mode:
         case "api":
-            from app.api.server import run as run_api
+            from app.web.server import run as run_api
 
             _loaded()
             return run_api(settings, started=started)
         case "worker":
-            from app.worker.main import main as run_worker
+            from app.queue.worker.main import main as run_worker
 
             _loaded()
             return run_worker(settings)
@@ -65,7 +65,7 @@ def _dispatch(settings: Settings, started: float) -> int:
             _loaded()
             return run_migrations(settings)
         case "all":
-            from app.together import run as run_together
+            from app.all_in_one import run as run_together
 
             _loaded()
             return run_together(settings, started=started)

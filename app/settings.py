@@ -19,7 +19,7 @@ from app.settings_checks import KeyRing
 
 Mode = Literal["api", "worker", "all", "migrate"]
 JobKind = Literal["delivery", "prediction", "webhook"]
-"""What app.jobs.handlers has a handler for."""
+"""What app.queue.handlers has a handler for."""
 Milliseconds = Annotated[int, Field(ge=1, le=86_400_000)]
 Seconds = Annotated[int, BeforeValidator(checks.duration)]
 Count = Annotated[int, Field(ge=1, le=100_000)]

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import SplitResult, parse_qs, urlsplit
 
-from app.security.addresses import parse_address, unmapped_network
+from app.ip_addresses import parse_address, unmapped_network
 
 MIN_SIGNING_KEY_LENGTH = 64
 MIN_DISTINCT_CHARACTERS = 12

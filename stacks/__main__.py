@@ -7,7 +7,7 @@ from importlib import import_module
 import pulumi
 
 from infra.engine.errors import ProjectError
-from infra.engine.project import check_stack_file
+from infra.engine.project.project import check_stack_file
 from infra.settings import SettingsError, from_pulumi
 
 TARGETS = ("aws", "local")

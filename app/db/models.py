@@ -65,7 +65,7 @@ class Base(DeclarativeBase):
 
 
 class User(Base):
-    """An account. `email` is stored as app.api.auth.email_address normalises it; the unique key is what makes
+    """An account. `email` is stored as app.accounts.email_address normalises it; the unique key is what makes
     registering twice a conflict."""
 
     __tablename__ = "users"

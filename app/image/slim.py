@@ -16,7 +16,7 @@ SOURCES: Final = frozenset({".a", ".c", ".cc", ".cpp", ".h", ".hpp", ".pxd", ".p
 """Bytecode too: pip writes it for every module there is, app.image.bytecode for those that are loaded."""
 TESTS: Final = frozenset({"test", "tests"})
 PAGES: Final = {"offapi": frozenset({"swagger_bundle.js", "swagger_style.css"})}
-"""The files that app.api.docs serves, by package. The rest of it are other user interfaces."""
+"""The files that app.web.docs serves, by package. The rest of it are other user interfaces."""
 _OF_PAGES: Final = frozenset({".css", ".js"})
 
 

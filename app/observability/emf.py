@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, TextIO
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.deadline import Deadline
-from app.observability import figures as reading
+from app.observability import queue_metrics as reading
 from app.observability.logging import get_logger
 from app.settings import Settings
 

@@ -24,7 +24,7 @@ from prometheus_client.registry import Collector
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.deadline import Deadline
-from app.observability.figures import UNREADABLE, BrokerFigures, JobFigures, read_broker, read_jobs
+from app.observability.queue_metrics import UNREADABLE, BrokerFigures, JobFigures, read_broker, read_jobs
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis

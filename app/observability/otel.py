@@ -22,8 +22,8 @@ from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer, get_current_span
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from app.jobs.claim import Claim
 from app.observability.logging import get_logger
+from app.queue.claims import Claim
 from app.settings import Settings
 
 SCOPE: Final = "slipway"

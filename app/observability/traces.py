@@ -15,8 +15,8 @@ from structlog.types import EventDict, WrappedLogger
 from app.settings import Settings
 
 if TYPE_CHECKING:
-    from app.jobs.claim import Claim
     from app.observability.otel import Tracing
+    from app.queue.claims import Claim
 
 _tracing: Tracing | None = None
 

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 from infra.cli.console import Console
 
 if TYPE_CHECKING:
-    from infra.engine.backend import FileBackend
-    from infra.engine.crypto import SecretsManager
-    from infra.engine.project import Project, StackFile
+    from infra.engine.project.project import Project, StackFile
+    from infra.engine.state.backend import FileBackend
+    from infra.engine.state.crypto import SecretsManager
 
 
 @dataclass
@@ -28,27 +28,27 @@ class Context:
 
     @cached_property
     def project(self) -> Project:
-        from infra.engine.project import load_project
+        from infra.engine.project.project import load_project
 
         return load_project(self.cwd)
 
     @cached_property
     def file(self) -> StackFile:
-        from infra.engine.project import StackFile
+        from infra.engine.project.project import StackFile
 
         return StackFile.load(self.project, self.stack)
 
     @cached_property
     def secrets(self) -> SecretsManager:
         """The stack's secrets, opened: about 0.25 s."""
-        from infra.engine.location import open_secrets
+        from infra.engine.state.location import open_secrets
 
         return open_secrets(self.file, self.environ)
 
     @cached_property
     def backend(self) -> FileBackend:
-        from infra.engine.backend import FileBackend
-        from infra.engine.location import state_root
+        from infra.engine.state.backend import FileBackend
+        from infra.engine.state.location import state_root
 
         root = state_root(self.project, self.environ)
         self.console.detail(f"state: {root}")

@@ -13,8 +13,8 @@ from infra.cli.exits import FAILED, INTERRUPTED, OK, CommandError
 
 if TYPE_CHECKING:
     from infra.engine.deployment import Deployment, Result
-    from infra.engine.events import Event, EventSink
-    from infra.engine.state import Snapshot
+    from infra.engine.display.events import Event, EventSink
+    from infra.engine.state.resources import Snapshot
 
 Kind = Literal["up", "destroy"]
 
@@ -107,7 +107,7 @@ def _remember(context: Context, kind: Kind, snapshot: Snapshot, result: Result, 
     """Add the run to the stack's history, unless it had nothing to do: the state is copied twice for each entry."""
     if result.succeeded and not any(count for op, count in result.changes.items() if op != "same"):
         return
-    from infra.engine.backend import UpdateInfo
+    from infra.engine.state.backend import UpdateInfo
 
     info = UpdateInfo(
         kind="update" if kind == "up" else "destroy",
@@ -134,7 +134,7 @@ def _refuse_clouds(context: Context) -> None:
 
 def _prepare_secrets(context: Context) -> None:
     """Give a stack that has no salt yet one, as the CLI does when it makes a stack."""
-    from infra.engine.location import open_or_create_secrets
+    from infra.engine.state.location import open_or_create_secrets
 
     context.__dict__["secrets"] = open_or_create_secrets(context.file, context.environ)
 

@@ -50,7 +50,7 @@ def put(tree: MutableMapping[str, Any], path: Path, value: Any) -> None:
     """
     from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
-    from infra.engine import yamlcomments
+    from infra.engine.project import yaml_comments
 
     node: Any = tree
     comment, end = "", len(path) - 1
@@ -59,13 +59,13 @@ def put(tree: MutableMapping[str, Any], path: Path, value: Any) -> None:
         before = _last_key(node)
         if not _has(node, step):
             if before is not None:
-                comment = yamlcomments.take(node, before)
+                comment = yaml_comments.take(node, before)
             _add(node, step)
         if at == end:
             # The value that is replaced may be one after which a comment stands.
-            comment = comment or yamlcomments.take(node, step)
+            comment = comment or yaml_comments.take(node, step)
             node[step] = value
-            yamlcomments.give(node, step, comment)
+            yaml_comments.give(node, step, comment)
         elif node[step] is None:
             node[step] = CommentedSeq() if isinstance(path[at + 1], int) else CommentedMap()
         node = node[step]
@@ -73,7 +73,7 @@ def put(tree: MutableMapping[str, Any], path: Path, value: Any) -> None:
 
 def remove(tree: MutableMapping[str, Any], path: Path) -> bool:
     """Remove the value at `path`, and the maps and lists that are empty without it; whether there was one."""
-    from infra.engine import yamlcomments
+    from infra.engine.project import yaml_comments
 
     try:
         get(tree, path)
@@ -82,11 +82,11 @@ def remove(tree: MutableMapping[str, Any], path: Path) -> bool:
     while len(path) > 1 and len(get(tree, path[:-1])) == 1:
         path = path[:-1]
     parent, key = get(tree, path[:-1]), path[-1]
-    comment = yamlcomments.take(parent, key)
+    comment = yaml_comments.take(parent, key)
     keys = list(parent) if isinstance(parent, MutableMapping) else list(range(len(parent)))
     place = keys.index(key)
     if place > 0:
-        yamlcomments.give(parent, keys[place - 1], comment)
+        yaml_comments.give(parent, keys[place - 1], comment)
     elif comment and len(keys) > 1 and isinstance(keys[1], str):
         text = "\n".join(line.strip().removeprefix("#").removeprefix(" ") for line in comment.splitlines())
         parent.yaml_set_comment_before_after_key(keys[1], before=text, indent=parent.lc.key(keys[1])[1])

@@ -133,7 +133,7 @@ def outputs(context: Context, *, show_secrets: bool) -> dict[str, Any]:
 
 def environment_for(context: Context, *, delete_data: bool = False) -> dict[str, str]:
     """The environment in which the CLI finds this state, this passphrase and this interpreter."""
-    from infra.engine.location import LOCAL_STACK, working_passphrase
+    from infra.engine.state.location import LOCAL_STACK, working_passphrase
 
     environment = dict(context.environ)
     environment.pop("PULUMI_BACKEND_URL", None)
@@ -160,7 +160,7 @@ def ensure_stack(context: Context, path: str, environment: dict[str, str]) -> No
 
 
 def _known(context: Context, path: str, environment: dict[str, str]) -> bool:
-    from infra.engine.files import make_private
+    from infra.engine.state.files import make_private
 
     context.file  # noqa: B018 - a stack with no file must not be created by a slip of the pen
     if _in_files(environment):
@@ -180,12 +180,12 @@ def _backend(context: Context) -> str | None:
 
     A cloud stack is where the CLI alone would find it. Its state is in this folder only if it was made there.
     """
-    from infra.engine.location import backend_url, state_root
+    from infra.engine.state.location import backend_url, state_root
 
     url = context.environ.get("PULUMI_BACKEND_URL")
     if url or context.target == LOCAL_TARGET:
         return backend_url(context.project, context.environ)
-    from infra.engine.backend import FileBackend
+    from infra.engine.state.backend import FileBackend
 
     local = FileBackend(state_root(context.project, context.environ))
     return backend_url(context.project, context.environ) if local.exists(context.project.name, context.stack) else None

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from infra.engine.project import StackFile
+    from infra.engine.project.project import StackFile
     from infra.settings import Problem, Settings
 
 

@@ -7,16 +7,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from infra.engine.boundary import OperationError
-from infra.engine.events import Kind
-from infra.engine.hookrunner import HookRunner
-from infra.engine.identity import Identities
-from infra.engine.ledger import Ledger
-from infra.engine.operations import Operations
+from infra.engine.display.events import Kind
+from infra.engine.display.reporter import Reporter
+from infra.engine.program.hooks import HookRunner
+from infra.engine.providers.boundary import OperationError
+from infra.engine.providers.default_providers import Sources
 from infra.engine.providers.registry import Providers, UnsupportedError
-from infra.engine.reporter import Reporter
-from infra.engine.sources import Sources
-from infra.engine.state import ResourceState
+from infra.engine.state.resources import ResourceState
+from infra.engine.state.snapshot import Ledger
+from infra.engine.steps.executor import Operations
+from infra.engine.steps.identity import Identities
 from infra.engine.urns import package_of
 
 

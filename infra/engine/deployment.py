@@ -8,26 +8,26 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from infra.engine.boundary import OperationError
-from infra.engine.callbacks import Callbacks, Hooks
 from infra.engine.context import Context
+from infra.engine.display.events import DeploymentFinished, DeploymentStarted, EventSink, Failure, Kind, NullSink
+from infra.engine.display.reporter import Reporter
 from infra.engine.errors import EngineError
-from infra.engine.events import DeploymentFinished, DeploymentStarted, EventSink, Failure, Kind, NullSink
-from infra.engine.hookrunner import HookRunner
-from infra.engine.identity import Identities
-from infra.engine.interrupts import orderly
-from infra.engine.ledger import Ledger
-from infra.engine.monitor import Monitor, Target
-from infra.engine.operations import Operations
 from infra.engine.plan import DEFAULT_PARALLEL, first_error
-from infra.engine.program import ProgramError, run_program, surroundings
-from infra.engine.project import ProgramConfig, Project
+from infra.engine.program.callbacks import Callbacks, Hooks
+from infra.engine.program.hooks import HookRunner
+from infra.engine.program.interrupts import orderly
+from infra.engine.program.monitor import Monitor, Target
+from infra.engine.program.runner import ProgramError, run_program, surroundings
+from infra.engine.project.project import ProgramConfig, Project
+from infra.engine.providers.boundary import OperationError
+from infra.engine.providers.default_providers import Sources
 from infra.engine.providers.registry import ProviderContext, ProviderRegistry, Providers, UnsupportedError
-from infra.engine.reporter import Reporter
-from infra.engine.run import Run
 from infra.engine.secrecy import same_value
-from infra.engine.sources import Sources
-from infra.engine.state import PendingOperation, Snapshot
+from infra.engine.state.resources import PendingOperation, Snapshot
+from infra.engine.state.snapshot import Ledger
+from infra.engine.steps.executor import Operations
+from infra.engine.steps.generator import Run
+from infra.engine.steps.identity import Identities
 from infra.engine.urns import parse_urn
 
 

@@ -15,8 +15,8 @@ from pulumi import _types
 from pulumi.runtime import rpc
 
 from infra.engine.errors import EngineError
-from infra.engine.monitor import InvokeRequest
-from infra.engine.registration import Registration
+from infra.engine.program.monitor import InvokeRequest
+from infra.engine.program.registration import Registration
 
 
 class DeclaredFakes:

@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from infra.collector import collector_paused
-from infra.engine.callbacks import Callbacks, Hooks
+from infra.engine.display.events import Severity
 from infra.engine.errors import EngineError
-from infra.engine.events import Severity
-from infra.engine.monitor import Monitor, Target
-from infra.engine.program import run_program
-from infra.engine.project import ProgramConfig, Project
+from infra.engine.program.callbacks import Callbacks, Hooks
+from infra.engine.program.monitor import Monitor, Target
+from infra.engine.program.registration import Registration
+from infra.engine.program.runner import run_program
+from infra.engine.project.project import ProgramConfig, Project
 from infra.engine.recorder import Fakes, Recorded, Recorder
-from infra.engine.registration import Registration
 from infra.engine.secrecy import mask
 
 DEFAULT_PARALLEL = 16

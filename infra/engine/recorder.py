@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from infra.engine.display.events import Severity
 from infra.engine.errors import EngineError
-from infra.engine.events import Severity
-from infra.engine.monitor import InvokeRequest, ReadRequest, Registered
-from infra.engine.registration import Registration
+from infra.engine.program.monitor import InvokeRequest, ReadRequest, Registered
+from infra.engine.program.registration import Registration
 from infra.engine.secrecy import mark_keys, mark_like
 from infra.engine.urns import STACK_TYPE, make_urn
 from infra.engine.values import UNKNOWN

@@ -11,7 +11,7 @@ import pytest
 
 from infra.engine.fakes import DeclaredFakes
 from infra.engine.plan import Plan, plan
-from infra.engine.project import ProgramConfig, Project, StackFile, load_project
+from infra.engine.project.project import ProgramConfig, Project, StackFile, load_project
 
 ROOT = Path(__file__).parents[2]
 

@@ -17,7 +17,7 @@ import pytest
 
 from infra.engine.errors import EngineError
 from infra.engine.plan import Plan, PlannedResource, plan
-from infra.engine.project import ProgramConfig, Project
+from infra.engine.project.project import ProgramConfig, Project
 from infra.engine.values import Secret
 
 GOLDEN = Path(__file__).with_name("golden")

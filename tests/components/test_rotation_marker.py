@@ -12,9 +12,9 @@ import pytest
 
 from infra import signing_keys
 from infra.engine.deployment import Deployment, Result
-from infra.engine.events import Diagnostic
-from infra.engine.project import ProgramConfig, Project
-from infra.engine.state import Snapshot
+from infra.engine.display.events import Diagnostic
+from infra.engine.project.project import ProgramConfig, Project
+from infra.engine.state.resources import Snapshot
 
 PROGRAM = """
 import pulumi

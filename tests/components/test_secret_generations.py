@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from infra.engine.plan import Plan, plan
-from infra.engine.project import ProgramConfig, Project
+from infra.engine.project.project import ProgramConfig, Project
 from infra.settings.platform import Rotation
 
 Planned = Callable[..., Plan]

@@ -15,7 +15,7 @@ from emulator import control
 from emulator.cloud import Cloud, cloud
 from emulator.stack import Stack
 
-from infra.engine.project import Project, load_project
+from infra.engine.project.project import Project, load_project
 
 ROOT = Path(__file__).parents[2]
 

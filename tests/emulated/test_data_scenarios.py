@@ -12,7 +12,7 @@ from emulator import seen
 from emulator.cloud import Cloud
 from emulator.stack import Stack
 
-from infra.engine.project import ProgramConfig
+from infra.engine.project.project import ProgramConfig
 
 pytestmark = pytest.mark.timeout(600)
 

@@ -10,9 +10,9 @@ from emulator.cloud import Cloud
 from emulator.stack import Stack
 
 from infra.aws.control.permissions import PERMISSIONS
-from infra.engine.project import Project, StackFile
-from infra.review.permissions import Place, policies
-from infra.review.wildcards import plan_with_patterns
+from infra.engine.project.project import Project, StackFile
+from infra.iam.permissions import Place, policies
+from infra.iam.wildcards import plan_with_patterns
 
 IMAGE: Final = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/slipway@sha256:"
 SERVICES: Final[Mapping[str, str]] = {"elbv2": "elasticloadbalancing"}

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from app import __main__ as entry
-from app.api import docs
 from app.image import bytecode, sbom, slim
+from app.web import docs
 
 DPKG_STATUS = """\
 Package: libc6

@@ -120,14 +120,14 @@ def run_rm(context: Context, args: argparse.Namespace) -> int:
 
 def _set_secret(context: Context, path: keypath.Path, plaintext: str) -> None:
     """Check the plaintext where it will stand, and put its ciphertext there."""
-    from infra.engine import yamlfile
-    from infra.engine.location import open_or_create_secrets
+    from infra.engine.project import yaml_file
+    from infra.engine.state.location import open_or_create_secrets
 
     _change(context, path, lambda tree: keypath.put(tree, path, plaintext))
     _refuse_new_problems(context)
     _refuse_to_choose(context)
     secrets = open_or_create_secrets(context.file, context.environ, save=False)
-    keypath.put(_writable(context), path, yamlfile.block_map({"secure": secrets.encrypt(plaintext)}))
+    keypath.put(_writable(context), path, yaml_file.block_map({"secure": secrets.encrypt(plaintext)}))
 
 
 def _refuse_to_choose(context: Context) -> None:
@@ -146,14 +146,14 @@ def _forms(context: Context, path: keypath.Path, text: str) -> list[Any]:
     A text is what was typed: as YAML, commit 6063e25 was deployed as version 6.063e+28.
     """
     from infra.cli.validation import takes_text
-    from infra.engine import yamlfile
-    from infra.engine.yamlnodes import Ambiguous
+    from infra.engine.project import yaml_file
+    from infra.engine.project.yaml_nodes import Ambiguous
 
-    plain = yamlfile.quoted(text)
+    plain = yaml_file.quoted(text)
     if takes_text(path, project=context.project.name):
         return [plain]
     try:
-        value = yamlfile.parse_value(text)
+        value = yaml_file.parse_value(text)
     except Ambiguous as error:
         if len(path) == 1 and not str(path[0]).startswith(f"{context.project.name}:"):
             return [plain]  # A provider's own: it gets text in any case.
@@ -201,7 +201,7 @@ def _set_checked(context: Context, path: keypath.Path, forms: list[Any]) -> list
 def _check_secrecy(context: Context, path: keypath.Path, *, secret: bool) -> None:
     """Raise UsageError where a secret would be written readable, or a plain setting encrypted."""
     from infra.cli.validation import is_secret
-    from infra.engine.project import is_secure
+    from infra.engine.project.project import is_secure
 
     known = is_secret(path, project=context.project.name)
     key = keypath.spell(path).removeprefix(f"{context.project.name}:")
@@ -274,23 +274,23 @@ def _secret_value(context: Context, args: argparse.Namespace) -> str:
 
 def _section(context: Context) -> dict[str, Any]:
     """The config that the stack's own file sets, by full key, in JSON types."""
-    from infra.engine import gojson
+    from infra.engine.state import go_json
 
-    plain: dict[str, Any] = gojson.plain(context.file.data.get("config") or {})
+    plain: dict[str, Any] = go_json.plain(context.file.data.get("config") or {})
     return plain
 
 
 def _writable(context: Context) -> Any:
     """The file's config section itself, made when it is missing."""
-    from infra.engine import yamlfile
+    from infra.engine.project import yaml_file
 
     if not context.file.data.get("config"):
-        context.file.data["config"] = yamlfile.block_map({})
+        context.file.data["config"] = yaml_file.block_map({})
     return context.file.data["config"]
 
 
 def _shown(context: Context, value: Any, show_secrets: bool) -> Any:
-    from infra.engine.project import is_secure
+    from infra.engine.project.project import is_secure
 
     if is_secure(value):
         return context.secrets.decrypt(value["secure"]) if show_secrets else MASK

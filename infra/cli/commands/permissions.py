@@ -47,8 +47,8 @@ def documents(context: Context, *, account: str, state_bucket: str, state_key: s
     """The policies by file name."""
     from infra.aws.control.permissions import PERMISSIONS
     from infra.aws.naming import partition
-    from infra.review.permissions import Place, policies
-    from infra.review.wildcards import plan_with_patterns
+    from infra.iam.permissions import Place, policies
+    from infra.iam.wildcards import plan_with_patterns
     from infra.settings import load
 
     config = context.file.program_config(None)

@@ -11,9 +11,9 @@ from infra.cli.context import Context
 from infra.cli.exits import OK, CommandError
 
 if TYPE_CHECKING:
-    from infra.review.scaling.model import ScaledService
-    from infra.review.scaling.work import Assumptions
     from infra.settings import Settings
+    from infra.simulation.model import ScaledService
+    from infra.simulation.work import Assumptions
 
 
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser], common: argparse.ArgumentParser) -> None:
@@ -37,12 +37,12 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser], comm
 
 def run(context: Context, args: argparse.Namespace) -> int:
     from infra.engine.plan import plan
-    from infra.review.scaling.load import parse
-    from infra.review.scaling.plot import plot
-    from infra.review.scaling.reading import services
-    from infra.review.scaling.report import report, to_json
-    from infra.review.scaling.simulation import simulate
     from infra.settings import load as load_settings
+    from infra.simulation.load import parse
+    from infra.simulation.plot import plot
+    from infra.simulation.reading import services
+    from infra.simulation.report import report, to_json
+    from infra.simulation.simulation import simulate
 
     if context.target != "aws":
         raise CommandError(
@@ -78,7 +78,7 @@ def run(context: Context, args: argparse.Namespace) -> int:
 
 
 def _assumptions(args: argparse.Namespace, service: ScaledService, settings: Settings) -> Assumptions:
-    from infra.review.scaling.work import Assumptions
+    from infra.simulation.work import Assumptions
 
     groups = [group for _, group in settings.worker_groups if group.queue == service.queue]
     return Assumptions(

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
+from infra.engine.display.events import EventSink
 from infra.engine.display.plain import PlainDisplay
-from infra.engine.events import EventSink
 
 __all__ = ["PlainDisplay", "open_display"]
 

@@ -13,8 +13,15 @@ from rich.table import Table
 from rich.text import Text
 
 from infra.engine.display import words
+from infra.engine.display.events import (
+    DeploymentFinished,
+    DeploymentStarted,
+    Event,
+    StepFailed,
+    StepFinished,
+    StepStarted,
+)
 from infra.engine.display.model import Model, Row
-from infra.engine.events import DeploymentFinished, DeploymentStarted, Event, StepFailed, StepFinished, StepStarted
 
 _FRAMES_PER_SECOND: Final = 8
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from infra.engine.display import words
-from infra.engine.events import (
+from infra.engine.display.events import (
     DeploymentFinished,
     DeploymentStarted,
     Diagnostic,

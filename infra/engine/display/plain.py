@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TextIO
 
 from infra.engine.display import words
-from infra.engine.display.model import Model
-from infra.engine.events import (
+from infra.engine.display.events import (
     DeploymentFinished,
     DeploymentStarted,
     Diagnostic,
@@ -16,6 +15,7 @@ from infra.engine.events import (
     StepFinished,
     StepStarted,
 )
+from infra.engine.display.model import Model
 
 
 class PlainDisplay:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from infra.engine.events import Change, Diagnostic, Kind, Op, StepEvent
+from infra.engine.display.events import Change, Diagnostic, Kind, Op, StepEvent
 from infra.engine.secrecy import SECRET_TEXT, UNKNOWN_TEXT
 from infra.engine.urns import parse_urn
 

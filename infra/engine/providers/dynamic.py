@@ -14,10 +14,10 @@ from pulumi.runtime import rpc
 from pulumi.runtime._serialization import _deserialize
 
 from infra.engine.errors import EngineError
+from infra.engine.program.wire import to_struct
 from infra.engine.providers.base import Call, Checked, CheckFailure, Diff, Made, Provider
 from infra.engine.providers.registry import ProviderContext
 from infra.engine.values import UNKNOWN
-from infra.engine.wire import to_struct
 
 KEY = "__provider"
 

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from infra.engine.fakes import DeclaredFakes
-from infra.engine.monitor import InvokeRequest
 from infra.engine.plan import Plan, plan
-from infra.engine.project import ProgramConfig, Project
-from infra.engine.registration import Registration
+from infra.engine.program.monitor import InvokeRequest
+from infra.engine.program.registration import Registration
+from infra.engine.project.project import ProgramConfig, Project
 
 ACCOUNT = "123456789012"
 REGION = "eu-central-1"

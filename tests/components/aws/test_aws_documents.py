@@ -9,7 +9,7 @@ import pytest
 
 from infra.cli.parser import build_parser
 from infra.engine.plan import plan
-from infra.engine.project import Project, StackFile
+from infra.engine.project.project import Project, StackFile
 from infra.settings import describe
 from infra.settings.tree import Settings
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from infra.engine.plan import Plan, plan
-from infra.engine.project import ProgramConfig, Project
+from infra.engine.project.project import ProgramConfig, Project
 
 GOLDEN = Path(__file__).with_name("golden")
 Planned = Callable[..., Plan]

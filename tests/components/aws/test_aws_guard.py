@@ -14,10 +14,10 @@ from infra.aws.guard import STATEFUL, Guard, GuardError
 from infra.engine.deployment import Deployment, Result
 from infra.engine.fakes import _declared as declared_outputs
 from infra.engine.plan import Plan
-from infra.engine.project import ProgramConfig, Project
+from infra.engine.project.project import ProgramConfig, Project
 from infra.engine.providers.base import Call, Diff, Made, Provider
 from infra.engine.providers.registry import ProviderRegistry
-from infra.engine.state import Snapshot
+from infra.engine.state.resources import Snapshot
 from infra.engine.urns import parse_urn
 from infra.settings.platform import Permit
 

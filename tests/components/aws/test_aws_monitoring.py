@@ -28,7 +28,7 @@ from infra.aws.alarms.watched import (
 from infra.aws.notifications import SPEAKERS
 from infra.engine.fakes import DeclaredFakes
 from infra.engine.plan import Plan, PlannedResource, plan
-from infra.engine.project import ProgramConfig, Project
+from infra.engine.project.project import ProgramConfig, Project
 from infra.engine.values import Secret
 from infra.settings.platform import Alerts
 
@@ -50,7 +50,7 @@ WATCHED = Watched(
     cluster="slipway-prod",
     cluster_arn=CLUSTER,
     balancer=WatchedBalancer(
-        suffix="app/api/1",
+        suffix="app/web/1",
         target_suffix="targetgroup/api/2",
         certificate_arn="arn:aws:acm:eu-central-1:1:certificate/1",
     ),

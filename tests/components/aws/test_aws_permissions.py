@@ -17,11 +17,11 @@ from infra.cli.console import Console
 from infra.cli.context import Context
 from infra.engine.errors import EngineError
 from infra.engine.plan import Plan
-from infra.engine.project import ProgramConfig, Project, StackFile
-from infra.review.aws_actions import SWITCHED, TYPES
-from infra.review.aws_scopes import LONGEST_POLICY, NAMES, RESOURCES
-from infra.review.permissions import NO_RESOURCE, REFERENCE, PermissionsError, Place, length, policies, reasons
-from infra.review.wildcards import plan_with_patterns
+from infra.engine.project.project import ProgramConfig, Project, StackFile
+from infra.iam.aws_actions import SWITCHED, TYPES
+from infra.iam.aws_scopes import LONGEST_POLICY, NAMES, RESOURCES
+from infra.iam.permissions import NO_RESOURCE, REFERENCE, PermissionsError, Place, length, policies, reasons
+from infra.iam.wildcards import plan_with_patterns
 
 PLACE = Place(region="eu-central-1", project="slipway", stack="prod")
 BOTOCORE = {"elasticloadbalancing": "elbv2"}
@@ -233,7 +233,7 @@ def test_kinds_of_names_are_in_use() -> None:
 def test_a_type_that_nobody_has_listed_is_refused(graphs: Callable[[str], Plan]) -> None:
     graph = graphs("staging")
     strange = dataclasses.replace(graph.resources[-1], type="aws:batch/queue:Queue")
-    with pytest.raises(PermissionsError, match=r"aws:batch/queue:Queue calls: add it to infra/review/aws_actions\.py"):
+    with pytest.raises(PermissionsError, match=r"aws:batch/queue:Queue calls: add it to infra/iam/aws_actions\.py"):
         policies(dataclasses.replace(graph, resources=(*graph.resources, strange)), PLACE)
 
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import pytest
 
 from infra.engine.plan import plan
-from infra.engine.project import Project, StackFile
+from infra.engine.project.project import Project, StackFile
 
 PAGE = "docs/security-checklist.md"
 POINTS = {

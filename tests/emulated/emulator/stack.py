@@ -11,11 +11,11 @@ from emulator.cloud import Cloud
 from emulator.docker import DockerProvider
 from emulator.provider import serving
 from infra.engine.deployment import Deployment, Result
-from infra.engine.events import Diagnostic, Event, StepFinished
+from infra.engine.display.events import Diagnostic, Event, StepFinished
 from infra.engine.plan import Plan, plan
-from infra.engine.project import ProgramConfig, Project, StackFile
+from infra.engine.project.project import ProgramConfig, Project, StackFile
 from infra.engine.providers.registry import ProviderRegistry
-from infra.engine.state import ResourceState, Snapshot
+from infra.engine.state.resources import ResourceState, Snapshot
 from infra.engine.urns import parse_urn
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from infra.engine.backend import FileBackend
-from infra.engine.crypto import PassphraseSecretsManager
-from infra.engine.project import Project, StackFile, load_project
+from infra.engine.project.project import Project, StackFile, load_project
+from infra.engine.state.backend import FileBackend
+from infra.engine.state.crypto import PassphraseSecretsManager
 
 DATA = Path(__file__).parent / "data"
 PASSPHRASE = "correct horse"

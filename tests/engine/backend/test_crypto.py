@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from infra.engine.crypto import PassphraseSecretsManager
 from infra.engine.errors import SecretsError, WrongPassphraseError
-from infra.engine.project import Project, StackFile
+from infra.engine.project.project import Project, StackFile
+from infra.engine.state.crypto import PassphraseSecretsManager
 
 
 def test_opens_what_the_cli_encrypted(project: Project, secrets: PassphraseSecretsManager) -> None:

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from infra.engine import files
-from infra.engine.backend import FileBackend, UpdateInfo
-from infra.engine.crypto import PassphraseSecretsManager
 from infra.engine.errors import SecretsError, StateError
-from infra.engine.project import BLINDED
-from infra.engine.state import ResourceState, Snapshot
+from infra.engine.project.project import BLINDED
+from infra.engine.state import files
+from infra.engine.state.backend import FileBackend, UpdateInfo
+from infra.engine.state.crypto import PassphraseSecretsManager
+from infra.engine.state.resources import ResourceState, Snapshot
 from infra.engine.values import Secret
 
 

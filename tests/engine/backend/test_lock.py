@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from infra.engine.backend import FileBackend
 from infra.engine.errors import LockedError
+from infra.engine.state.backend import FileBackend
 
 
 @pytest.fixture

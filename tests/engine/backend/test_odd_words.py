@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from infra.engine import gojson, yamlfile, yamlscalars
 from infra.engine.errors import ProjectError
-from infra.engine.project import Project, StackFile
+from infra.engine.project import yaml_file, yaml_scalars
+from infra.engine.project.project import Project, StackFile
+from infra.engine.state import go_json
 
 FACTS: dict[str, tuple[str, str | None]] = {
     word: tuple(fact)
@@ -36,7 +37,7 @@ def refusal(project: Project, content: str | bytes) -> str:
 
 @pytest.mark.parametrize("word", [word for word in PLAIN if FACTS[word][0] != "error"])
 def test_a_word_is_known_for_what_the_cli_takes_it_for(word: str) -> None:
-    assert yamlscalars.kind(word) == FACTS[word][0]
+    assert yaml_scalars.kind(word) == FACTS[word][0]
 
 
 @pytest.mark.parametrize("word", FACTS)
@@ -52,7 +53,7 @@ def test_a_word_is_what_the_cli_reads_or_refused(project: Project, word: str) ->
         assert "Pulumi.test.yaml:2:" in told
     else:
         assert kind != "error"
-        assert gojson.config_text(value) == text
+        assert go_json.config_text(value) == text
 
 
 @pytest.mark.parametrize(
@@ -232,7 +233,7 @@ def test_a_file_of_a_form_of_its_own_keeps_it(project: Project, key: str, value:
     ],
 )
 def test_only_changed_lines_are_put_in(text: str, before: str, after: str, patched: str | None) -> None:
-    assert yamlfile.patch(text, before, after) == patched
+    assert yaml_file.patch(text, before, after) == patched
 
 
 def test_of_two_writers_neither_loses_the_others_change(project: Project) -> None:
@@ -306,6 +307,6 @@ def test_a_link_stays_a_link_and_the_mode_stays(project: Project) -> None:
 def test_a_quoted_text_reads_back_as_itself(project: Project, text: str, around: str) -> None:
     text = f"{around}{text}{around}"
     file = read(project, "config: {}\n")
-    file.data["config"]["demo:a"] = yamlfile.quoted(text)
+    file.data["config"]["demo:a"] = yaml_file.quoted(text)
     file.save()
     assert StackFile.load(project, "test").config()["demo:a"] == text

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from infra.engine.crypto import PassphraseSecretsManager
 from infra.engine.errors import ProjectError, SecretsError, UnknownStackError
-from infra.engine.project import Project, StackFile, load_project
+from infra.engine.project.project import Project, StackFile, load_project
+from infra.engine.state.crypto import PassphraseSecretsManager
 
 
 def stack_file(project: Project, text: str, stack: str = "test") -> StackFile:

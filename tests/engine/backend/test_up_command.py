@@ -19,8 +19,8 @@ import pytest
 from infra.cli import deploy, main
 from infra.cli.console import Console
 from infra.cli.context import Context
-from infra.engine.backend import FileBackend
-from infra.engine.project import Project
+from infra.engine.project.project import Project
+from infra.engine.state.backend import FileBackend
 
 PASSPHRASE = "correct horse"
 SLOW = """

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from infra.engine.backend import FileBackend
-from infra.engine.crypto import PassphraseSecretsManager
 from infra.engine.deployment import Deployment, Result
-from infra.engine.events import NullSink
-from infra.engine.project import Project, StackFile
+from infra.engine.display.events import NullSink
+from infra.engine.project.project import Project, StackFile
+from infra.engine.state.backend import FileBackend
+from infra.engine.state.crypto import PassphraseSecretsManager
 from infra.engine.values import Secret
 
 

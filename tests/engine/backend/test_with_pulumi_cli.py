@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
-from infra.engine.backend import FileBackend, UpdateInfo
-from infra.engine.crypto import PassphraseSecretsManager
 from infra.engine.deployment import Deployment, Result
+from infra.engine.display.events import NullSink
 from infra.engine.errors import LockedError
-from infra.engine.events import NullSink
-from infra.engine.project import Project, StackFile
+from infra.engine.project.project import Project, StackFile
+from infra.engine.state.backend import FileBackend, UpdateInfo
+from infra.engine.state.crypto import PassphraseSecretsManager
 
 PULUMI = shutil.which("pulumi")
 RANDOM = shutil.which("pulumi-resource-random")

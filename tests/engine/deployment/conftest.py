@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 
 from infra.engine.deployment import Deployment, Result
-from infra.engine.events import Diagnostic, Event, OutputsKnown, StepFailed, StepFinished, StepStarted
+from infra.engine.display.events import Diagnostic, Event, OutputsKnown, StepFailed, StepFinished, StepStarted
 from infra.engine.plan import Plan, plan
-from infra.engine.project import ProgramConfig, Project
+from infra.engine.project.project import ProgramConfig, Project
 from infra.engine.providers.base import Call, Checked, CheckFailure, Diff, Made, Provider
 from infra.engine.providers.registry import ProviderRegistry
 from infra.engine.recorder import Fakes
-from infra.engine.state import ResourceState, Snapshot
+from infra.engine.state.resources import ResourceState, Snapshot
 from infra.engine.urns import parse_urn
 
 PRELUDE = """

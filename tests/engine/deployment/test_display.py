@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from infra.engine.display import PlainDisplay, open_display, words
-from infra.engine.display.live import LiveDisplay
-from infra.engine.events import (
+from infra.engine.display.events import (
     Change,
     DeploymentFinished,
     DeploymentStarted,
@@ -21,6 +20,7 @@ from infra.engine.events import (
     StepFinished,
     StepStarted,
 )
+from infra.engine.display.live import LiveDisplay
 
 STACK = "urn:pulumi:dev::proj::pulumi:pulumi:Stack::proj-dev"
 API = "urn:pulumi:dev::proj::local:index:Api::api"

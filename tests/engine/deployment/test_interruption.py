@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from infra.engine.state import Snapshot
+from infra.engine.state.resources import Snapshot
 
 PROGRAM = """
 import time
@@ -47,8 +47,8 @@ import os, pickle, sys
 from pathlib import Path
 from infra.engine.deployment import Deployment
 from infra.engine.display import PlainDisplay
-from infra.engine.project import ProgramConfig, Project
-from infra.engine.state import Snapshot
+from infra.engine.project.project import ProgramConfig, Project
+from infra.engine.state.resources import Snapshot
 
 root = Path(sys.argv[1])
 file = root / "state"

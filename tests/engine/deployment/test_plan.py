@@ -9,7 +9,7 @@ import pytest
 
 from infra.engine.errors import EngineError
 from infra.engine.fakes import DeclaredFakes
-from infra.engine.program import ProgramError
+from infra.engine.program.runner import ProgramError
 
 AWS = """
 import pulumi_random

@@ -21,8 +21,8 @@ import httpx2
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from app.api.application import Api
 from app.settings import Settings
+from app.web.application import Api
 
 SIGNING_KEY = secrets.token_urlsafe(64)
 PASSWORD = "correct horse battery"

@@ -12,8 +12,8 @@ from fake_provider import INPUT, MODEL
 from sqlalchemy.dialects.postgresql.psycopg import PGDialectAsync_psycopg
 from sqlalchemy.util import await_only
 
-from app.api.refusals import IS_GONE
-from app.db import deliveries as queries
+from app.deliveries import queries
+from app.web.refusals import IS_GONE
 
 pytestmark = pytest.mark.anyio
 

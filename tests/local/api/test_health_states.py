@@ -170,7 +170,7 @@ async def test_metrics_are_not_told_through_a_load_balancer(start, header):
 
 
 async def test_documentation_page_without_its_files_says_so(start, monkeypatch):
-    monkeypatch.setattr("app.api.docs._assets", lambda: None)
+    monkeypatch.setattr("app.web.docs._assets", lambda: None)
     async with start(ENABLE_SWAGGER="true") as caller:
         page, script = await caller.http.get("/docs"), await caller.http.get("/docs/swagger-ui.js")
     assert (page.status_code, script.status_code) == (503, 404)

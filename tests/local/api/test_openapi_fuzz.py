@@ -32,10 +32,10 @@ from schemathesis.config import (
 from schemathesis.generation.feedback import FeedbackSources
 from schemathesis.pytest._test_builder import build_operation_test
 
-from app.api.application import Api
-from app.api.openapi import document
-from app.api.server import _config
 from app.settings import Settings
+from app.web.application import Api
+from app.web.openapi import document
+from app.web.server import _config
 
 EXAMPLES = 100
 """Inputs for each operation, besides those that cover the bounds of its schema."""

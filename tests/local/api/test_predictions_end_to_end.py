@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from fake_provider import INPUT, MODEL, OTHER_SECRET, SECRET, Provider, event, send, signed
 
-from app.providers.base import PROVIDERS
+from app.predictions.providers.base import PROVIDERS
 
 pytestmark = [pytest.mark.local, pytest.mark.timeout(60)]
 

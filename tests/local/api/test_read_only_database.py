@@ -6,7 +6,7 @@ import psycopg
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from app.db import accounts
+from app.accounts import queries
 
 pytestmark = pytest.mark.anyio
 
@@ -14,7 +14,7 @@ DELIVERY = {"url": "https://receiver.example.org/hook", "payload": {"order": 7}}
 
 
 async def test_what_writes_is_asked_to_come_again_and_what_reads_is_answered(start, demoted, monkeypatch):
-    monkeypatch.setattr("app.api.health.CACHE_SECONDS", 0.0)
+    monkeypatch.setattr("app.web.health.CACHE_SECONDS", 0.0)
     async with start() as caller:
         user = await caller.as_user()
         accepted = await caller.http.post("/v1/deliveries", json=DELIVERY, headers=user)
@@ -56,14 +56,14 @@ async def test_a_role_that_may_only_read_is_no_health(start, migrated_url):
 
 
 async def test_a_request_that_lost_a_deadlock_is_done_again_whole(start, monkeypatch):
-    add, failures = accounts.add_account, [OperationalError("", {}, psycopg.errors.DeadlockDetected("")) for _ in "12"]
+    add, failures = queries.add_account, [OperationalError("", {}, psycopg.errors.DeadlockDetected("")) for _ in "12"]
 
     async def crossed(*args, **kwargs):
         if failures:
             raise failures.pop()
         return await add(*args, **kwargs)
 
-    monkeypatch.setattr(accounts, "add_account", crossed)
+    monkeypatch.setattr(queries, "add_account", crossed)
     async with start() as caller:
         user = await caller.as_user()
         assert (await caller.http.get("/v1/auth/me", headers=user)).status_code == 200

@@ -18,7 +18,7 @@ import psycopg
 import pytest
 from sqlalchemy.dialects.postgresql.psycopg import PGDialectAsync_psycopg
 
-from app.api.auth.service import REFRESH_GRACE
+from app.accounts.service import REFRESH_GRACE
 
 pytestmark = pytest.mark.anyio
 

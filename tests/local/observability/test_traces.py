@@ -165,9 +165,9 @@ from app.observability import traces
 from app.settings import Settings
 settings = Settings.load(os.environ)
 traces.start(settings)
-from app.api import server
-from app.api.application import Api
-from app.worker import main
+from app.web import server
+from app.web.application import Api
+from app.queue.worker import main
 Api(settings)
 loaded = [name for name, module in sys.modules.items() if module and name.startswith(("opentelemetry", "requests"))]
 print(traces.current(), loaded)

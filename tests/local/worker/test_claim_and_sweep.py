@@ -15,18 +15,18 @@ from sqlalchemy.exc import OperationalError
 
 from app.db import locks
 from app.db.models import Job
-from app.jobs import claim
-from app.jobs.claim import Claim, Finish
-from app.jobs.execute import attempt
-from app.jobs.handler import Outcome
-from app.jobs.outbox import new_job
-from app.jobs.queue import JobQueue
-from app.jobs.runtime import Runtime
-from app.jobs.sweeper import Sweeper
-from app.worker.concurrent import EXIT_STUCK, ConcurrentWorker
-from app.worker.database import DatabaseGate
-from app.worker.health import HeartbeatFile
-from app.worker.signals import Shutdown
+from app.queue import claims as claim
+from app.queue.claims import Claim, Finish
+from app.queue.execute import attempt
+from app.queue.handler import Outcome
+from app.queue.outbox import new_job
+from app.queue.rq_queue import JobQueue
+from app.queue.runtime import Runtime
+from app.queue.sweeper import Sweeper
+from app.queue.worker.concurrent import EXIT_STUCK, ConcurrentWorker
+from app.queue.worker.database import DatabaseGate
+from app.queue.worker.health import HeartbeatFile
+from app.queue.worker.signals import Shutdown
 
 pytestmark = [pytest.mark.local, pytest.mark.timeout(60)]
 
@@ -474,9 +474,9 @@ def test_a_job_far_beyond_its_lease_is_stuck(world: Any, monkeypatch: pytest.Mon
     claimed = claim_job(world, job_id)
     made = runtime(world, Faulty())
     made.held[job_id, claimed.attempt] = (claimed, 0.0)
-    monkeypatch.setattr("app.jobs.runtime.time.monotonic", lambda: 89.0)
+    monkeypatch.setattr("app.queue.runtime.time.monotonic", lambda: 89.0)
     assert made.stuck() == []
-    monkeypatch.setattr("app.jobs.runtime.time.monotonic", lambda: 91.0)
+    monkeypatch.setattr("app.queue.runtime.time.monotonic", lambda: 91.0)
     assert made.stuck() == [str(job_id)]
 
 

@@ -20,12 +20,12 @@ from app.db import errors
 from app.db.engine import sync_engine
 from app.db.errors import Kind
 from app.db.models import Job
-from app.jobs.execute import attempt
-from app.jobs.handler import Outcome
-from app.jobs.runtime import JobsNotStartedError, Runtime
 from app.migrations.runner import MigrationError, migrate
+from app.queue.execute import attempt
+from app.queue.handler import Outcome
+from app.queue.runtime import JobsNotStartedError, Runtime
+from app.queue.worker.database import DatabaseGate
 from app.settings import Settings
-from app.worker.database import DatabaseGate
 
 pytestmark = [pytest.mark.local, pytest.mark.timeout(60)]
 
@@ -192,7 +192,7 @@ def runtime(engine: Engine, handler: Any) -> Runtime:
 def test_results_wait_for_a_server_that_takes_writes_within_their_lease(
     engine: Engine, world: Any, demoted: Demoted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.jobs.runtime._STORE_PAUSE", 0.0)
+    monkeypatch.setattr("app.queue.runtime._STORE_PAUSE", 0.0)
     made = runtime(engine, Plain())
     job_id, late = add_job(engine), add_job(engine)
     ended = [made.run(started) for started in made.claim([job_id, late]).started]
@@ -216,7 +216,7 @@ def test_an_attempt_by_rq_itself_waits_too(
     engine: Engine, world: Any, demoted: Demoted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With the server demoted in the middle of the job, and back after its result was refused twice."""
-    monkeypatch.setattr("app.jobs.runtime._STORE_PAUSE", 0.0)
+    monkeypatch.setattr("app.queue.runtime._STORE_PAUSE", 0.0)
     job_id = add_job(engine)
     handler, stack, refused = Plain(), contextlib.ExitStack(), []
 
@@ -283,7 +283,7 @@ def test_the_last_attempt_whose_result_cannot_be_stored_says_so(engine: Engine, 
 def test_a_row_that_is_busy_keeps_no_other_waiting(
     engine: Engine, world: Any, migrated_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.jobs.runtime._STORE_PAUSE", 0.0)
+    monkeypatch.setattr("app.queue.runtime._STORE_PAUSE", 0.0)
     busy, *free = [add_job(engine) for _ in range(4)]
     made = runtime(engine, Plain())
     ended = [made.run(started) for started in made.claim([busy, *free]).started]
@@ -301,7 +301,7 @@ def test_a_row_that_is_busy_keeps_no_other_waiting(
 def test_a_job_whose_result_was_not_stored_in_time_does_not_say_that_its_worker_stopped(
     engine: Engine, world: Any
 ) -> None:
-    from app.jobs.sweeper import Sweeper
+    from app.queue.sweeper import Sweeper
 
     past = datetime.now(UTC) - timedelta(seconds=1)
     job_id = add_job(engine, state="running", attempt=1, lease_until=past, claimed_by="well")

@@ -10,7 +10,7 @@ from typing import Any, get_args
 import psutil
 import pytest
 
-from app.jobs.handlers import handlers
+from app.queue.handlers import handlers
 from app.settings import JobKind, Settings
 
 pytestmark = [pytest.mark.local, pytest.mark.timeout(60)]
@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.local, pytest.mark.timeout(60)]
 # In every Python that the worker starts: what a job does is told by the path of its URL.
 MISBEHAVIOUR = """
 import os, signal, time
-from app.jobs import delivery
+from app.queue import delivery
 
 send = delivery.DeliveryHandler.run
 

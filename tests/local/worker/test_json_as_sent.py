@@ -13,7 +13,7 @@ from fake_provider import MODEL, Provider
 from sqlalchemy import insert, select
 
 from app.db.models import Prediction
-from app.jobs.outbox import new_job
+from app.queue.outbox import new_job
 
 pytestmark = [pytest.mark.local, pytest.mark.timeout(60)]
 

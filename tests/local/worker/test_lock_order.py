@@ -20,17 +20,18 @@ from sqlalchemy import Connection, NullPool, insert, make_url, select, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from app.db import deliveries
-from app.db.deliveries import NewDelivery
 from app.db.models import Job, Prediction
-from app.jobs import claim, results
-from app.jobs.claim import Claim, Finish
-from app.jobs.handler import Outcome
-from app.jobs.prediction import PredictionHandler
-from app.jobs.results import Change
-from app.jobs.runtime import Runtime
-from app.jobs.sweeper import Sweeper
-from app.jobs.webhook import News, WebhookHandler
+from app.deliveries import queries
+from app.deliveries.queries import NewDelivery
+from app.predictions import results
+from app.predictions.job import PredictionHandler
+from app.predictions.results import Change
+from app.predictions.webhooks.job import News, WebhookHandler
+from app.queue import claims as claim
+from app.queue.claims import Claim, Finish
+from app.queue.handler import Outcome
+from app.queue.runtime import Runtime
+from app.queue.sweeper import Sweeper
 from app.settings import Settings
 
 pytestmark = [pytest.mark.local, pytest.mark.timeout(60)]
@@ -101,7 +102,7 @@ def test_two_batches_with_the_same_keys_in_opposite_orders(
             url = make_url(migrated_url).set(drivername="postgresql+psycopg")
             engine = create_async_engine(url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
             async with engine.connect() as connection:
-                return await deliveries.add(connection, new, kind="delivery", queue="q")
+                return await queries.add(connection, new, kind="delivery", queue="q")
 
         added = asyncio.run(store())
         return [one.id in added for one in new]

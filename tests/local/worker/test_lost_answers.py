@@ -15,13 +15,13 @@ import pytest
 from sqlalchemy import Engine, create_engine, event, text, update
 
 from app.db.models import Delivery, Job
-from app.jobs.attempts import Ended, Fate
-from app.jobs.claim import Claim
-from app.jobs.delivery import Attempt, DeliveryHandler
-from app.jobs.execute import attempt
-from app.jobs.handler import Outcome
-from app.jobs.runtime import JobsNotStartedError, Runtime
-from app.jobs.sweeper import Sweeper
+from app.deliveries.job import Attempt, DeliveryHandler
+from app.queue.attempts import Ended, Fate
+from app.queue.claims import Claim
+from app.queue.execute import attempt
+from app.queue.handler import Outcome
+from app.queue.runtime import JobsNotStartedError, Runtime
+from app.queue.sweeper import Sweeper
 from app.settings import Settings
 
 pytestmark = [pytest.mark.local, pytest.mark.timeout(60)]
@@ -220,7 +220,7 @@ def test_a_claim_that_is_committed_after_it_was_looked_for_is_found_later(
     _, job_id = world.add(URL, push=False, max_attempts=1)
     made = runtime(network.engine, Deliveries(DONE))
     with monkeypatch.context() as patch:
-        patch.setattr("app.jobs.holding.claim.claim", lambda *_, **__: (_ for _ in ()).throw(_outage()))
+        patch.setattr("app.queue.holding.claim.claim", lambda *_, **__: (_ for _ in ()).throw(_outage()))
         with pytest.raises(JobsNotStartedError):
             made.claim([job_id])
     made.recover()
@@ -326,7 +326,7 @@ def test_an_end_is_stored_also_when_the_job_runs_elsewhere_by_then(
             taken.extend(other.claim([job_id]).started)
 
     network.lose(FINISH)
-    monkeypatch.setattr("app.jobs.runtime.time.sleep", claimed_meanwhile)
+    monkeypatch.setattr("app.queue.runtime.time.sleep", claimed_meanwhile)
 
     assert stored(made, made.run(started)) == "stored"
     assert (world.job(job_id).attempt, world.job(job_id).claimed_by) == (2, "two")
@@ -349,8 +349,8 @@ def test_a_lost_lease_is_still_a_lost_result(world: Any, network: Network, monke
         ends.all.append("other")
 
     with monkeypatch.context() as patch:
-        patch.setattr("app.jobs.runtime.time.sleep", taken_over)
-        patch.setattr("app.jobs.runtime.claim.finish", _fails_once(_outage()))
+        patch.setattr("app.queue.runtime.time.sleep", taken_over)
+        patch.setattr("app.queue.runtime.claim.finish", _fails_once(_outage()))
         assert stored(made, ended) == "lost"
 
     assert world.delivery(delivery_id).status == "delivered"
@@ -375,8 +375,8 @@ def test_a_forgotten_claim_is_not_taken_for_a_stored_end(
             )
 
     with monkeypatch.context() as patch:
-        patch.setattr("app.jobs.runtime.time.sleep", forget)
-        patch.setattr("app.jobs.runtime.claim.finish", _fails_once(_outage()))
+        patch.setattr("app.queue.runtime.time.sleep", forget)
+        patch.setattr("app.queue.runtime.claim.finish", _fails_once(_outage()))
         assert stored(made, made.run(started)) == "lost"
 
     assert world.attempts(delivery_id) == []
@@ -384,7 +384,7 @@ def test_a_forgotten_claim_is_not_taken_for_a_stored_end(
 
 
 def _fails_once(error: Exception) -> Any:
-    from app.jobs import claim
+    from app.queue import claims as claim
 
     finish, errors = claim.finish, [error]
 

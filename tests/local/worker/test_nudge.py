@@ -10,8 +10,8 @@ import pytest
 from redis import OutOfMemoryError, Redis
 from rq.job import Job
 
-from app.jobs.outbox import Nudge
-from app.jobs.queue import FAILURE_TTL, FUNCTION, RESULT_TTL, JobQueue
+from app.queue.outbox import Nudge
+from app.queue.rq_queue import FAILURE_TTL, FUNCTION, RESULT_TTL, JobQueue
 
 QUEUE = "webhook-processor"
 pytestmark = [pytest.mark.local, pytest.mark.timeout(60)]

@@ -13,8 +13,8 @@ from fake_provider import INPUT, MODEL, SECRET, Made, Provider, answer, event, h
 from sqlalchemy import func, insert, select, update
 
 from app.db.models import InboundWebhook, Job, Prediction
-from app.jobs.outbox import new_job
-from app.providers.base import PROVIDERS
+from app.predictions.providers.base import PROVIDERS
+from app.queue.outbox import new_job
 
 pytestmark = [pytest.mark.local, pytest.mark.timeout(90)]
 

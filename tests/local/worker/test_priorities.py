@@ -10,9 +10,9 @@ import pytest
 from sqlalchemy import insert
 
 from app.db.models import Job
-from app.jobs.outbox import Nudge
-from app.jobs.sweeper import Sweeper
-from app.worker.scheduled import Scheduled
+from app.queue.outbox import Nudge
+from app.queue.sweeper import Sweeper
+from app.queue.worker.scheduled import Scheduled
 
 pytestmark = [pytest.mark.local, pytest.mark.timeout(60)]
 

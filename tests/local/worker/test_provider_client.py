@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 from fake_provider import INPUT, MODEL, Provider, answer, hang_up, trickle
 
-from app.providers.base import ProviderName, Submission
-from app.providers.client import ProviderClient, Refused, TryAgain, clients, request_timeout
+from app.predictions.providers.base import ProviderName, Submission
+from app.predictions.providers.client import ProviderClient, Refused, TryAgain, clients, request_timeout
 from app.settings import Settings
 
 pytestmark = [pytest.mark.local, pytest.mark.timeout(60)]
@@ -185,7 +185,7 @@ def test_a_name_server_that_hangs(client: Any, monkeypatch: pytest.MonkeyPatch) 
         time.sleep(1.5)
         return []
 
-    monkeypatch.setattr("app.providers.client.system_resolver", hang)
+    monkeypatch.setattr("app.predictions.providers.client.system_resolver", hang)
     started = time.monotonic()
     with pytest.raises(TryAgain, match=r"within 0.7 s"):
         client(REPLICATE_BASE_URL="http://provider.invalid").fetch("a")
@@ -234,6 +234,6 @@ def test_a_provider_without_a_key_has_no_client(provider: Provider) -> None:
 
 def test_the_api_loads_no_http_client() -> None:
     """It costs the first request after a start a fifth of a second."""
-    code = "import sys, app.api.application; print({'httpx2', 'httpcore2', 'rq'} & set(sys.modules))"
+    code = "import sys, app.web.application; print({'httpx2', 'httpcore2', 'rq'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"

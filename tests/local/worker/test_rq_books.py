@@ -13,7 +13,7 @@ from rq.job import Job, JobStatus
 from rq.results import Result
 from rq.worker import Worker
 
-from app.jobs.queue import JobQueue
+from app.queue.rq_queue import JobQueue
 
 pytestmark = [pytest.mark.local, pytest.mark.timeout(60)]
 
@@ -231,7 +231,7 @@ def test_a_job_that_is_put_on_the_queue_again_begins_anew(world: Any) -> None:
     job_id = uuid.uuid4()
     queue.push([job_id])
     job = Job.fetch(str(job_id), connection=world.redis, serializer="json")
-    assert (job.func_name, job.args, job.origin) == ("app.jobs.execute.execute", [str(job_id)], queue.name)
+    assert (job.func_name, job.args, job.origin) == ("app.queue.execute.execute", [str(job_id)], queue.name)
     assert (job.timeout, job.result_ttl, job.failure_ttl) == (5, 24 * 3600, 7 * 24 * 3600)
     assert job.retries_left == 1000
     assert job.get_status() == JobStatus.QUEUED

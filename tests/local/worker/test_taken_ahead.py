@@ -9,12 +9,12 @@ import pytest
 from sqlalchemy import create_engine
 from sqlalchemy.exc import OperationalError
 
-from app.jobs.delivery import DeliveryHandler
-from app.jobs.runtime import Runtime
+from app.deliveries.job import DeliveryHandler
+from app.queue.runtime import Runtime
+from app.queue.worker.books import Books
+from app.queue.worker.database import DatabaseGate
+from app.queue.worker.pipeline import Pipeline
 from app.settings import Settings
-from app.worker.books import Books
-from app.worker.database import DatabaseGate
-from app.worker.pipeline import Pipeline
 
 pytestmark = [pytest.mark.local, pytest.mark.timeout(60)]
 

@@ -15,12 +15,12 @@ from redis import Redis
 from rq import Queue
 from rq.job import Job, JobStatus
 
-from app.jobs.runtime import Runtime
-from app.worker.books import Books, Fate, Popped, Told
-from app.worker.concurrent import ConcurrentWorker
-from app.worker.database import DatabaseGate
-from app.worker.health import HeartbeatFile
-from app.worker.signals import Shutdown
+from app.queue.runtime import Runtime
+from app.queue.worker.books import Books, Fate, Popped, Told
+from app.queue.worker.concurrent import ConcurrentWorker
+from app.queue.worker.database import DatabaseGate
+from app.queue.worker.health import HeartbeatFile
+from app.queue.worker.signals import Shutdown
 
 pytestmark = [pytest.mark.local, pytest.mark.timeout(60)]
 

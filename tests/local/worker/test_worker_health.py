@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 
 from app.healthcheck import STALE_SECONDS, problem
-from app.jobs.execute import Runtime
-from app.worker.concurrent import ConcurrentWorker
-from app.worker.database import DatabaseGate
-from app.worker.health import HeartbeatFile, Pulse
-from app.worker.pipeline import Pipeline
-from app.worker.signals import Shutdown
+from app.queue.execute import Runtime
+from app.queue.worker.concurrent import ConcurrentWorker
+from app.queue.worker.database import DatabaseGate
+from app.queue.worker.health import HeartbeatFile, Pulse
+from app.queue.worker.pipeline import Pipeline
+from app.queue.worker.signals import Shutdown
 
 
 def check(worker: Any, *, later: float = 0.0) -> str | None:
@@ -170,7 +170,7 @@ def test_a_step_that_stands_still_is_seen_although_the_loop_goes_on(
 ) -> None:
     """No slot was ever free again, and the loop that beats knew of nothing."""
     go_on, stuck = threading.Event(), threading.Event()
-    monkeypatch.setattr("app.worker.concurrent._STANDSTILL", 0.5)
+    monkeypatch.setattr("app.queue.worker.concurrent._STANDSTILL", 0.5)
 
     def stands(self: Pipeline, batch: Any) -> None:
         stuck.set()
@@ -216,7 +216,7 @@ def test_a_step_that_waits_for_what_is_away_does_not_stand_still(
 ) -> None:
     """A worker is not restarted for a Redis or Postgres that is away: a new one could do no more."""
     now = 100.0
-    monkeypatch.setattr("app.worker.health.time.monotonic", lambda: now)
+    monkeypatch.setattr("app.queue.worker.health.time.monotonic", lambda: now)
     path = tmp_path / "alive"
     pulse = Pulse(HeartbeatFile(str(path)), busy_since=lambda: {"store": 100.0}, limit=60.0)
 

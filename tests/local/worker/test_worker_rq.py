@@ -19,9 +19,9 @@ from rq.registry import StartedJobRegistry
 from rq.results import Result
 from rq.worker import BaseWorker, Worker
 
-from app.jobs.queue import UnsuitableServerError, check_server
-from app.jobs.trim import trim
-from app.worker.concurrent import ConcurrentWorker
+from app.queue.rq_queue import UnsuitableServerError, check_server
+from app.queue.trim import trim
+from app.queue.worker.concurrent import ConcurrentWorker
 
 pytestmark = [pytest.mark.local, pytest.mark.timeout(60)]
 

@@ -14,15 +14,15 @@ import structlog
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.types import ASGIApp
 
-from app.api.application import Api
-from app.api.client_address import ClientAddress
-from app.api.middleware.compression import Compression
-from app.api.middleware.correlation import Correlation
-from app.api.middleware.drain import CloseWhileDraining, Drain
-from app.api.middleware.limits import RequestTimeout
-from app.api.problems import ProblemBoundary
 from app.observability import correlation
 from app.settings import Settings
+from app.web.application import Api
+from app.web.client_address import ClientAddress
+from app.web.middleware.compression import Compression
+from app.web.middleware.correlation import Correlation
+from app.web.middleware.drain import CloseWhileDraining, Drain
+from app.web.middleware.limits import RequestTimeout
+from app.web.problems import ProblemBoundary
 
 pytestmark = pytest.mark.anyio
 

@@ -13,12 +13,12 @@ import pytest
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 
-from app.api import cursor
-from app.api.openapi import document
-from app.api.operations import OPERATIONS
-from app.api.sockets import SocketError, listening
 from app.migrations import revisions, runner
 from app.settings import Settings
+from app.web import cursor
+from app.web.openapi import document
+from app.web.operations import OPERATIONS
+from app.web.sockets import SocketError, listening
 
 
 def test_a_cursor_keeps_microseconds() -> None:

@@ -8,12 +8,12 @@ import jwt
 import pytest
 from starlette.middleware import Middleware
 
-from app.api.application import Api
-from app.api.client_address import network_of
-from app.api.server import _config
+from app.accounts.tokens import Tokens
 from app.db.engine import async_engine, async_probe_engine, sync_engine
-from app.security.tokens import Tokens
 from app.settings import Settings
+from app.web.application import Api
+from app.web.client_address import network_of
+from app.web.server import _config
 
 
 def load(production: dict[str, str], **changes: str) -> Settings:

@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from app.security.passwords import Passwords
-from app.security.tokens import InvalidToken, Tokens
+from app.accounts.passwords import Passwords
+from app.accounts.tokens import InvalidToken, Tokens
 from app.settings_checks import KeyRing
 
 USER, FAMILY = uuid.uuid4(), uuid.uuid4()
@@ -91,7 +91,7 @@ async def test_hashing_is_off_the_event_loop(monkeypatch: pytest.MonkeyPatch) ->
             seen.append(threading.current_thread().name)
             return True
 
-    monkeypatch.setattr("app.security.passwords._HASHER", Hasher())
+    monkeypatch.setattr("app.accounts.passwords._HASHER", Hasher())
     passwords = Passwords()
     await passwords.verify("password", await passwords.hash("password"))
     passwords.close()
@@ -125,7 +125,7 @@ def test_a_valid_token_is_checked_once_until_it_expires(monkeypatch: pytest.Monk
 
 
 def test_checked_tokens_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.security.tokens._MOST_CHECKED", 3)
+    monkeypatch.setattr("app.accounts.tokens._MOST_CHECKED", 3)
     made = tokens()
     for _ in range(10):
         made.check_access(made.issue_access(uuid.uuid4()).text)

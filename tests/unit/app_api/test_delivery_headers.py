@@ -6,8 +6,8 @@ import h11
 import pytest
 from pydantic import ValidationError
 
-from app.api.deliveries.schemas import MAX_HEADERS_LENGTH, DeliveryIn
-from app.security.outbound import _encoded
+from app.deliveries.schemas import MAX_HEADERS_LENGTH, DeliveryIn
+from app.outbound.client import _encoded
 
 
 def accepted(headers: dict[str, str]) -> dict[str, str] | None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.api.auth.email_address import MAX_LENGTH, DisplayNameGiven, parse_email, read_email
+from app.accounts.email_address import MAX_LENGTH, DisplayNameGiven, parse_email, read_email
 
 LONGEST = f"{'a' * 64}@{'b' * 61}.{'c' * 61}.{'d' * 61}.org"
 

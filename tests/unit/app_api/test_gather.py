@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from app.api.gather import Batch, Gather
+from app.web.batching import Batch, Gather
 
 
 async def never_asked() -> None:

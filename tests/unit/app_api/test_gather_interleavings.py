@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from app.api.gather import Batch, CallerGone, Gather, OutcomeUnknown
+from app.web.batching import Batch, CallerGone, Gather, OutcomeUnknown
 
 TURNS = range(40)
 """More than anything here takes."""

@@ -8,9 +8,9 @@ import pytest
 from argon2 import PasswordHasher
 from pydantic import ValidationError
 
-from app.api.auth.schemas import Login, Registration
-from app.security import passwords
-from app.security.passwords import Passwords
+from app.accounts import passwords
+from app.accounts.passwords import Passwords
+from app.accounts.schemas import Login, Registration
 
 pytestmark = pytest.mark.anyio
 

@@ -16,12 +16,12 @@ from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
-from app.api import protocol
-from app.api.application import Api
-from app.api.protocol import MAX_FIELDS, MAX_HEAD, MAX_PIPELINED, BoundedProtocol
-from app.api.refusals import Refusals
-from app.api.server import _config
 from app.settings import Settings
+from app.web import protocol
+from app.web.application import Api
+from app.web.protocol import MAX_FIELDS, MAX_HEAD, MAX_PIPELINED, BoundedProtocol
+from app.web.refusals import Refusals
+from app.web.server import _config
 
 pytestmark = pytest.mark.anyio
 

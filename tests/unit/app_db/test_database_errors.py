@@ -11,9 +11,9 @@ from psycopg import errors as states
 from sqlalchemy.exc import DBAPIError, IntegrityError, InternalError, PendingRollbackError, StatementError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from app.api.problems import translate
 from app.db import errors
 from app.db.errors import TRIES, Kind
+from app.web.problems import translate
 
 KINDS = {
     "25006": Kind.READ_ONLY,

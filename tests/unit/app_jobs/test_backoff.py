@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from app.jobs.backoff import delay, retry_after
+from app.queue.backoff import delay, retry_after
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 

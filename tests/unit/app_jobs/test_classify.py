@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from app.jobs.delivery import classify
-from app.security.outbound import Answer
+from app.deliveries.job import classify
+from app.outbound.client import Answer
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from app.jobs.claim import Claim
-from app.jobs.delivery import DeliveryHandler, Work
+from app.deliveries.job import DeliveryHandler, Work
+from app.queue.claims import Claim
 from app.settings import Settings
 
 ENVIRON = {
@@ -51,7 +51,7 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
             calls.append({"target": target, "policy": self.policy, **arguments})
             raise TypeError("not sent")
 
-    monkeypatch.setattr("app.jobs.delivery.Sender", Sender)
+    monkeypatch.setattr("app.deliveries.job.Sender", Sender)
     return calls
 
 

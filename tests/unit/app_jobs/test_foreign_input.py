@@ -20,22 +20,22 @@ from hypothesis import strategies as st
 from starlette.datastructures import Headers
 from starlette.requests import Request
 
-from app.api import caching, cursor, idempotency
-from app.api.client_address import ClientAddress, network_of
-from app.api.webhooks.service import _reference
+from app.accounts.tokens import InvalidToken, Tokens
+from app.deliveries.job import Attempt, DeliveryHandler, Work, classify
 from app.errors import InvalidInput
-from app.jobs.backoff import delay, retry_after
-from app.jobs.claim import Claim
-from app.jobs.delivery import Attempt, DeliveryHandler, Work, classify
 from app.observability import correlation
-from app.providers.client import ProviderClient, Refused, TryAgain
-from app.providers.dialects import DIALECTS
-from app.security.outbound import Answer
-from app.security.tokens import InvalidToken, Tokens
-from app.security.urls import Target, UrlPolicy, UrlRefused, check_url_shape
-from app.security.webhooks import WebhookMalformed, WebhookRefused, verify
+from app.outbound.client import Answer
+from app.outbound.urls import Target, UrlPolicy, UrlRefused, check_url_shape
+from app.predictions.providers.client import ProviderClient, Refused, TryAgain
+from app.predictions.providers.dialects import DIALECTS
+from app.predictions.webhooks.service import _reference
+from app.predictions.webhooks.signatures import WebhookMalformed, WebhookRefused, verify
+from app.queue.backoff import delay, retry_after
+from app.queue.claims import Claim
 from app.settings import Settings
 from app.settings_checks import KeyRing
+from app.web import caching, cursor, idempotency
+from app.web.client_address import ClientAddress, network_of
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -263,7 +263,7 @@ def test_a_fault_of_ours_after_the_answer_keeps_its_status(
     def fail(answer: Answer) -> None:
         raise error
 
-    monkeypatch.setattr("app.jobs.delivery.classify", fail)
+    monkeypatch.setattr("app.deliveries.job.classify", fail)
     outcome = attempt(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
     made = logged(outcome)
     assert (outcome.result, made.error, made.status_code, made.response_excerpt) == ("retry", said, 200, "ok")

@@ -20,10 +20,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from app.security import guarded
-from app.security.guarded import RequestFailed
-from app.security.outbound import Answer, RequestInvalid, Sender
-from app.security.urls import UrlPolicy, UrlRefused, check_url_shape
+from app.outbound import network
+from app.outbound.client import Answer, RequestInvalid, Sender
+from app.outbound.network import RequestFailed
+from app.outbound.urls import UrlPolicy, UrlRefused, check_url_shape
 
 OPEN = UrlPolicy(allow_http=True, allow_private=True)
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nRetry-After: 7\r\n\r\nok"
@@ -201,10 +201,10 @@ def test_an_answer_that_breaks_off_in_its_body_is_an_answer(
             connection.sendall(answer)
         connection.recv(1)
 
-    read = guarded._DeadlineStream.read
-    broken: set[guarded._DeadlineStream] = set()
+    read = network._DeadlineStream.read
+    broken: set[network._DeadlineStream] = set()
 
-    def reset_after_part(self: guarded._DeadlineStream, max_bytes: int, timeout: float | None = None) -> bytes:
+    def reset_after_part(self: network._DeadlineStream, max_bytes: int, timeout: float | None = None) -> bytes:
         if self in broken:
             raise ConnectionResetError(104, "Connection reset by peer")
         data = read(self, max_bytes, timeout)
@@ -212,7 +212,7 @@ def test_an_answer_that_breaks_off_in_its_body_is_an_answer(
             broken.add(self)
         return data
 
-    monkeypatch.setattr(guarded._DeadlineStream, "read", reset_after_part)
+    monkeypatch.setattr(network._DeadlineStream, "read", reset_after_part)
     server = serve(breaking)
     url = f"http://127.0.0.1:{server.port}/"
 

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.providers.base import Notice, Snapshot, Unreadable, parse
-from app.providers.dialects import DIALECTS
-from app.providers.openai import OpenAI
-from app.providers.replicate import Replicate
+from app.predictions.providers.base import Notice, Snapshot, Unreadable, parse
+from app.predictions.providers.dialects import DIALECTS
+from app.predictions.providers.openai import OpenAI
+from app.predictions.providers.replicate import Replicate
 
 REFERENCE = uuid.UUID(int=7)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from app.worker.protection import MOST_MINUTES, PATH, SETTLE, TaskProtection
+from app.queue.worker.protection import MOST_MINUTES, PATH, SETTLE, TaskProtection
 
 ON, OFF = {"ProtectionEnabled": True, "ExpiresInMinutes": 4}, {"ProtectionEnabled": False}
 DONE = {"protection": {"ProtectionEnabled": True, "TaskArn": "arn:aws:ecs:r:1:task/c/t"}}

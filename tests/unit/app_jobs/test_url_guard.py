@@ -7,7 +7,7 @@ from ipaddress import IPv4Address, IPv6Address
 
 import pytest
 
-from app.security.urls import UrlPolicy, UrlRefused, check_address, check_url_shape
+from app.outbound.urls import UrlPolicy, UrlRefused, check_address, check_url_shape
 
 STRICT = UrlPolicy()
 OPEN = UrlPolicy(allow_http=True, allow_private=True)

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from app.worker import database
-from app.worker.database import DatabaseGate
-from app.worker.health import HeartbeatFile
-from app.worker.signals import Shutdown
+from app.queue.worker import database
+from app.queue.worker.database import DatabaseGate
+from app.queue.worker.health import HeartbeatFile
+from app.queue.worker.signals import Shutdown
 
 
 @pytest.fixture

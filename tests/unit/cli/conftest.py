@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from infra.cli import main
-from infra.engine.backend import FileBackend
-from infra.engine.crypto import PassphraseSecretsManager
-from infra.engine.state import ResourceState, Snapshot
+from infra.engine.state.backend import FileBackend
+from infra.engine.state.crypto import PassphraseSecretsManager
+from infra.engine.state.resources import ResourceState, Snapshot
 
 STACK_FILE = """\
 # about this stack

@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from infra.review.scaling.autoscaler import Autoscaler
-from infra.review.scaling.cloudwatch import IN_ALARM, AlarmState, Metrics
-from infra.review.scaling.expression import ExpressionError, evaluate
-from infra.review.scaling.load import LoadError, parse
-from infra.review.scaling.model import Alarm, Measure, ScaledService, Step, StepPolicy, TrackingPolicy
-from infra.review.scaling.plot import plot
-from infra.review.scaling.report import clock, report
-from infra.review.scaling.simulation import simulate
-from infra.review.scaling.tasks import Fleet
+from infra.simulation.autoscaler import Autoscaler
+from infra.simulation.cloudwatch import IN_ALARM, AlarmState, Metrics
+from infra.simulation.expression import ExpressionError, evaluate
+from infra.simulation.load import LoadError, parse
+from infra.simulation.model import Alarm, Measure, ScaledService, Step, StepPolicy, TrackingPolicy
+from infra.simulation.plot import plot
+from infra.simulation.report import clock, report
+from infra.simulation.simulation import simulate
+from infra.simulation.tasks import Fleet
 
 DEPTH = Measure(metrics={"value": "QueueDepth"}, expression="value")
 

@@ -79,9 +79,9 @@ def die_before_announcing(module: ModuleType) -> None:
 
 
 CHANGES: dict[str, Callable[[ModuleType], None]] = {
-    "app.jobs.delivery": deliver_badly,
-    "app.api.deliveries.service": accept_of_another_kind,
-    "app.jobs.outbox": die_before_announcing,
+    "app.deliveries.job": deliver_badly,
+    "app.deliveries.service": accept_of_another_kind,
+    "app.queue.outbox": die_before_announcing,
 }
 
 

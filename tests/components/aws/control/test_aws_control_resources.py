@@ -22,8 +22,8 @@ from infra.aws.control.permissions import PERMISSIONS
 from infra.aws.control.providers import RolloutProvider, TaskSequenceProvider
 from infra.engine.deployment import Deployment, Result
 from infra.engine.plan import plan
-from infra.engine.project import ProgramConfig, Project
-from infra.engine.state import Snapshot
+from infra.engine.project.project import ProgramConfig, Project
+from infra.engine.state.resources import Snapshot
 
 PROGRAM = """
 import pulumi
@@ -211,7 +211,7 @@ def test_a_plan_loads_no_sdk_of_aws(project: Project, tmp_path: Path, names: Sim
 import dataclasses, sys
 from pathlib import Path
 from infra.engine.plan import plan
-from infra.engine.project import ProgramConfig, load_project
+from infra.engine.project.project import ProgramConfig, load_project
 import builtins
 builtins.LOADED = ("boto3", "botocore")
 there = Path({str(tmp_path)!r})

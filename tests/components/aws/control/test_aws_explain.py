@@ -12,10 +12,10 @@ import pytest
 
 from infra.engine.deployment import Deployment, Result
 from infra.engine.errors import EngineError
-from infra.engine.project import ProgramConfig, Project
+from infra.engine.project.project import ProgramConfig, Project
 from infra.engine.providers.base import Call, Made, Provider
 from infra.engine.providers.registry import ProviderRegistry
-from infra.engine.state import Snapshot
+from infra.engine.state.resources import Snapshot
 
 PROGRAM = """
 import pulumi, pulumi_aws as aws

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from infra.engine.plan import plan
-from infra.engine.project import ProgramConfig, Project, StackFile
-from infra.review.scaling.model import ScaledService
-from infra.review.scaling.reading import services
+from infra.engine.project.project import ProgramConfig, Project, StackFile
+from infra.simulation.model import ScaledService
+from infra.simulation.reading import services
 
 # The rest of the stack takes no part in scaling, and would take ten times as long to plan.
 PROGRAM = """

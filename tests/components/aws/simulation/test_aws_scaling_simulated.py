@@ -9,10 +9,10 @@ from dataclasses import replace
 
 import pytest
 
-from infra.review.scaling.load import Load, parse
-from infra.review.scaling.model import ScaledService
-from infra.review.scaling.simulation import Outcome, simulate
-from infra.review.scaling.work import Assumptions
+from infra.simulation.load import Load, parse
+from infra.simulation.model import ScaledService
+from infra.simulation.simulation import Outcome, simulate
+from infra.simulation.work import Assumptions
 
 Scaled = Callable[..., dict[str, ScaledService]]
 HOUR = 3600.0

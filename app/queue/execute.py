@@ -1,0 +1,90 @@
+"""What RQ calls for a job of any kind: claim it, act, store the effect and the job's new state in one transaction.
+
+Our worker does the same for many jobs at once and does not come through here; a plain `rq worker` does, with the
+settings of its process's environment. What RQ is told matches what Postgres says: a return is a finished job,
+`RetryAt` a scheduled one, JobDeadError a failed one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import threading
+import uuid
+
+from rq import Retry, get_current_job
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.queue.runtime import JobsNotStartedError, Runtime
+from app.settings import Settings
+
+_MANY = 2**31
+
+
+class JobNotStoredError(Exception):
+    """Postgres could not be told before the lease ended; the job will run again."""
+
+
+class JobDeadError(Exception):
+    """The job failed for good; the message is its last error."""
+
+
+class RetryAt(Retry):
+    """RQ's own retry, in whole seconds, with the exact wait beside it."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(max=_MANY, interval=max(1, math.ceil(seconds)))
+        self.seconds = seconds
+
+
+def execute(job_id: str) -> RetryAt | None:
+    """The function named in every RQ job (app.queue.rq_queue.FUNCTION)."""
+    return attempt(_runtime(), uuid.UUID(job_id))
+
+
+def attempt(runtime: Runtime, job_id: uuid.UUID) -> RetryAt | None:
+    """One attempt at the job, if it is there to be claimed. Raises what tells RQ that it failed."""
+    try:
+        taken = runtime.claim([job_id])
+    except JobsNotStartedError:
+        # Nobody after this process could know of a claim whose answer was lost.
+        with contextlib.suppress(SQLAlchemyError):
+            runtime.recover()
+        raise
+    if job_id in taken.not_yet:
+        return RetryAt(taken.not_yet[job_id])
+    if not taken.started:
+        return None
+    ended, fate = runtime.run(taken.started[0]), "waiting"
+    while fate == "waiting":
+        [(ended, fate)] = runtime.store([ended])
+    if fate == "unstored":
+        raise JobNotStoredError
+    if fate == "lost":
+        return None
+    if ended.outcome.result == "dead":
+        if (job := get_current_job()) is not None:
+            job.retries_left = 0
+        raise JobDeadError(ended.outcome.error)
+    return RetryAt(ended.wait) if ended.outcome.result in ("retry", "wait") else None
+
+
+_installed: Runtime | None = None
+_install_lock = threading.Lock()
+
+
+def _runtime() -> Runtime:
+    global _installed
+    with _install_lock:
+        if _installed is None:
+            from app.db.engine import sync_engine
+            from app.queue.handlers import handlers
+
+            settings = Settings.load(os.environ)
+            # A forked work horse lives for one job: a pool would be made and thrown away with it.
+            engine = sync_engine(settings, pooled=False)
+            _installed = Runtime.of(
+                settings, engine=engine, worker=f"rq-{uuid.uuid4().hex}", handlers=handlers(settings)
+            )
+        return _installed

@@ -1,0 +1,234 @@
+"""The API: its routes, its middleware from the outside in, and what it holds while it runs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
+
+from redis.asyncio import ConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import BaseRoute, Route
+
+from app import fail_fast
+from app.accounts.guard import LoginGuard
+from app.accounts.passwords import Passwords
+from app.accounts.tokens import Tokens
+from app.db.engine import async_engine, async_probe_engine
+from app.deliveries import service as deliveries
+from app.errors import AppError
+from app.observability import correlation, traces
+from app.queue.outbox import Nudge
+from app.settings import Settings
+from app.web import operational_endpoints, operations
+from app.web.client_address import ClientAddress
+from app.web.health import Health
+from app.web.middleware.access_log import Observe
+from app.web.middleware.compression import Compression
+from app.web.middleware.correlation import Correlation
+from app.web.middleware.drain import CloseWhileDraining, Drain
+from app.web.middleware.headers import SecurityHeaders
+from app.web.middleware.limits import BodyLimit, RequestTimeout
+from app.web.problems import ProblemBoundary, on_error
+from app.web.refusals import Refusals
+from app.web.routing import routes as operation_routes
+from app.web.state import State
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+    from app.observability.metrics import Metrics
+    from app.web.middleware.rate_limit import Limiter
+
+_REDIS_TIMEOUT = 1.0
+
+
+class Api:
+    """One process's API. `app` is the ASGI application; `drain` is told when the process is to go."""
+
+    def __init__(self, settings: Settings, *, started: float | None = None) -> None:
+        """`started` by time.monotonic(): when the process began, for the uptime."""
+        self.settings = settings
+        self.drain = Drain()
+        self.tokens = Tokens.of(settings)
+        self.started = time.monotonic() if started is None else started
+        self._redis_pool = _redis_pool(settings)
+        self._client_address = ClientAddress(settings.trusted_proxies)
+        self.refusals = Refusals()
+        self._metrics = self._make_metrics()
+        self._limiter = self._make_limiter()
+        self._guard = self._make_guard()
+        self.app = Starlette(
+            routes=self._routes(),
+            middleware=self._middleware(),
+            exception_handlers={HTTPException: on_error, AppError: on_error},
+            lifespan=self._lifespan,
+        )
+        # A redirect for a trailing slash would turn a POST with a body into a puzzle; it is a plain 404.
+        self.app.router.redirect_slashes = False
+
+    @contextlib.asynccontextmanager
+    async def _lifespan(self, _: Starlette) -> AsyncIterator[State]:
+        """Connects to nothing: the process listens at once, and `/health` tells what is missing."""
+        settings = self.settings
+        engine, probe_engine = async_engine(settings), async_probe_engine(settings)
+        redis = Redis(connection_pool=self._redis_pool)
+        passwords, nudge = Passwords(), Nudge.of(settings)
+        if self._metrics:
+            self._metrics.count_from("slipway_nudge_failures", "Jobs left to the sweeper.", lambda: nudge.failed)
+        health = Health(
+            engine=probe_engine,
+            redis=redis,
+            version=settings.service_version,
+            is_draining=lambda: self.drain.active,
+            started=self.started,
+        )
+        figures = asyncio.create_task(self._write_figures(engine, redis), name="queue-figures")
+        fail_fast.watch(figures)
+        try:
+            yield State(
+                settings=settings,
+                engine=engine,
+                probe_engine=probe_engine,
+                redis=redis,
+                tokens=self.tokens,
+                passwords=passwords,
+                guard=self._guard,
+                client_address=self._client_address,
+                nudge=nudge,
+                intake=deliveries.intake(settings, engine, nudge),
+                health=health,
+                metrics=self._metrics,
+            )
+        finally:
+            figures.cancel()
+            await asyncio.wait({figures})
+            # It waits for its thread, which must not keep other requests' answers back.
+            await asyncio.to_thread(nudge.close)
+            passwords.close()
+            await engine.dispose()
+            await probe_engine.dispose()
+            await self._redis_pool.aclose()
+
+    async def _write_figures(self, engine: AsyncEngine, redis: Redis) -> None:
+        if not self.settings.enable_emf:
+            return
+        from app.observability.emf import Emitter
+
+        await Emitter.of(self.settings, engine=engine, redis=redis).run()
+
+    def _routes(self) -> list[BaseRoute]:
+        routes: list[BaseRoute] = [
+            *operation_routes(operations.OPERATIONS),
+            Route("/health/live", operational_endpoints.live),
+        ]
+        if self.settings.enable_health_check:
+            routes.append(Route("/health", operational_endpoints.health))
+        if self.settings.enable_metrics:
+            routes.append(Route("/metrics", operational_endpoints.metrics))
+        if self.settings.enable_swagger:
+            from app.web.docs import routes as docs_routes
+
+            routes.extend(docs_routes(self.settings))
+        return routes
+
+    def _middleware(self) -> list[Middleware]:
+        settings = self.settings
+        client_address = self._client_address
+        stack = [
+            Middleware(Correlation),
+            *_traced(client_address),
+            Middleware(Observe, recorder=self._metrics, client_address=client_address),
+            Middleware(SecurityHeaders),
+            Middleware(CloseWhileDraining, drain=self.drain),
+        ]
+        if settings.cors_origin:
+            stack.append(_cors(settings))
+        stack += [
+            Middleware(Compression),
+            Middleware(ProblemBoundary),
+            Middleware(RequestTimeout, seconds=settings.request_timeout / 1000),
+        ]
+        if self._limiter:
+            from app.web.middleware.rate_limit import RateLimit
+
+            stack.append(
+                Middleware(RateLimit, limiter=self._limiter, tokens=self.tokens, client_address=client_address)
+            )
+        return [*stack, Middleware(BodyLimit, size=settings.body_limit)]
+
+    def _make_metrics(self) -> Metrics | None:
+        if not self.settings.enable_metrics:
+            return None
+        from app.observability.metrics import Metrics
+
+        settings = self.settings
+        queues = (settings.queue_name, *settings.emf_queues)
+        metrics = Metrics(service=settings.service_name, version=settings.service_version, queues=queues)
+        refusals = self.refusals
+        metrics.count_from("slipway_heads_too_large", "Requests refused with 431 or 414.", lambda: refusals.too_large)
+        metrics.count_from("slipway_heads_too_late", "Requests refused with 408.", lambda: refusals.too_late)
+        metrics.count_from("slipway_requests_malformed", "What was no request of HTTP.", lambda: refusals.malformed)
+        return metrics
+
+    def _make_limiter(self) -> Limiter | None:
+        if not self.settings.enable_rate_limit:
+            return None
+        from app.web.middleware.rate_limit import Limiter
+
+        limiter = Limiter(
+            self._redis_pool,
+            limit=self.settings.rate_limit_max,
+            window_seconds=max(1, round(self.settings.rate_limit_timewindow / 1000)),
+        )
+        if self._metrics:
+            self._metrics.count_from(
+                "slipway_rate_limit_skipped", "Requests not counted for want of Redis.", lambda: limiter.skipped
+            )
+        return limiter
+
+    def _make_guard(self) -> LoginGuard:
+        guard = LoginGuard.of(self.settings, self._redis_pool)
+        if self._metrics:
+            self._metrics.count_from("slipway_logins_refused", "After too many failures.", lambda: guard.refused)
+            self._metrics.count_from(
+                "slipway_login_guard_skipped", "Lookups and counts left out for want of Redis.", lambda: guard.skipped
+            )
+        return guard
+
+
+def _traced(client_address: ClientAddress) -> list[Middleware]:
+    if (tracing := traces.active()) is None:
+        return []
+    from app.web.middleware.tracing import TracedRequests
+
+    return [Middleware(TracedRequests, tracing=tracing, client_address=client_address)]
+
+
+def _cors(settings: Settings) -> Middleware:
+    return Middleware(
+        CORSMiddleware,
+        allow_origins=settings.cors_origin,
+        allow_methods=["GET", "POST"],
+        allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "If-None-Match", correlation.HEADER],
+        expose_headers=[correlation.HEADER, "ETag", "Location", "RateLimit", "RateLimit-Policy", "Retry-After"],
+        max_age=600,
+    )
+
+
+def _redis_pool(settings: Settings) -> ConnectionPool:
+    """Short timeouts and one retry: no request may wait for a Redis that is away."""
+    return ConnectionPool.from_url(
+        settings.redis_url.get_secret_value(),
+        socket_timeout=_REDIS_TIMEOUT,
+        socket_connect_timeout=_REDIS_TIMEOUT,
+        retry=Retry(NoBackoff(), 1),
+        client_name=f"{settings.service_name}-api",
+    )

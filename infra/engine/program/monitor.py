@@ -1,0 +1,266 @@
+"""The object that answers as Pulumi's resource monitor, and the one that answers as its engine.
+
+The SDK calls these methods from several threads at once. They translate: requests are read strictly, transforms run,
+and what the program wants goes to a `Handler`, which is a plan or a deployment.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, Protocol
+
+from google.protobuf import empty_pb2
+from pulumi.runtime.proto import callback_pb2, provider_pb2, resource_pb2
+
+from infra.engine.display.events import Severity
+from infra.engine.errors import EngineError
+from infra.engine.program.callbacks import Hook, Hooks
+from infra.engine.program.engine_service import EngineLog
+from infra.engine.program.registration import Registration, read_registration
+from infra.engine.program.transforms import Transforms
+from infra.engine.program.wire import WireError, from_struct, to_struct
+from infra.engine.urns import make_urn
+
+FEATURES: Final = (
+    resource_pb2.RESOURCE_MONITOR_FEATURE_SECRETS,
+    resource_pb2.RESOURCE_MONITOR_FEATURE_ALIAS_SPECS,
+    resource_pb2.RESOURCE_MONITOR_FEATURE_REPLACEMENT_TRIGGER,
+    resource_pb2.RESOURCE_MONITOR_FEATURE_DELETED_WITH,
+    resource_pb2.RESOURCE_MONITOR_FEATURE_REPLACE_WITH,
+    resource_pb2.RESOURCE_MONITOR_FEATURE_TRANSFORMS,
+    resource_pb2.RESOURCE_MONITOR_FEATURE_PARAMETERIZATION,
+    resource_pb2.RESOURCE_MONITOR_FEATURE_RESOURCE_HOOKS,
+    resource_pb2.RESOURCE_MONITOR_FEATURE_ERROR_HOOKS,
+)
+"""Only what is implemented. Without output values (2) and resource references (1) inputs arrive plain."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Registered:
+    """The answer to a registration. Without an id the id is unknown, which a preview may say."""
+
+    urn: str
+    id: str = ""
+    outputs: Mapping[str, Any] = field(default_factory=dict)
+    result: Literal["success", "fail", "skip"] = "success"
+    unknown: bool = False
+    """The resource was not made and nothing failed: the program sees its outputs as unknown."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadRequest:
+    """A resource that the program reads and does not own."""
+
+    type: str
+    name: str
+    id: str
+    parent: str | None
+    inputs: Mapping[str, Any]
+    dependencies: tuple[str, ...]
+    provider: str | None
+    version: str | None
+    additional_secret_outputs: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class InvokeRequest:
+    """A function of a provider that the program calls."""
+
+    token: str
+    args: Mapping[str, Any]
+    provider: str | None
+    version: str | None
+
+
+class Handler(Protocol):
+    """What a monitor serves. All methods may be called from several threads at once."""
+
+    def register(self, wanted: Registration) -> Registered: ...
+    def register_outputs(self, urn: str, outputs: Mapping[str, Any]) -> None: ...
+    def read(self, request: ReadRequest) -> Registered: ...
+    def invoke(self, request: InvokeRequest) -> Mapping[str, Any] | None:
+        """The function's result; None when it cannot be known yet."""
+
+    def finish(self) -> None:
+        """The program has registered all; its hooks can be called until this returns."""
+
+    def abandon(self) -> None:
+        """The program has failed: begin nothing new."""
+
+    def log(self, severity: Severity, message: str, *, urn: str | None, ephemeral: bool) -> None: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """What is deployed: the stack, its config, and whether this is only a preview."""
+
+    project: str
+    stack: str
+    config: Mapping[str, str]
+    secret_keys: frozenset[str]
+    dry_run: bool
+    parallel: int
+
+
+class Monitor:
+    """Answers as ``pulumirpc.ResourceMonitor`` for one run of the program."""
+
+    def __init__(self, target: Target, handler: Handler, hooks: Hooks) -> None:
+        self.target = target
+        self._hooks = hooks
+        self._transforms = Transforms(hooks.callbacks)
+        self._handler = handler
+        self.log = EngineLog(handler.log)
+        """The counterpart that answers as ``pulumirpc.Engine``."""
+        self._packages: dict[str, resource_pb2.RegisterPackageRequest] = {}
+        self._lock = threading.Lock()
+        self.errors: list[Exception] = []
+        """What went wrong in a request, oldest first: the program may hide it behind errors that follow from it."""
+
+    def abandon(self) -> None:
+        """Tell the handler that the program has failed."""
+        self._handler.abandon()
+
+    @contextmanager
+    def _noted(self) -> Iterator[None]:
+        try:
+            yield
+        except WireError as error:
+            noted = EngineError(f"the program sent {error}: use the Pulumi CLI")
+            self.errors.append(noted)
+            raise noted from None
+        except Exception as error:
+            self.errors.append(error)
+            raise
+
+    def GetDeploymentInfo(self, _: empty_pb2.Empty) -> resource_pb2.DeploymentInfo:
+        target = self.target
+        return resource_pb2.DeploymentInfo(
+            project=target.project,
+            stack=target.stack,
+            organization="organization",
+            config=target.config,
+            configSecretKeys=sorted(target.secret_keys),
+            dryRun=target.dry_run,
+            parallel=target.parallel,
+            supportedFeatures=FEATURES,
+        )
+
+    def RegisterResource(self, request: resource_pb2.RegisterResourceRequest) -> resource_pb2.RegisterResourceResponse:
+        with self._noted():
+            wanted = read_registration(self._transforms.apply(request))
+            urn = make_urn(
+                stack=self.target.stack,
+                project=self.target.project,
+                parent=wanted.parent,
+                type_=wanted.type,
+                name=wanted.name,
+            )
+            self._transforms.remember(urn, wanted.parent, request.transforms)
+            done = self._handler.register(wanted)
+            return resource_pb2.RegisterResourceResponse(
+                urn=done.urn,
+                id=done.id,
+                object=to_struct(done.outputs),
+                # The Python SDK knows no other failure; for its program a skipped resource is the same.
+                result=resource_pb2.SUCCESS if done.result == "success" else resource_pb2.FAIL,
+                unknown=done.unknown,
+            )
+
+    def RegisterResourceOutputs(self, request: resource_pb2.RegisterResourceOutputsRequest) -> empty_pb2.Empty:
+        with self._noted():
+            self._handler.register_outputs(request.urn, from_struct(request.outputs))
+        return empty_pb2.Empty()
+
+    def ReadResource(self, request: resource_pb2.ReadResourceRequest) -> resource_pb2.ReadResourceResponse:
+        with self._noted():
+            done = self._handler.read(
+                ReadRequest(
+                    type=request.type,
+                    name=request.name,
+                    id=request.id,
+                    parent=request.parent or None,
+                    inputs=from_struct(request.properties),
+                    dependencies=tuple(request.dependencies),
+                    provider=request.provider or None,
+                    version=request.version or None,
+                    additional_secret_outputs=tuple(request.additionalSecretOutputs),
+                )
+            )
+            response = resource_pb2.ReadResourceResponse(urn=done.urn, properties=to_struct(done.outputs))
+            if "id" in response.DESCRIPTOR.fields_by_name:
+                response.id = done.id
+            return response
+
+    def ExistsResource(self, request: Any) -> Any:
+        with self._noted():
+            raise EngineError(f"asking whether {request.type} {request.id!r} exists needs the Pulumi CLI")
+
+    def Invoke(self, request: resource_pb2.ResourceInvokeRequest) -> resource_pb2.ResourceInvokeResponse:
+        with self._noted():
+            result = self._handler.invoke(
+                InvokeRequest(
+                    token=request.tok,
+                    args=from_struct(request.args),
+                    provider=request.provider or None,
+                    version=request.version or None,
+                )
+            )
+            response = resource_pb2.ResourceInvokeResponse(unknown=result is None)
+            getattr(response, "return").CopyFrom(to_struct(result or {}))
+            return response
+
+    def Call(self, request: resource_pb2.ResourceCallRequest) -> provider_pb2.CallResponse:
+        with self._noted():
+            raise EngineError(
+                f"the program calls the method {request.tok}, which only a provider plugin can answer: "
+                "use the Pulumi CLI"
+            )
+
+    def RegisterPackage(self, request: resource_pb2.RegisterPackageRequest) -> resource_pb2.RegisterPackageResponse:
+        with self._noted(), self._lock:
+            package = request.parameterization.name or request.extension.name or request.name
+            reference = f"{package}@{request.parameterization.version or request.version}#{len(self._packages)}"
+            self._packages[reference] = request
+            return resource_pb2.RegisterPackageResponse(ref=reference)
+
+    def RegisterStackTransform(self, callback: callback_pb2.Callback) -> empty_pb2.Empty:
+        self._transforms.add_to_stack(callback)
+        return empty_pb2.Empty()
+
+    def RegisterStackInvokeTransform(self, _: callback_pb2.Callback) -> empty_pb2.Empty:
+        with self._noted():
+            raise EngineError("the program registers an invoke transform: use the Pulumi CLI")
+
+    def RegisterResourceHook(self, request: resource_pb2.RegisterResourceHookRequest) -> empty_pb2.Empty:
+        with self._noted():
+            self._hooks.add(
+                Hook(
+                    name=request.name,
+                    callback=request.callback,
+                    on_dry_run=request.on_dry_run,
+                    ignore_errors=request.ignore_errors,
+                )
+            )
+        return empty_pb2.Empty()
+
+    def RegisterErrorHook(self, request: resource_pb2.RegisterErrorHookRequest) -> empty_pb2.Empty:
+        with self._noted():
+            self._hooks.add(
+                Hook(
+                    name=request.name,
+                    callback=request.callback,
+                    on_dry_run=False,
+                    ignore_errors=False,
+                    handles_errors=True,
+                )
+            )
+        return empty_pb2.Empty()
+
+    def SignalAndWaitForShutdown(self, _: empty_pb2.Empty) -> empty_pb2.Empty:
+        with self._noted():
+            self._handler.finish()
+        return empty_pb2.Empty()
