@@ -41,14 +41,14 @@ class Context:
     @cached_property
     def secrets(self) -> SecretsManager:
         """The stack's secrets, opened: about 0.25 s."""
-        from infra.engine.state.location import open_secrets
+        from infra.engine.project.location import open_secrets
 
         return open_secrets(self.file, self.environ)
 
     @cached_property
     def backend(self) -> FileBackend:
+        from infra.engine.project.location import state_root
         from infra.engine.state.backend import FileBackend
-        from infra.engine.state.location import state_root
 
         root = state_root(self.project, self.environ)
         self.console.detail(f"state: {root}")

@@ -14,7 +14,7 @@ from infra.cli.exits import FAILED, INTERRUPTED, OK, CommandError
 if TYPE_CHECKING:
     from infra.engine.deployment import Deployment, Result
     from infra.engine.display.events import Event, EventSink
-    from infra.engine.state.resources import Snapshot
+    from infra.engine.state.snapshot import Snapshot
 
 Kind = Literal["up", "destroy"]
 
@@ -134,7 +134,7 @@ def _refuse_clouds(context: Context) -> None:
 
 def _prepare_secrets(context: Context) -> None:
     """Give a stack that has no salt yet one, as the CLI does when it makes a stack."""
-    from infra.engine.state.location import open_or_create_secrets
+    from infra.engine.project.location import open_or_create_secrets
 
     context.__dict__["secrets"] = open_or_create_secrets(context.file, context.environ)
 

@@ -133,7 +133,7 @@ def outputs(context: Context, *, show_secrets: bool) -> dict[str, Any]:
 
 def environment_for(context: Context, *, delete_data: bool = False) -> dict[str, str]:
     """The environment in which the CLI finds this state, this passphrase and this interpreter."""
-    from infra.engine.state.location import LOCAL_STACK, working_passphrase
+    from infra.engine.project.location import LOCAL_STACK, working_passphrase
 
     environment = dict(context.environ)
     environment.pop("PULUMI_BACKEND_URL", None)
@@ -180,7 +180,7 @@ def _backend(context: Context) -> str | None:
 
     A cloud stack is where the CLI alone would find it. Its state is in this folder only if it was made there.
     """
-    from infra.engine.state.location import backend_url, state_root
+    from infra.engine.project.location import backend_url, state_root
 
     url = context.environ.get("PULUMI_BACKEND_URL")
     if url or context.target == LOCAL_TARGET:

@@ -8,27 +8,27 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from infra.engine.context import Context
 from infra.engine.display.events import DeploymentFinished, DeploymentStarted, EventSink, Failure, Kind, NullSink
 from infra.engine.display.reporter import Reporter
 from infra.engine.errors import EngineError
+from infra.engine.interrupts import orderly
 from infra.engine.plan import DEFAULT_PARALLEL, first_error
 from infra.engine.program.callbacks import Callbacks, Hooks
-from infra.engine.program.hooks import HookRunner
-from infra.engine.program.interrupts import orderly
-from infra.engine.program.monitor import Monitor, Target
+from infra.engine.program.monitor import ResourceMonitor, Target
 from infra.engine.program.runner import ProgramError, run_program, surroundings
 from infra.engine.project.project import ProgramConfig, Project
-from infra.engine.providers.boundary import OperationError
+from infra.engine.providers.client import OperationError
 from infra.engine.providers.default_providers import Sources
 from infra.engine.providers.registry import ProviderContext, ProviderRegistry, Providers, UnsupportedError
-from infra.engine.secrecy import same_value
-from infra.engine.state.resources import PendingOperation, Snapshot
-from infra.engine.state.snapshot import Ledger
-from infra.engine.steps.executor import Operations
-from infra.engine.steps.generator import Run
-from infra.engine.steps.identity import Identities
+from infra.engine.state.snapshot import PendingOperation, Snapshot
+from infra.engine.state.snapshot_manager import SnapshotManager
+from infra.engine.steps.context import DeploymentContext
+from infra.engine.steps.deployment_executor import DeploymentExecutor
+from infra.engine.steps.executor import StepExecutor
+from infra.engine.steps.hooks import HookRunner
+from infra.engine.steps.registrations import Registrations
 from infra.engine.urns import parse_urn
+from infra.engine.values import same_value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,18 +162,18 @@ class Deployment:
         dry_run = kind == "preview"
         if not self._interrupted:
             self._halt.clear()
-        ledger = Ledger(self._snapshot, _save_nothing if dry_run else self._save)
+        snapshots = SnapshotManager(self._snapshot, _save_nothing if dry_run else self._save)
         self._tell_cut_short(reporter)
         callbacks = Callbacks()
         hooks = Hooks(callbacks)
-        context = self._context(kind, ledger, reporter, hooks)
-        run = Run(context)
+        context = self._context(kind, snapshots, reporter, hooks)
+        run = DeploymentExecutor(context)
         try:
             if kind == "destroy" and not self._has_delete_hooks():
                 with surroundings(self._project.main, lambda line: reporter.say("info", line)):
                     run.remove_all()
             else:
-                self._run_program(context, Monitor(self._target(dry_run), run, hooks))
+                self._run_program(context, ResourceMonitor(self._target(dry_run), run, hooks))
         except OperationError:
             pass  # it is reported where it happened
         except EngineError as error:
@@ -182,24 +182,24 @@ class Deployment:
             callbacks.close()
         if context.missing and dry_run:
             reporter.failed(str(UnsupportedError(context.missing)))
-        self._settle(ledger, reporter)
+        self._settle(snapshots, reporter)
         if dry_run:
             self._foreseen = not reporter.failures and not self._interrupted
         else:
-            self._snapshot, self._foreseen = ledger.snapshot(), False
+            self._snapshot, self._foreseen = snapshots.snapshot(), False
         return {} if kind == "destroy" else run.report_outputs()
 
-    def _settle(self, ledger: Ledger, reporter: Reporter) -> None:
+    def _settle(self, snapshots: SnapshotManager, reporter: Reporter) -> None:
         """Write what is not written yet: after a full disk the last state may be missing."""
         if not reporter.failures and not self._interrupted:
-            ledger.forget_cut_short()
+            snapshots.forget_cut_short()
         try:
-            ledger.flush()
+            snapshots.flush()
         except EngineError as error:
             if str(error) not in [failure.message for failure in reporter.failures]:
                 reporter.failed(str(error))
 
-    def _run_program(self, context: Context, monitor: Monitor) -> None:
+    def _run_program(self, context: DeploymentContext, monitor: ResourceMonitor) -> None:
         reporter = context.reporter
         try:
             run_program(
@@ -227,20 +227,20 @@ class Deployment:
             parallel=self._parallel,
         )
 
-    def _context(self, kind: Kind, ledger: Ledger, reporter: Reporter, hooks: Hooks) -> Context:
+    def _context(self, kind: Kind, snapshots: SnapshotManager, reporter: Reporter, hooks: Hooks) -> DeploymentContext:
         dry_run = kind == "preview"
         providers = Providers(
             self._registry,
             ProviderContext(project=self._project.name, stack=self._stack, config=self._config.values),
         )
         runner = HookRunner(hooks, reporter, dry_run=dry_run)
-        return Context(
+        return DeploymentContext(
             kind=kind,
             dry_run=dry_run,
             parallel=self._parallel,
-            ledger=ledger,
+            snapshots=snapshots,
             reporter=reporter,
-            identities=Identities(stack=self._stack, project=self._project.name, ledger=ledger),
+            registrations=Registrations(stack=self._stack, project=self._project.name, snapshots=snapshots),
             providers=providers,
             sources=Sources(
                 stack=self._stack,
@@ -248,11 +248,11 @@ class Deployment:
                 config=self._config.values,
                 secret_keys=self._config.secret_keys,
                 providers=providers,
-                ledger=ledger,
+                snapshots=snapshots,
                 dry_run=dry_run,
             ),
-            operations=Operations(
-                ledger=ledger,
+            executor=StepExecutor(
+                snapshots=snapshots,
                 reporter=reporter,
                 hooks=runner,
                 halt=self._halt,

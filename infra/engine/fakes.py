@@ -32,14 +32,14 @@ class DeclaredFakes:
         self._overrides = overrides or {}
         self._invokes = invokes or {}
 
-    def outputs(self, wanted: Registration) -> Mapping[str, Any]:
-        made = {key: _fake(hint, f"{wanted.name}-{key}") for key, hint in _declared(wanted.type).items()}
+    def outputs(self, goal: Registration) -> Mapping[str, Any]:
+        made = {key: _fake(hint, f"{goal.name}-{key}") for key, hint in _declared(goal.type).items()}
         made.pop("id", None)
         made.pop("urn", None)
         return {
             **made,
-            **self._overrides.get(wanted.type, {}),
-            **self._overrides.get(f"{wanted.type}::{wanted.name}", {}),
+            **self._overrides.get(goal.type, {}),
+            **self._overrides.get(f"{goal.type}::{goal.name}", {}),
         }
 
     def invoke(self, request: InvokeRequest) -> Mapping[str, Any]:

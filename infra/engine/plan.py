@@ -14,12 +14,12 @@ from infra.collector import collector_paused
 from infra.engine.display.events import Severity
 from infra.engine.errors import EngineError
 from infra.engine.program.callbacks import Callbacks, Hooks
-from infra.engine.program.monitor import Monitor, Target
+from infra.engine.program.monitor import ResourceMonitor, Target
 from infra.engine.program.registration import Registration
 from infra.engine.program.runner import run_program
 from infra.engine.project.project import ProgramConfig, Project
 from infra.engine.recorder import Fakes, Recorded, Recorder
-from infra.engine.secrecy import mask
+from infra.engine.values import mask
 
 DEFAULT_PARALLEL = 16
 
@@ -99,7 +99,7 @@ def plan(*, project: Project, stack: str, config: ProgramConfig, fakes: Fakes | 
         parallel=DEFAULT_PARALLEL,
     )
     callbacks = Callbacks()
-    monitor = Monitor(target, recorder, Hooks(callbacks))
+    monitor = ResourceMonitor(target, recorder, Hooks(callbacks))
     try:
         with collector_paused():
             run_program(
@@ -128,17 +128,17 @@ def first_error(errors: list[Exception]) -> Exception:
 
 
 def _planned(record: Recorded) -> PlannedResource:
-    wanted = record.wanted
+    goal = record.goal
     return PlannedResource(
         urn=record.urn,
-        type=wanted.type,
-        name=wanted.name,
-        parent=wanted.parent,
-        custom=wanted.custom,
-        inputs=wanted.inputs,
+        type=goal.type,
+        name=goal.name,
+        parent=goal.parent,
+        custom=goal.custom,
+        inputs=goal.inputs,
         outputs=record.outputs,
-        dependencies=tuple(sorted(wanted.dependencies)),
-        registration=wanted,
+        dependencies=tuple(sorted(goal.dependencies)),
+        registration=goal,
         read_id=record.read_id,
     )
 
@@ -151,7 +151,7 @@ def in_order(records: tuple[Recorded, ...]) -> list[Recorded]:
     def place(record: Recorded) -> None:
         if waiting.pop(record.urn, None) is None:
             return
-        needs = {*record.wanted.dependencies, *filter(None, [record.wanted.parent])}
+        needs = {*record.goal.dependencies, *filter(None, [record.goal.parent])}
         for urn in sorted(needs):
             if urn in waiting:
                 place(waiting[urn])

@@ -9,17 +9,16 @@ from typing import Any, Protocol
 
 from infra.engine.display.events import Severity
 from infra.engine.errors import EngineError
-from infra.engine.program.monitor import InvokeRequest, ReadRequest, Registered
+from infra.engine.program.monitor import InvokeRequest, ReadRequest, RegisterResult
 from infra.engine.program.registration import Registration
-from infra.engine.secrecy import mark_keys, mark_like
 from infra.engine.urns import STACK_TYPE, make_urn
-from infra.engine.values import UNKNOWN
+from infra.engine.values import UNKNOWN, mark_keys, mark_like
 
 
 class Fakes(Protocol):
     """Where a recorder takes known outputs from, so that a program can run as after a deployment."""
 
-    def outputs(self, wanted: Registration) -> Mapping[str, Any]:
+    def outputs(self, goal: Registration) -> Mapping[str, Any]:
         """The outputs of a resource that are not among its inputs."""
 
     def invoke(self, request: InvokeRequest) -> Mapping[str, Any]:
@@ -31,7 +30,7 @@ class Recorded:
     """One registration and what became of it."""
 
     urn: str
-    wanted: Registration
+    goal: Registration
     outputs: dict[str, Any] = field(default_factory=dict)
     """What the program saw; for components and the stack, what they registered as outputs."""
     read_id: str | None = None
@@ -56,45 +55,43 @@ class Recorder:
         with self._lock:
             return tuple(self._records.values())
 
-    def register(self, wanted: Registration) -> Registered:
-        record = self._add(wanted)
-        if not wanted.custom:
-            record.outputs = dict(wanted.inputs) if wanted.remote else {}
-            return Registered(urn=record.urn, outputs=record.outputs)
-        outputs = dict(wanted.inputs)
+    def register(self, goal: Registration) -> RegisterResult:
+        record = self._add(goal)
+        if not goal.custom:
+            record.outputs = dict(goal.inputs) if goal.remote else {}
+            return RegisterResult(urn=record.urn, outputs=record.outputs)
+        outputs = dict(goal.inputs)
         if self._fakes is not None:
-            made = mark_like(dict(self._fakes.outputs(wanted)), wanted.inputs)
+            made = mark_like(dict(self._fakes.outputs(goal)), goal.inputs)
             outputs = {**made, **outputs}
         else:
             # Unknown, yet known to be secret: what the program derives from them must be marked too.
-            outputs = {**dict.fromkeys(wanted.additional_secret_outputs, UNKNOWN), **outputs}
-        outputs = mark_keys(outputs, wanted.additional_secret_outputs)
+            outputs = {**dict.fromkeys(goal.additional_secret_outputs, UNKNOWN), **outputs}
+        outputs = mark_keys(outputs, goal.additional_secret_outputs)
         record.outputs = outputs
-        return Registered(urn=record.urn, id=f"{wanted.name}-id" if self._fakes else "", outputs=outputs)
+        return RegisterResult(urn=record.urn, id=f"{goal.name}-id" if self._fakes else "", outputs=outputs)
 
-    def _add(self, wanted: Registration, *, read_id: str | None = None) -> Recorded:
-        urn = make_urn(
-            stack=self._stack, project=self._project, parent=wanted.parent, type_=wanted.type, name=wanted.name
-        )
+    def _add(self, goal: Registration, *, read_id: str | None = None) -> Recorded:
+        urn = make_urn(stack=self._stack, project=self._project, parent=goal.parent, type_=goal.type, name=goal.name)
         with self._lock:
             if urn in self._records:
                 raise EngineError(
-                    f"the program registers {wanted.type} {wanted.name!r} twice: "
+                    f"the program registers {goal.type} {goal.name!r} twice: "
                     "give one of them another name or another parent"
                 )
-            record = self._records[urn] = Recorded(urn=urn, wanted=wanted, read_id=read_id)
+            record = self._records[urn] = Recorded(urn=urn, goal=goal, read_id=read_id)
         return record
 
     def register_outputs(self, urn: str, outputs: Mapping[str, Any]) -> None:
         with self._lock:
             self._records[urn].outputs = dict(outputs)
 
-    def read(self, request: ReadRequest) -> Registered:
-        wanted = registration_of_read(request)
-        record = self._add(wanted, read_id=request.id)
-        made = self._fakes.outputs(wanted) if self._fakes else {}
+    def read(self, request: ReadRequest) -> RegisterResult:
+        goal = registration_of_read(request)
+        record = self._add(goal, read_id=request.id)
+        made = self._fakes.outputs(goal) if self._fakes else {}
         record.outputs = mark_keys({**made, **request.inputs}, request.additional_secret_outputs)
-        return Registered(urn=record.urn, id=request.id, outputs=record.outputs)
+        return RegisterResult(urn=record.urn, id=request.id, outputs=record.outputs)
 
     def invoke(self, request: InvokeRequest) -> Mapping[str, Any] | None:
         with self._lock:
@@ -113,7 +110,7 @@ class Recorder:
                 self.messages.append((severity, message))
 
     def stack_outputs(self) -> dict[str, Any]:
-        root = next((record for record in self.records if record.wanted.type == STACK_TYPE), None)
+        root = next((record for record in self.records if record.goal.type == STACK_TYPE), None)
         return root.outputs if root else {}
 
 

@@ -42,12 +42,12 @@ class Wildcards:
     def __init__(self) -> None:
         self._declared = DeclaredFakes(overrides=_OVERRIDES, invokes=_INVOKES)
 
-    def outputs(self, wanted: Registration) -> Mapping[str, Any]:
-        made = dict(self._declared.outputs(wanted))
-        if wanted.type.startswith("aws:") and "arn" in made:
-            service, _, kind = wanted.type.split(":")[1].partition("/")
+    def outputs(self, goal: Registration) -> Mapping[str, Any]:
+        made = dict(self._declared.outputs(goal))
+        if goal.type.startswith("aws:") and "arn" in made:
+            service, _, kind = goal.type.split(":")[1].partition("/")
             # As Secrets Manager writes them: the program takes a secret's address apart at its colons.
-            made["arn"] = f"arn:aws:{service}:us-east-1:000000000000:{kind}:{wanted.name}-AbCdEf"
+            made["arn"] = f"arn:aws:{service}:us-east-1:000000000000:{kind}:{goal.name}-AbCdEf"
         return made
 
     def invoke(self, request: InvokeRequest) -> Mapping[str, Any]:

@@ -14,7 +14,7 @@ from infra import signing_keys
 from infra.engine.deployment import Deployment, Result
 from infra.engine.display.events import Diagnostic
 from infra.engine.project.project import ProgramConfig, Project
-from infra.engine.state.resources import Snapshot
+from infra.engine.state.snapshot import Snapshot
 
 PROGRAM = """
 import pulumi

@@ -11,7 +11,7 @@ from emulator.cloud import Cloud
 from emulator.kinds import FACTS, KINDS
 from emulator.provider import AwsProvider
 
-from infra.engine.providers.base import Call
+from infra.engine.providers.base import ProviderRequest
 
 TYPES = sorted(FACTS["types"])
 
@@ -103,7 +103,7 @@ SPOT, FARGATE = ([{"capacityProvider": name, "weight": 1}] for name in ("FARGATE
 def test_conditions(account: Cloud, type_: str, old: dict[str, Any], new: dict[str, Any], replaces: bool) -> None:
     provider = AwsProvider(account, {})
     urn = f"urn:pulumi:s::p::{type_}::n"
-    call = Call(urn=urn, type=type_, name="n", id="n", inputs=new, old_inputs=old, old_outputs=old)
+    call = ProviderRequest(urn=urn, type=type_, name="n", id="n", inputs=new, old_inputs=old, old_outputs=old)
     assert bool(provider.diff(call).replaces) is replaces
 
 
@@ -115,13 +115,13 @@ def test_an_instance_is_renamed_in_place(account: Cloud) -> None:
         **{"username": "master", "password": "long-enough-1", "skipFinalSnapshot": True},
     }
     where = {"urn": f"urn:pulumi:s::p::{type_}::n", "type": type_, "name": "n"}
-    old = provider.check(Call(**where, inputs=base)).inputs
-    made = provider.create(Call(**where, inputs=old))
+    old = provider.check(ProviderRequest(**where, inputs=base)).inputs
+    made = provider.create(ProviderRequest(**where, inputs=old))
     new = {**old, "identifier": "after"}
-    call = Call(**where, id=made.id, inputs=new, old_inputs=old, old_outputs=made.outputs)
+    call = ProviderRequest(**where, id=made.id, inputs=new, old_inputs=old, old_outputs=made.outputs)
     assert not provider.diff(call).replaces
     outputs = provider.update(call)
     assert outputs["identifier"] == "after"
     assert outputs["resourceId"] == made.outputs["resourceId"]
-    provider.delete(Call(**where, id=made.id, inputs={}, old_inputs=new, old_outputs=outputs))
+    provider.delete(ProviderRequest(**where, id=made.id, inputs={}, old_inputs=new, old_outputs=outputs))
     assert account.client("rds").describe_db_instances()["DBInstances"] == []

@@ -17,7 +17,7 @@ from emulator.provider import AwsProvider
 from emulator.standins import TABLE
 
 from infra.engine.errors import EngineError
-from infra.engine.providers.base import Call
+from infra.engine.providers.base import ProviderRequest
 
 SERVICES = sorted({kind.service for kind in KINDS.values()})
 
@@ -141,11 +141,11 @@ WRONG: dict[str, tuple[str, dict[str, Any], str]] = {
 
 def create(account: Cloud, type_: str, inputs: Mapping[str, Any]) -> None:
     provider = AwsProvider(account, {})
-    call = Call(urn=f"urn:pulumi:s::p::{type_}::n", type=type_, name="n", inputs=copy.deepcopy(dict(inputs)))
+    call = ProviderRequest(urn=f"urn:pulumi:s::p::{type_}::n", type=type_, name="n", inputs=copy.deepcopy(dict(inputs)))
     checked = provider.check(call)
     if checked.failures:
         raise EngineError("; ".join(failure.reason for failure in checked.failures))
-    provider.create(Call(urn=call.urn, type=type_, name="n", inputs=checked.inputs))
+    provider.create(ProviderRequest(urn=call.urn, type=type_, name="n", inputs=checked.inputs))
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -261,10 +261,14 @@ def test_tags_change_in_place(account: Cloud, service_name: str) -> None:
     type_, inputs, read = TAGGED[service_name]
     provider = AwsProvider(account, {"stack": "s"})
     urn = f"urn:pulumi:s::p::{type_}::n"
-    old = provider.check(Call(urn=urn, type=type_, name="n", inputs={**inputs, "tags": {"a": "1", "gone": "x"}})).inputs
-    made = provider.create(Call(urn=urn, type=type_, name="n", inputs=old))
-    new = provider.check(Call(urn=urn, type=type_, name="n", inputs={**old, "tags": {"a": "2"}})).inputs
-    call = Call(urn=urn, type=type_, name="n", id=made.id, inputs=new, old_inputs=old, old_outputs=made.outputs)
+    old = provider.check(
+        ProviderRequest(urn=urn, type=type_, name="n", inputs={**inputs, "tags": {"a": "1", "gone": "x"}})
+    ).inputs
+    made = provider.create(ProviderRequest(urn=urn, type=type_, name="n", inputs=old))
+    new = provider.check(ProviderRequest(urn=urn, type=type_, name="n", inputs={**old, "tags": {"a": "2"}})).inputs
+    call = ProviderRequest(
+        urn=urn, type=type_, name="n", id=made.id, inputs=new, old_inputs=old, old_outputs=made.outputs
+    )
     assert not provider.diff(call).replaces
     provider.update(call)
     assert read(account, made) == {"a": "2", "stack": "s"}

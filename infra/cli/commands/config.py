@@ -121,7 +121,7 @@ def run_rm(context: Context, args: argparse.Namespace) -> int:
 def _set_secret(context: Context, path: keypath.Path, plaintext: str) -> None:
     """Check the plaintext where it will stand, and put its ciphertext there."""
     from infra.engine.project import yaml_file
-    from infra.engine.state.location import open_or_create_secrets
+    from infra.engine.project.location import open_or_create_secrets
 
     _change(context, path, lambda tree: keypath.put(tree, path, plaintext))
     _refuse_new_problems(context)

@@ -51,8 +51,8 @@ def require_consent(context: Context, command: str, *, yes: bool) -> None:
 def take_back_file(context: Context) -> None:
     """Bring back a committed `Pulumi.local.yaml` that is gone: the CLI proposes `pulumi stack rm` after each destroy,
     and that deletes it. What git does not have stays gone, and is told as an unknown stack."""
+    from infra.engine.project.location import LOCAL_STACK
     from infra.engine.state.files import write_atomically
-    from infra.engine.state.location import LOCAL_STACK
 
     path = context.project.stack_file(LOCAL_STACK)
     if context.stack != LOCAL_STACK or path.exists():

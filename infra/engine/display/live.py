@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from infra.engine.display import words
+from infra.engine.display import formatting
 from infra.engine.display.events import (
     DeploymentFinished,
     DeploymentStarted,
@@ -89,21 +89,21 @@ class LiveDisplay:
 
 
 def _add(table: Table, depth: int, row: Row, *, details: bool) -> None:
-    type_, name = words.type_and_name(row.event.urn)
-    style = "bold red" if isinstance(row.event, StepFailed) else words.STYLES[row.event.op]
+    type_, name = formatting.type_and_name(row.event.urn)
+    style = "bold red" if isinstance(row.event, StepFailed) else formatting.STYLES[row.event.op]
     status = row.status
     if row.began is not None and status:
-        status += f" ({words.elapsed(time.monotonic() - row.began)})"
+        status += f" ({formatting.elapsed(time.monotonic() - row.began)})"
     indent = "   " * (depth - 1) + "└─ " if depth else ""
     table.add_row(
-        Text(words.sign(row.event), style=style),
+        Text(formatting.sign(row.event), style=style),
         Text(f"{indent}{type_}", no_wrap=True, overflow="ellipsis"),
         Text(name),
         Text(status, style=style),
         Text(row.note, style="red" if isinstance(row.event, StepFailed) else "dim"),
     )
     if details and isinstance(row.event, StepStarted | StepFinished):
-        for line in words.details(row.event.op, row.event.changes, row.event.reason):
+        for line in formatting.details(row.event.op, row.event.changes, row.event.reason):
             table.add_row("", "", "", "", Text(line, style="dim"))
 
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from infra.engine.display import words
+from infra.engine.display import formatting
 from infra.engine.display.events import (
     DeploymentFinished,
     DeploymentStarted,
@@ -49,7 +49,7 @@ class Model:
         match event:
             case DeploymentStarted():
                 self.kind = event.kind
-                self.title = f"{words.TITLES[event.kind]} ({event.stack}):"
+                self.title = f"{formatting.TITLES[event.kind]} ({event.stack}):"
             case StepEvent() if not event.internal:
                 self._take_step(event)
             case Diagnostic():
@@ -68,14 +68,14 @@ class Model:
         row.event = event
         match event:
             case StepStarted():
-                row.began, row.status = time.monotonic(), words.doing(event, self.kind)
-                row.note = words.brief(event.changes) if event.op in ("update", "replace") else ""
+                row.began, row.status = time.monotonic(), formatting.doing(event, self.kind)
+                row.note = formatting.brief(event.changes) if event.op in ("update", "replace") else ""
             case StepFinished():
-                row.began, row.status = None, words.done(event, self.kind)
+                row.began, row.status = None, formatting.done(event, self.kind)
                 if self.kind != "preview" and event.op != "same":
-                    row.status += f" ({words.elapsed(event.elapsed)})"
+                    row.status += f" ({formatting.elapsed(event.elapsed)})"
             case StepFailed():
-                row.began, row.status = None, f"{words.failed(event)} ({words.elapsed(event.elapsed)})"
+                row.began, row.status = None, f"{formatting.failed(event)} ({formatting.elapsed(event.elapsed)})"
                 row.note = event.message.split("\n")[0]
 
     def _take_message(self, event: Diagnostic) -> None:
@@ -116,19 +116,19 @@ class Model:
         """The end of the report: messages, outputs, what was done, how long it took."""
         if self.messages:
             yield "Diagnostics:"
-            yield from words.diagnostics(self.messages)
+            yield from formatting.diagnostics(self.messages)
             yield ""
         if self.outputs and (self.outputs.outputs or self.outputs.changes):
             yield "Outputs:"
-            yield from words.outputs(self.outputs.outputs, self.outputs.changes)
+            yield from formatting.outputs(self.outputs.outputs, self.outputs.changes)
             yield ""
         if self.finished:
             yield "Resources:"
-            yield from words.summary(self.finished.changes, self.kind)
+            yield from formatting.summary(self.finished.changes, self.kind)
             if not self.finished.succeeded:
                 yield f"  {self._verdict()}"
             yield ""
-            yield f"Duration: {words.elapsed(self.finished.duration)}"
+            yield f"Duration: {formatting.elapsed(self.finished.duration)}"
 
     def _verdict(self) -> str:
         assert self.finished is not None

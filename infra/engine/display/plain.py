@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TextIO
 
-from infra.engine.display import words
+from infra.engine.display import formatting
 from infra.engine.display.events import (
     DeploymentFinished,
     DeploymentStarted,
@@ -33,7 +33,7 @@ class PlainDisplay:
             case StepEvent() if not event.internal:
                 self._step(event)
             case Diagnostic() if event.ephemeral and event.urn:
-                self._line(f" .  {' '.join(words.type_and_name(event.urn))} {event.message}")
+                self._line(f" .  {' '.join(formatting.type_and_name(event.urn))} {event.message}")
             case Diagnostic(severity="warning", urn=None):
                 # Said at once: it is about the run itself, such as the answer to Ctrl-C.
                 self._line(f"warning: {event.message}")
@@ -47,25 +47,27 @@ class PlainDisplay:
         kind = self._model.kind
         match event:
             case StepStarted() if kind != "preview":
-                self._row(event, f"{words.doing(event, kind)} {words.brief(event.changes) * (event.op != 'create')}")
+                self._row(
+                    event, f"{formatting.doing(event, kind)} {formatting.brief(event.changes) * (event.op != 'create')}"
+                )
                 self._details(event)
             case StepFinished(op="same") if not self._model.verbose:
                 pass
             case StepFinished():
-                took = f" ({words.elapsed(event.elapsed)})" if kind != "preview" and event.op != "same" else ""
-                self._row(event, f"{words.done(event, kind)}{took}")
+                took = f" ({formatting.elapsed(event.elapsed)})" if kind != "preview" and event.op != "same" else ""
+                self._row(event, f"{formatting.done(event, kind)}{took}")
                 if kind == "preview":
                     self._details(event)
             case StepFailed():
                 # The whole message follows among the diagnostics.
                 first_line = event.message.partition("\n")[0]
-                self._row(event, f"{words.failed(event)} ({words.elapsed(event.elapsed)}): {first_line}")
+                self._row(event, f"{formatting.failed(event)} ({formatting.elapsed(event.elapsed)}): {first_line}")
 
     def _row(self, event: StepEvent, text: str) -> None:
-        self._line(f" {words.sign(event):<2} {' '.join(words.type_and_name(event.urn))} {text}".rstrip())
+        self._line(f" {formatting.sign(event):<2} {' '.join(formatting.type_and_name(event.urn))} {text}".rstrip())
 
     def _details(self, event: StepStarted | StepFinished) -> None:
-        for line in words.details(event.op, event.changes, event.reason):
+        for line in formatting.details(event.op, event.changes, event.reason):
             self._line(f"      {line}")
 
     def _line(self, text: str) -> None:

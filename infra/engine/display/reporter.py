@@ -33,7 +33,7 @@ def printable(text: str) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Step:
+class StepProgress:
     """Something that is happening to one resource."""
 
     reporter: Reporter
@@ -46,7 +46,7 @@ class Step:
     internal: bool = False
     began: float = field(default_factory=time.monotonic)
 
-    def start(self) -> Step:
+    def start(self) -> StepProgress:
         self.reporter.emit(
             StepStarted(
                 urn=self.urn,

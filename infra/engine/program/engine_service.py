@@ -26,7 +26,7 @@ _SEVERITIES: Final[Mapping[int, Severity]] = {
 }
 
 
-class EngineLog:
+class EngineService:
     """Answers as ``pulumirpc.Engine``: the program's log lines, and its wish for a version of Pulumi."""
 
     def __init__(self, log: LogFunction) -> None:

@@ -18,7 +18,7 @@ from pulumi.runtime.proto import callback_pb2, provider_pb2, resource_pb2
 from infra.engine.display.events import Severity
 from infra.engine.errors import EngineError
 from infra.engine.program.callbacks import Hook, Hooks
-from infra.engine.program.engine_service import EngineLog
+from infra.engine.program.engine_service import EngineService
 from infra.engine.program.registration import Registration, read_registration
 from infra.engine.program.transforms import Transforms
 from infra.engine.program.wire import WireError, from_struct, to_struct
@@ -39,7 +39,7 @@ FEATURES: Final = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Registered:
+class RegisterResult:
     """The answer to a registration. Without an id the id is unknown, which a preview may say."""
 
     urn: str
@@ -78,9 +78,9 @@ class InvokeRequest:
 class Handler(Protocol):
     """What a monitor serves. All methods may be called from several threads at once."""
 
-    def register(self, wanted: Registration) -> Registered: ...
+    def register(self, goal: Registration) -> RegisterResult: ...
     def register_outputs(self, urn: str, outputs: Mapping[str, Any]) -> None: ...
-    def read(self, request: ReadRequest) -> Registered: ...
+    def read(self, request: ReadRequest) -> RegisterResult: ...
     def invoke(self, request: InvokeRequest) -> Mapping[str, Any] | None:
         """The function's result; None when it cannot be known yet."""
 
@@ -105,7 +105,7 @@ class Target:
     parallel: int
 
 
-class Monitor:
+class ResourceMonitor:
     """Answers as ``pulumirpc.ResourceMonitor`` for one run of the program."""
 
     def __init__(self, target: Target, handler: Handler, hooks: Hooks) -> None:
@@ -113,7 +113,7 @@ class Monitor:
         self._hooks = hooks
         self._transforms = Transforms(hooks.callbacks)
         self._handler = handler
-        self.log = EngineLog(handler.log)
+        self.log = EngineService(handler.log)
         """The counterpart that answers as ``pulumirpc.Engine``."""
         self._packages: dict[str, resource_pb2.RegisterPackageRequest] = {}
         self._lock = threading.Lock()
@@ -151,16 +151,16 @@ class Monitor:
 
     def RegisterResource(self, request: resource_pb2.RegisterResourceRequest) -> resource_pb2.RegisterResourceResponse:
         with self._noted():
-            wanted = read_registration(self._transforms.apply(request))
+            goal = read_registration(self._transforms.apply(request))
             urn = make_urn(
                 stack=self.target.stack,
                 project=self.target.project,
-                parent=wanted.parent,
-                type_=wanted.type,
-                name=wanted.name,
+                parent=goal.parent,
+                type_=goal.type,
+                name=goal.name,
             )
-            self._transforms.remember(urn, wanted.parent, request.transforms)
-            done = self._handler.register(wanted)
+            self._transforms.remember(urn, goal.parent, request.transforms)
+            done = self._handler.register(goal)
             return resource_pb2.RegisterResourceResponse(
                 urn=done.urn,
                 id=done.id,

@@ -11,8 +11,8 @@ from pulumi.runtime.proto import alias_pb2, resource_pb2
 from infra.engine.errors import EngineError
 from infra.engine.program.durations import parse_duration
 from infra.engine.program.wire import from_struct, from_value
-from infra.engine.secrecy import mask
 from infra.engine.urns import package_of
+from infra.engine.values import mask
 
 HOOK_KINDS: Final = {
     "before_create": "BeforeCreate",

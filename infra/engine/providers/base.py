@@ -10,7 +10,7 @@ from infra.engine.errors import EngineError
 
 
 @dataclass(frozen=True, kw_only=True)
-class Call:
+class ProviderRequest:
     """One request about one resource. `inputs` are the new ones; in a preview they may hold `UNKNOWN`."""
 
     urn: str
@@ -32,7 +32,7 @@ class CheckFailure:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Checked:
+class CheckResult:
     """The inputs to use from here on, and what is wrong with them."""
 
     inputs: Mapping[str, Any]
@@ -40,7 +40,7 @@ class Checked:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Diff:
+class DiffResult:
     """`changes` None leaves the answer to the engine, which compares the inputs."""
 
     changes: bool | None = None
@@ -50,7 +50,7 @@ class Diff:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Made:
+class ResourceOutputs:
     """A resource as its provider sees it. `inputs` is only for reads that know them better than the state."""
 
     id: str
@@ -65,23 +65,23 @@ class Provider:
         """Whether this provider knows the resource type."""
         return True
 
-    def check(self, call: Call) -> Checked:
-        return Checked(inputs=call.inputs)
+    def check(self, call: ProviderRequest) -> CheckResult:
+        return CheckResult(inputs=call.inputs)
 
-    def diff(self, call: Call) -> Diff:  # noqa: ARG002
-        return Diff()
+    def diff(self, call: ProviderRequest) -> DiffResult:  # noqa: ARG002
+        return DiffResult()
 
-    def create(self, call: Call) -> Made:
+    def create(self, call: ProviderRequest) -> ResourceOutputs:
         raise NotImplementedError
 
-    def update(self, call: Call) -> Mapping[str, Any]:
+    def update(self, call: ProviderRequest) -> Mapping[str, Any]:
         """Change the resource in place; the new outputs."""
         raise EngineError(f"{call.type} cannot be changed in place")
 
-    def delete(self, call: Call) -> None:
+    def delete(self, call: ProviderRequest) -> None:
         """Remove the resource; one that is gone already is no error. Its state is in the old maps."""
 
-    def read(self, call: Call) -> Made | None:
+    def read(self, call: ProviderRequest) -> ResourceOutputs | None:
         """The resource with that id; None when there is none."""
         raise EngineError(f"{call.type} cannot be read")
 

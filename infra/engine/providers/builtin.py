@@ -6,8 +6,15 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
-from infra.engine.providers.base import Call, Checked, CheckFailure, Diff, Made, Provider
-from infra.engine.secrecy import same_value
+from infra.engine.providers.base import (
+    CheckFailure,
+    CheckResult,
+    DiffResult,
+    Provider,
+    ProviderRequest,
+    ResourceOutputs,
+)
+from infra.engine.values import same_value
 
 STASH = "pulumi:index:Stash"
 
@@ -18,17 +25,17 @@ class BuiltinProvider(Provider):
     def supports(self, type_: str) -> bool:
         return type_ == STASH
 
-    def check(self, call: Call) -> Checked:
+    def check(self, call: ProviderRequest) -> CheckResult:
         unknown = [CheckFailure(property=key, reason="unknown property") for key in call.inputs if key != "input"]
         missing = [] if "input" in call.inputs else [CheckFailure(property="input", reason="is required")]
-        return Checked(inputs=call.inputs, failures=(*unknown, *missing))
+        return CheckResult(inputs=call.inputs, failures=(*unknown, *missing))
 
-    def diff(self, call: Call) -> Diff:
-        return Diff(changes=not same_value(call.inputs["input"], call.old_inputs.get("input")))
+    def diff(self, call: ProviderRequest) -> DiffResult:
+        return DiffResult(changes=not same_value(call.inputs["input"], call.old_inputs.get("input")))
 
-    def create(self, call: Call) -> Made:
+    def create(self, call: ProviderRequest) -> ResourceOutputs:
         value = call.inputs["input"]
-        return Made(id=str(uuid.uuid4()), outputs={"input": value, "output": value})
+        return ResourceOutputs(id=str(uuid.uuid4()), outputs={"input": value, "output": value})
 
-    def update(self, call: Call) -> Mapping[str, Any]:
+    def update(self, call: ProviderRequest) -> Mapping[str, Any]:
         return {"input": call.inputs["input"], "output": call.old_outputs.get("output")}

@@ -9,25 +9,24 @@ from dataclasses import replace
 from typing import Any, Final
 
 from infra.engine.program.registration import Registration
-from infra.engine.providers.boundary import Bound
+from infra.engine.providers.client import ProviderClient
 from infra.engine.providers.registry import Providers
-from infra.engine.secrecy import reveal
-from infra.engine.state.resources import ResourceState
-from infra.engine.state.snapshot import Ledger, now
-from infra.engine.steps.identity import Identity
+from infra.engine.state.snapshot import ResourceState
+from infra.engine.state.snapshot_manager import SnapshotManager, now
+from infra.engine.steps.registrations import ResolvedRegistration
 from infra.engine.urns import PROVIDER_PREFIX, is_default_provider, make_urn, package_of, parse_urn, provider_urn
-from infra.engine.values import Secret
+from infra.engine.values import Secret, reveal
 
 _WITH_CONFIG: Final = "pulumi-python"
 """The package whose default provider is configured with the project's whole config."""
 
 
-def provider_inputs(wanted: Registration) -> dict[str, Any]:
+def provider_inputs(goal: Registration) -> dict[str, Any]:
     """The inputs of a provider resource, with its plugin's version as Pulumi notes it."""
-    if not wanted.version:
-        return dict(wanted.inputs)
-    internal = {"pluginDownloadURL": wanted.plugin_download_url} if wanted.plugin_download_url else {}
-    return {**wanted.inputs, "__internal": internal, "version": wanted.version}
+    if not goal.version:
+        return dict(goal.inputs)
+    internal = {"pluginDownloadURL": goal.plugin_download_url} if goal.plugin_download_url else {}
+    return {**goal.inputs, "__internal": internal, "version": goal.version}
 
 
 def provider_outputs(inputs: Mapping[str, Any]) -> dict[str, Any]:
@@ -45,29 +44,29 @@ class Sources:
         config: Mapping[str, str],
         secret_keys: frozenset[str],
         providers: Providers,
-        ledger: Ledger,
+        snapshots: SnapshotManager,
         dry_run: bool,
     ) -> None:
         self._stack = stack
         self._project = project
         self._config = {key: Secret(value) if key in secret_keys else value for key, value in sorted(config.items())}
         self._providers = providers
-        self._ledger = ledger
+        self._snapshots = snapshots
         self._dry_run = dry_run
         self._lock = threading.Lock()
 
-    def reference(self, identity: Identity) -> str:
+    def reference(self, resolved: ResolvedRegistration) -> str:
         """The provider reference of a custom resource; makes the default provider on first use."""
-        wanted = identity.wanted
-        explicit = wanted.provider or wanted.providers.get(wanted.package)
+        goal = resolved.goal
+        explicit = goal.provider or goal.providers.get(goal.package)
         if explicit:
             return explicit
         inputs: dict[str, Any] = {}
-        if wanted.package == _WITH_CONFIG:
+        if goal.package == _WITH_CONFIG:
             inputs = dict(self._config)
-        elif wanted.version:
-            inputs = provider_inputs(replace(wanted, inputs={}))
-        return self._default(wanted.package, wanted.version, inputs)
+        elif goal.version:
+            inputs = provider_inputs(replace(goal, inputs={}))
+        return self._default(goal.package, goal.version, inputs)
 
     def _default(self, package: str, version: str | None, inputs: dict[str, Any]) -> str:
         name = f"default_{version.replace('.', '_')}" if version else "default"
@@ -75,13 +74,13 @@ class Sources:
             stack=self._stack, project=self._project, parent=None, type_=PROVIDER_PREFIX + package, name=name
         )
         with self._lock:
-            state = self._ledger.new(urn)
+            state = self._snapshots.new(urn)
             if state is None:
                 state = self._record_default(urn, inputs)
         return f"{urn}::{state.id}"
 
     def _record_default(self, urn: str, inputs: dict[str, Any]) -> ResourceState:
-        old = self._ledger.old(urn)
+        old = self._snapshots.old(urn)
         time = now()
         state = ResourceState(
             urn=urn,
@@ -94,18 +93,18 @@ class Sources:
             modified=old.modified if old else time,
             extra=dict(old.extra) if old else {},
         )
-        self._ledger.put(state, old)
+        self._snapshots.put(state, old)
         return state
 
-    def bound(self, state: ResourceState) -> Bound | None:
+    def client(self, state: ResourceState) -> ProviderClient | None:
         """The provider of a resource, of this run or the last; None where this process has none for it."""
         urn = provider_urn(state.provider) if state.provider else ""
         if not urn or is_default_provider(urn):
             provider = self._providers.get(package_of(state.type))
         else:
-            configured = self._ledger.new(urn) or self._ledger.old(urn)
+            configured = self._snapshots.new(urn) or self._snapshots.old(urn)
             inputs = reveal(configured.inputs) if configured else {}
             provider = self._providers.get(package_of(state.type), reference=state.provider or "", inputs=inputs)
         if provider is None or not provider.supports(state.type):
             return None
-        return Bound(provider, self._dry_run)
+        return ProviderClient(provider, self._dry_run)

@@ -15,7 +15,14 @@ from pulumi.runtime._serialization import _deserialize
 
 from infra.engine.errors import EngineError
 from infra.engine.program.wire import to_struct
-from infra.engine.providers.base import Call, Checked, CheckFailure, Diff, Made, Provider
+from infra.engine.providers.base import (
+    CheckFailure,
+    CheckResult,
+    DiffResult,
+    Provider,
+    ProviderRequest,
+    ResourceOutputs,
+)
 from infra.engine.providers.registry import ProviderContext
 from infra.engine.values import UNKNOWN
 
@@ -33,42 +40,42 @@ class DynamicProvider(Provider):
     def supports(self, type_: str) -> bool:
         return type_.startswith("pulumi-python:dynamic")
 
-    def check(self, call: Call) -> Checked:
+    def check(self, call: ProviderRequest) -> CheckResult:
         news = _as_host(call.inputs)
         result = self._provider(call).check(_as_host(call.old_inputs), news)
         failures = tuple(CheckFailure(property=failure.property, reason=failure.reason) for failure in result.failures)
-        return Checked(inputs=_with_provider(result.inputs, call.inputs[KEY]), failures=failures)
+        return CheckResult(inputs=_with_provider(result.inputs, call.inputs[KEY]), failures=failures)
 
-    def diff(self, call: Call) -> Diff:
+    def diff(self, call: ProviderRequest) -> DiffResult:
         result = self._provider(call).diff(call.id, _as_host(call.old_outputs), _as_host(call.inputs))
-        return Diff(
+        return DiffResult(
             changes=result.changes,
             replaces=tuple(result.replaces or ()),
             delete_before_replace=bool(result.delete_before_replace),
         )
 
-    def create(self, call: Call) -> Made:
+    def create(self, call: ProviderRequest) -> ResourceOutputs:
         result = self._provider(call).create(_as_host(call.inputs))
         if not isinstance(result.id, str) or not result.id:
             raise EngineError("the provider returned no id from create: it must be a text that is not empty")
-        return Made(id=result.id, outputs=_with_provider(result.outs, call.inputs[KEY]))
+        return ResourceOutputs(id=result.id, outputs=_with_provider(result.outs, call.inputs[KEY]))
 
-    def update(self, call: Call) -> Mapping[str, Any]:
+    def update(self, call: ProviderRequest) -> Mapping[str, Any]:
         result = self._provider(call).update(call.id, _as_host(call.old_outputs), _as_host(call.inputs))
         return _with_provider(result.outs, call.inputs[KEY])
 
-    def delete(self, call: Call) -> None:
+    def delete(self, call: ProviderRequest) -> None:
         self._provider(call).delete(call.id, _as_host(call.old_outputs))
 
-    def read(self, call: Call) -> Made | None:
+    def read(self, call: ProviderRequest) -> ResourceOutputs | None:
         props = call.old_outputs or call.inputs
         result = self._provider(call).read(call.id, _as_host(props))
         if not result.id:
             return None
         inputs = None if result.inputs is None else _with_provider(result.inputs, props[KEY])
-        return Made(id=result.id, outputs=_with_provider(result.outs, props[KEY]), inputs=inputs)
+        return ResourceOutputs(id=result.id, outputs=_with_provider(result.outs, props[KEY]), inputs=inputs)
 
-    def _provider(self, call: Call) -> ResourceProvider:
+    def _provider(self, call: ProviderRequest) -> ResourceProvider:
         """The provider of the new inputs; of the old state where those are unknown or there are none."""
         text = call.inputs.get(KEY, UNKNOWN)
         if text is UNKNOWN:

@@ -16,8 +16,15 @@ from typing import Any, Final
 
 import bcrypt
 
-from infra.engine.providers.base import Call, Checked, CheckFailure, Diff, Made, Provider
-from infra.engine.secrecy import has_unknown, same_value
+from infra.engine.providers.base import (
+    CheckFailure,
+    CheckResult,
+    DiffResult,
+    Provider,
+    ProviderRequest,
+    ResourceOutputs,
+)
+from infra.engine.values import has_unknown, same_value
 
 _SPECIAL: Final = "!@#$%&*()-_=+[]{}<>:?"
 _CLASSES: Final = (
@@ -48,7 +55,7 @@ class RandomProvider(Provider):
     def supports(self, type_: str) -> bool:
         return type_ in _KINDS
 
-    def check(self, call: Call) -> Checked:
+    def check(self, call: ProviderRequest) -> CheckResult:
         kind = _KINDS[call.type]
         known = {"keepers", *kind.defaults} | ({"number"} & call.inputs.keys() if "numeric" in kind.defaults else set())
         failures = [
@@ -61,22 +68,24 @@ class RandomProvider(Provider):
         ]
         if not failures and not has_unknown(dict(call.inputs)):
             failures += _out_of_range(_effective(call))
-        return Checked(inputs=call.inputs, failures=tuple(failures))
+        return CheckResult(inputs=call.inputs, failures=tuple(failures))
 
-    def diff(self, call: Call) -> Diff:
+    def diff(self, call: ProviderRequest) -> DiffResult:
         kind = _KINDS[call.type]
         # What the state shows counts, not what was once written: an input that now spells out its default is no change.
         new, old = _effective(call), {**kind.defaults, **_inputs_of(call.old_inputs), **_inputs_of(call.old_outputs)}
         changed = tuple(
             key for key in sorted({"keepers", *kind.defaults}) if not same_value(new.get(key), old.get(key))
         )
-        return Diff(changes=bool(changed), replaces=changed)
+        return DiffResult(changes=bool(changed), replaces=changed)
 
-    def create(self, call: Call) -> Made:
+    def create(self, call: ProviderRequest) -> ResourceOutputs:
         kind = _KINDS[call.type]
         inputs = _effective(call)
         id_, made = kind.make(inputs)
-        return Made(id=id_, outputs={**{key: value for key, value in inputs.items() if value is not None}, **made})
+        return ResourceOutputs(
+            id=id_, outputs={**{key: value for key, value in inputs.items() if value is not None}, **made}
+        )
 
 
 def _inputs_of(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -87,7 +96,7 @@ def _inputs_of(values: Mapping[str, Any]) -> dict[str, Any]:
     return renamed
 
 
-def _effective(call: Call) -> dict[str, Any]:
+def _effective(call: ProviderRequest) -> dict[str, Any]:
     return {**_KINDS[call.type].defaults, **_inputs_of(call.inputs)}
 
 

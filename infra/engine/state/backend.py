@@ -29,7 +29,7 @@ from infra.engine.state import go_json, lock
 from infra.engine.state.checkpoint import Checkpoint
 from infra.engine.state.crypto import PassphraseSecretsManager, SecretsManager
 from infra.engine.state.files import make_private, write_atomically
-from infra.engine.state.resources import Snapshot
+from infra.engine.state.snapshot import Snapshot
 
 _LAYOUT = b"version: 1\n"
 

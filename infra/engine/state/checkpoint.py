@@ -17,7 +17,7 @@ from infra.engine.errors import StateError
 from infra.engine.state import go_json
 from infra.engine.state.crypto import SecretsManager
 from infra.engine.state.properties import Ciphertexts, decode, encode, holds_byte_string
-from infra.engine.state.resources import PendingOperation, ResourceState, Snapshot
+from infra.engine.state.snapshot import PendingOperation, ResourceState, Snapshot
 
 ENGINE_VERSION: Final = "v3.260.0"
 """The version of Pulumi's engine whose state format this is; the manifest names it, and its magic follows from it."""

@@ -13,10 +13,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from infra.engine import signatures as sig
 from infra.engine.errors import SecretsError, StateError
 from infra.engine.project.project import BLINDED
 from infra.engine.state import go_json
-from infra.engine.state import signatures as sig
 from infra.engine.state.crypto import SecretsManager
 from infra.engine.values import UNKNOWN, Secret
 

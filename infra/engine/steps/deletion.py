@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
-from infra.engine.state.resources import ResourceState
+from infra.engine.state.snapshot import ResourceState
 from infra.engine.urns import provider_urn
 
 

@@ -8,8 +8,7 @@ from typing import Any
 
 from infra.engine.display.events import Change, ChangeKind
 from infra.engine.property_paths import Path, covers, render_path
-from infra.engine.secrecy import mask, reveal, same_value
-from infra.engine.values import UNKNOWN, Secret
+from infra.engine.values import UNKNOWN, Secret, mask, reveal, same_value
 
 PROVIDER_KEY = "__provider"
 """Where a dynamic resource keeps the code of its provider."""

@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
-from infra.engine.display.reporter import Reporter, Step
+from infra.engine.display.reporter import Reporter, StepProgress
 from infra.engine.program.callbacks import HookCall
-from infra.engine.program.hooks import HookRunner
-from infra.engine.providers.boundary import Bound, OperationError, foreseen
-from infra.engine.state.resources import PendingOperation, ResourceState
-from infra.engine.state.snapshot import Ledger, now
-from infra.engine.steps.decision import Decision
+from infra.engine.providers.client import OperationError, ProviderClient, preview_outputs
+from infra.engine.state.snapshot import PendingOperation, ResourceState
+from infra.engine.state.snapshot_manager import SnapshotManager, now
+from infra.engine.steps.hooks import HookRunner
+from infra.engine.steps.step import Step
 from infra.engine.urns import is_default_provider
 
 
@@ -22,7 +22,7 @@ class Halted(Exception):
     """Something failed, or the user wants to stop: this operation was not begun."""
 
 
-class Operations:
+class StepExecutor:
     """Makes, changes and removes single resources for one run. Every method may run in several threads at once.
 
     Methods raise OperationError when the resource failed, after having reported it, and Halted when they did not begin.
@@ -31,34 +31,36 @@ class Operations:
     def __init__(
         self,
         *,
-        ledger: Ledger,
+        snapshots: SnapshotManager,
         reporter: Reporter,
         hooks: HookRunner,
         halt: threading.Event,
         dry_run: bool,
         parallel: int,
     ) -> None:
-        self._ledger = ledger
+        self._snapshots = snapshots
         self._reporter = reporter
         self._hooks = hooks
         self._halt = halt
         self._dry_run = dry_run
         self._slots = threading.BoundedSemaphore(parallel)
 
-    def create(self, new: ResourceState, bound: Bound, decision: Decision, *, old: ResourceState | None = None) -> None:
+    def create(
+        self, new: ResourceState, client: ProviderClient, step: Step, *, old: ResourceState | None = None
+    ) -> None:
         """Make the resource. An `old` self is kept for its later deletion, or dropped where it is gone already."""
-        step = self._step(new, decision)
+        progress = self._progress(new, step)
         call = HookCall(urn=new.urn, id="", new_inputs=new.inputs)
         new.id, new.outputs = None, {}
-        with self._operation(step):
+        with self._operation(progress):
             self._hooks.before("BeforeCreate", new, call)
             if self._dry_run:
                 before = old.outputs if old else {}
-                new.outputs = foreseen(new.inputs, secret=new.additional_secret_outputs, before=before)
+                new.outputs = preview_outputs(new.inputs, secret=new.additional_secret_outputs, before=before)
                 self._record_new(new, old, None)
             else:
                 with self._pending(new, "creating") as operation:
-                    made = self._hooks.retrying("create", new, call, lambda: bound.create(new))
+                    made = self._hooks.retrying("create", new, call, lambda: client.create(new))
                     if not made.id:
                         raise OperationError("the provider returned no id")
                     new.id, new.outputs = made.id, dict(made.outputs)
@@ -68,13 +70,13 @@ class Operations:
 
     def _record_new(self, new: ResourceState, old: ResourceState | None, operation: PendingOperation | None) -> None:
         if old is None or old.pending_replacement or old.external:
-            self._ledger.put(new, old, operation=operation)
+            self._snapshots.put(new, old, operation=operation)
         else:
-            self._ledger.supersede(new, old, operation=operation)
+            self._snapshots.supersede(new, old, operation=operation)
 
-    def update(self, new: ResourceState, old: ResourceState, bound: Bound, decision: Decision) -> None:
+    def update(self, new: ResourceState, old: ResourceState, client: ProviderClient, step: Step) -> None:
         """Change the resource in place. A failure leaves the old state with the error, so that the next run retries."""
-        step = self._step(new, decision)
+        progress = self._progress(new, step)
         call = HookCall(
             urn=new.urn,
             id=new.id or "",
@@ -82,43 +84,43 @@ class Operations:
             old_inputs=old.inputs,
             old_outputs=old.outputs,
         )
-        with self._operation(step):
+        with self._operation(progress):
             self._hooks.before("BeforeUpdate", new, call)
             if self._dry_run:
-                new.outputs = foreseen(new.inputs, secret=new.additional_secret_outputs, before=old.outputs)
-                self._ledger.put(new, old)
+                new.outputs = preview_outputs(new.inputs, secret=new.additional_secret_outputs, before=old.outputs)
+                self._snapshots.put(new, old)
             else:
                 with self._pending(old, "updating") as operation:
                     try:
-                        new.outputs = self._hooks.retrying("update", new, call, lambda: bound.update(new, old))
+                        new.outputs = self._hooks.retrying("update", new, call, lambda: client.update(new, old))
                     except OperationError as error:
                         message = str(error)
-                        self._ledger.touch(lambda: setattr(old, "init_errors", [message]), operation=operation)
+                        self._snapshots.touch(lambda: setattr(old, "init_errors", [message]), operation=operation)
                         raise
                     new.modified = now()
-                    self._ledger.put(new, old, operation=operation)
+                    self._snapshots.put(new, old, operation=operation)
             self._hooks.after("AfterUpdate", new, replace(call, new_outputs=new.outputs))
 
     def same(self, new: ResourceState, old: ResourceState) -> None:
         """Record the resource with what the program now says about it."""
-        self._ledger.put(new, old)
-        self._step(new, Decision(op="same")).finish()
+        self._snapshots.put(new, old)
+        self._progress(new, Step(op="same")).finish()
 
     def delete(
         self,
         old: ResourceState,
-        bound: Bound | None,
+        client: ProviderClient | None,
         *,
         replacing: bool,
         keep_for_replacement: bool = False,
         reason: str = "",
     ) -> None:
-        """Remove the resource. With no `bound` it only leaves the state: nothing stands behind it.
+        """Remove the resource. With no `client` it only leaves the state: nothing stands behind it.
 
         With `keep_for_replacement` it stays in the state, marked as gone, until its successor is made.
         """
         internal = is_default_provider(old.urn)
-        step = Step(
+        progress = StepProgress(
             reporter=self._reporter,
             urn=old.urn,
             parent=old.parent,
@@ -128,12 +130,12 @@ class Operations:
             reason=reason,
         )
         call = HookCall(urn=old.urn, id=old.id or "", old_inputs=old.inputs, old_outputs=old.outputs)
-        with self._operation(step):
+        with self._operation(progress):
             self._hooks.before("BeforeDelete", old, call)
             operation = None
-            if bound is not None and not self._dry_run:
+            if client is not None and not self._dry_run:
                 with self._pending(old, "deleting") as operation:
-                    self._hooks.retrying("delete", old, call, lambda: bound.delete(old))
+                    self._hooks.retrying("delete", old, call, lambda: client.delete(old))
                     self._record_gone(old, operation, keep_for_replacement=keep_for_replacement)
             else:
                 self._record_gone(old, operation, keep_for_replacement=keep_for_replacement)
@@ -143,45 +145,45 @@ class Operations:
         self, old: ResourceState, operation: PendingOperation | None, *, keep_for_replacement: bool
     ) -> None:
         if keep_for_replacement:
-            self._ledger.touch(lambda: setattr(old, "pending_replacement", True), operation=operation)
+            self._snapshots.touch(lambda: setattr(old, "pending_replacement", True), operation=operation)
         else:
-            self._ledger.remove(old, operation=operation)
+            self._snapshots.remove(old, operation=operation)
 
-    def _step(self, new: ResourceState, decision: Decision) -> Step:
-        return Step(
+    def _progress(self, new: ResourceState, step: Step) -> StepProgress:
+        return StepProgress(
             reporter=self._reporter,
             urn=new.urn,
             parent=new.parent,
-            op=decision.op,
-            changes=decision.changes,
-            reason=decision.reason,
+            op=step.op,
+            changes=step.changes,
+            reason=step.reason,
         )
 
     @contextmanager
-    def _operation(self, step: Step) -> Iterator[None]:
+    def _operation(self, progress: StepProgress) -> Iterator[None]:
         """One operation under way, of the many that may be; reports how it ends."""
         with self._slots:
             if self._halt.is_set():
                 raise Halted
             # Timed from here: waiting for a free slot is not the resource's doing.
-            step = replace(step, began=time.monotonic()).start()
+            progress = replace(progress, began=time.monotonic()).start()
             try:
                 yield
             except OperationError as error:
                 if not self._dry_run:
                     self._halt.set()
-                step.fail(str(error))
+                progress.fail(str(error))
                 if error.details:
-                    self._reporter.say("debug", error.details, urn=step.urn)
+                    self._reporter.say("debug", error.details, urn=progress.urn)
                 raise
-            self._ledger.forget_cut_short(step.urn)
-            step.finish()
+            self._snapshots.forget_cut_short(progress.urn)
+            progress.finish()
 
     @contextmanager
     def _pending(self, resource: ResourceState, kind: str) -> Iterator[PendingOperation]:
-        operation = self._ledger.begin(resource, kind)
+        operation = self._snapshots.begin(resource, kind)
         try:
             yield operation
         except OperationError:
-            self._ledger.end(operation)
+            self._snapshots.end(operation)
             raise

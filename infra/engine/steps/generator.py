@@ -1,213 +1,139 @@
-"""One pass over a stack: answers the program's registrations by bringing each resource to what is wanted.
-
-A preview is the same pass with nothing done and nothing saved, and it goes on after an error, to find them all.
-"""
+"""Brings one custom resource to what the program wants."""
 
 from __future__ import annotations
 
-import threading
-import uuid
-from collections.abc import Mapping
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from infra.engine.context import Context
-from infra.engine.display.events import OutputsKnown, Severity
-from infra.engine.display.reporter import Step
-from infra.engine.errors import EngineError
-from infra.engine.program.callbacks import HookCall
-from infra.engine.program.monitor import InvokeRequest, ReadRequest, Registered
-from infra.engine.program.registration import Registration
-from infra.engine.providers.boundary import OperationError
-from infra.engine.providers.default_providers import provider_inputs, provider_outputs
-from infra.engine.recorder import registration_of_read
-from infra.engine.secrecy import has_unknown, mask, reveal
-from infra.engine.state.resources import ResourceState
-from infra.engine.state.snapshot import now
-from infra.engine.steps.custom_resources import Customs
+from infra.engine.program.monitor import RegisterResult
+from infra.engine.providers.base import CheckFailure
+from infra.engine.providers.client import OperationError, ProviderClient, preview_outputs
+from infra.engine.state.snapshot import ResourceState
+from infra.engine.steps.context import DeploymentContext
 from infra.engine.steps.diff import compare, describe
 from infra.engine.steps.executor import Halted
-from infra.engine.steps.identity import Identity, state_of
+from infra.engine.steps.registrations import ResolvedRegistration, state_of
 from infra.engine.steps.removal import Removal
-from infra.engine.urns import STACK_TYPE, is_provider, package_of
+from infra.engine.steps.step import Step, check_options, decide, keep_ignored
+from infra.engine.urns import parse_urn
+from infra.engine.values import has_unknown
 
 
-class Run:
-    """The handler of a preview, an up or a destroy that runs the program."""
-
-    def __init__(self, context: Context) -> None:
+class StepGenerator:
+    def __init__(self, context: DeploymentContext, removal: Removal) -> None:
         self._context = context
-        self._removal = Removal(context)
-        self._customs = Customs(context, self._removal)
-        self._lock = threading.Lock()
-        self._open: dict[str, tuple[Step, ResourceState, HookCall]] = {}
-        """Components that are being created or updated, until their outputs are known."""
-        self._stack_before: dict[str, Any] = {}
-        self._stack: ResourceState | None = None
+        self._removal = removal
 
-    def register(self, wanted: Registration) -> Registered:
-        context = self._context
-        identity = context.identities.resolve(wanted)
-        if context.kind == "destroy":
-            return self._recall(identity)
-        if context.halt.is_set():
-            return Registered(urn=identity.urn, result="skip")
-        try:
-            with context.claim(identity.old_urn):
-                if wanted.custom and not is_provider(wanted.type):
-                    return self._customs.settle(identity)
-                return self._settle_plain(identity)
-        except OperationError:
-            return Registered(urn=identity.urn, result="fail")
-        except Halted:
-            return Registered(urn=identity.urn, result="skip")
+    def settle(self, resolved: ResolvedRegistration) -> RegisterResult:
+        """Raises OperationError when the resource failed, Halted when it was not begun."""
+        context, goal, old = self._context, resolved.goal, resolved.old
+        if goal.import_id and (old is None or old.id != goal.import_id):
+            raise context.fail(
+                resolved.urn, f"importing {goal.name} ({goal.import_id}) needs the Pulumi CLI: run `pulumi up` once"
+            )
+        if not context.dry_run and has_unknown(dict(goal.inputs)):
+            # It was made from the outputs of something that failed or was not begun.
+            raise Halted
+        new = state_of(resolved, provider=context.sources.reference(resolved))
+        check_options(new)
+        client = context.sources.client(new)
+        if client is None:
+            context.lacks(new)
+            outputs = preview_outputs(new.inputs, secret=new.additional_secret_outputs, before={})
+            return RegisterResult(urn=new.urn, outputs=outputs)
+        if old is None or old.external or old.custom != new.custom:
+            self._create(new, client, old)
+        else:
+            self._bring(resolved, new, old, client)
+        return RegisterResult(urn=new.urn, id=new.id or "", outputs=new.outputs)
 
-    def _recall(self, identity: Identity) -> Registered:
-        """In a destroy the program runs for its hooks alone: it sees what there is, and nothing is made."""
-        old = identity.old
-        if old is None:
-            return Registered(urn=identity.urn, unknown=True)
-        return Registered(urn=identity.urn, id=old.id or "", outputs=old.outputs)
+    def _create(self, new: ResourceState, client: ProviderClient, old: ResourceState | None) -> None:
+        new.inputs = self._checked(new, client, {})
+        step = Step(op="create", changes=describe(compare({}, new.inputs)), reason=self._retry_reason(new))
+        self._context.executor.create(new, client, step, old=old)
 
-    def _settle_plain(self, identity: Identity) -> Registered:
-        """A component, the stack, or an explicit provider: nothing but a record."""
-        context, wanted, old = self._context, identity.wanted, identity.old
-        if wanted.remote:
-            message = f"{wanted.name} is a component of the provider plugin {wanted.package}: use the Pulumi CLI"
-            raise context.fail(identity.urn, message)
-        new = state_of(identity, provider=None)
-        if wanted.custom:
-            if context.providers.get(wanted.package) is None:
-                context.lacks(new)
-            new.inputs = provider_inputs(wanted)
-            new.id = old.id if old and old.id else str(uuid.uuid4())
-            new.outputs = provider_outputs(new.inputs)
-            new.created = new.created or now()
-        differences = compare(old.inputs if old else {}, new.inputs)
-        op: Literal["create", "update", "same"] = "create" if old is None else "update" if differences else "same"
-        self._begin(new, old, op, step_changes=describe(differences) if old else ())
-        self._record(new, old)
-        outputs = new.outputs if wanted.custom else dict(wanted.inputs)
-        return Registered(urn=new.urn, id=new.id or "", outputs=outputs)
+    def _retry_reason(self, new: ResourceState) -> str:
+        again = self._context.snapshots.cut_short(new.urn) == "creating"
+        return "the last run was cut short while creating it: create is called again" if again else ""
 
-    def _begin(
-        self,
-        new: ResourceState,
-        old: ResourceState | None,
-        op: Literal["create", "update", "same"],
-        *,
-        step_changes: Any,
+    def _bring(
+        self, resolved: ResolvedRegistration, new: ResourceState, old: ResourceState, client: ProviderClient
     ) -> None:
         context = self._context
-        if new.type == STACK_TYPE:
-            self._stack, self._stack_before = new, dict(old.outputs) if old else {}
-        step = Step(reporter=context.reporter, urn=new.urn, parent=new.parent, op=op, changes=step_changes)
-        if op == "same":
-            step.finish()
-            return
-        call = HookCall(urn=new.urn, id="", new_inputs=new.inputs, old_inputs=old.inputs if old else None)
-        step.start()
-        try:
-            context.hooks.before("BeforeCreate" if op == "create" else "BeforeUpdate", new, call)
-        except OperationError as error:
-            if not context.dry_run:
-                context.halt.set()
-            step.fail(str(error))
-            raise
-        if new.custom:
-            step.finish()
-            return
-        with self._lock:
-            self._open[new.urn] = (step, new, call)
-
-    def _record(self, new: ResourceState, old: ResourceState | None) -> None:
-        """What becomes of a record alone; a managed resource that it was before is still to be deleted."""
-        managed = old is not None and old.custom and not old.external and not is_provider(old.type)
-        if old is not None and managed:
-            self._context.ledger.supersede(new, old, operation=None)
+        new.inputs = keep_ignored(new, old, resolved.goal.ignore_changes)
+        new.inputs = self._checked(new, client, {} if old.pending_replacement else old.inputs)
+        step = self._decided(resolved, new, old, client)
+        if step.op == "same":
+            context.executor.same(new, old)
+        elif step.op == "update":
+            context.executor.update(new, old, client, step)
         else:
-            self._context.ledger.put(new, old)
+            self._replace(resolved, new, old, client, step)
 
-    def register_outputs(self, urn: str, outputs: Mapping[str, Any]) -> None:
+    def _decided(
+        self, resolved: ResolvedRegistration, new: ResourceState, old: ResourceState, client: ProviderClient
+    ) -> Step:
         context = self._context
-        if context.kind == "destroy":
-            return
-        state = context.ledger.new(urn)
-        incomplete = context.halt.is_set() or (not context.dry_run and has_unknown(dict(outputs)))
-        if state is None or incomplete:
-            # Outputs of what failed or was not begun are missing here: the last good ones stay.
-            return
-        if state.outputs != dict(outputs):
-            context.ledger.touch(lambda: setattr(state, "outputs", dict(outputs)))
-        if state.type != STACK_TYPE:
-            # The stack is made when all in it is, which may be later than its outputs.
-            self._close(urn)
-
-    def _close(self, urn: str) -> None:
-        with self._lock:
-            opened = self._open.pop(urn, None)
-        if opened is None:
-            return
-        step, state, call = opened
-        self._context.hooks.after("AfterCreate" if step.op == "create" else "AfterUpdate", state, call)
-        step.finish()
-
-    def read(self, request: ReadRequest) -> Registered:
-        context = self._context
-        identity = context.identities.resolve(registration_of_read(request))
-        if context.kind == "destroy":
-            return self._recall(identity)
-        if context.halt.is_set():
-            # The SDK has no word for a read that was skipped: the program must not go on as if it had the outputs.
-            raise OperationError(f"{request.name} was not read")
-        new = state_of(identity, provider=context.sources.reference(identity))
-        new.external, new.id = True, request.id
-        bound = context.sources.bound(new)
-        if bound is None:
-            context.lacks(new)
-            return Registered(urn=new.urn, id=request.id, outputs=new.inputs)
-        step = Step(reporter=context.reporter, urn=new.urn, parent=new.parent, op="read").start()
         try:
-            found = bound.read(new)
-            if found is None:
-                raise OperationError(f"there is no {new.type} with the id {request.id!r}")
+            return decide(
+                old=old,
+                new=new,
+                client=client,
+                delete_before_replace=resolved.goal.delete_before_replace,
+                replaced=frozenset(context.replaced),
+                cut_short=context.snapshots.cut_short(resolved.old_urn),
+            )
         except OperationError as error:
-            step.fail(str(error))
-            raise
-        new.id, new.outputs = found.id, dict(found.outputs)
-        self._record(new, identity.old)
-        step.finish()
-        return Registered(urn=new.urn, id=found.id, outputs=new.outputs)
+            raise self._told(new, error) from None
 
-    def invoke(self, request: InvokeRequest) -> Mapping[str, Any] | None:
-        if has_unknown(dict(request.args)):
-            return None
-        provider = self._context.providers.get(package_of(request.token))
-        if provider is None:
-            raise EngineError(f"the program calls {request.token}, which needs a provider plugin: use the Pulumi CLI")
-        return provider.invoke(request.token, reveal(dict(request.args)))
-
-    def finish(self) -> None:
-        """The program has registered all that it wants: the rest goes, if nothing failed."""
+    def _replace(
+        self,
+        resolved: ResolvedRegistration,
+        new: ResourceState,
+        old: ResourceState,
+        client: ProviderClient,
+        step: Step,
+    ) -> None:
         context = self._context
-        for urn in list(self._open):
-            self._close(urn)
-        failed = bool(context.reporter.failures) and not context.dry_run
-        if not context.halt.is_set() and not failed:
-            self._removal.remove_rest()
+        if old.protect and new.protect:
+            forcing = [change.path for change in step.changes if change.forces_replacement]
+            why = step.reason or f"{', '.join(forcing)} cannot change in place"
+            raise context.fail(
+                new.urn,
+                f"{parse_urn(new.urn).name} is protected and would be replaced: {why}. "
+                "To let it be replaced, set protect=False in the program",
+            )
+        # Defaults that a provider derived for the old self do not carry over.
+        new.inputs = self._checked(new, client, {}, dict(resolved.goal.inputs))
+        context.replaced.add(new.urn)
+        if step.delete_first and not old.pending_replacement:
+            self._removal.clear_for_replacement(old)
+        context.executor.create(new, client, step, old=old)
 
-    def abandon(self) -> None:
-        self._context.halt.set()
+    def _checked(
+        self,
+        new: ResourceState,
+        client: ProviderClient,
+        old_inputs: Mapping[str, Any],
+        inputs: dict[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """The inputs as the provider wants them; raises OperationError when it refuses them."""
+        if inputs is not None:
+            new.inputs = inputs
+        try:
+            checked, failures = client.check(new, old_inputs)
+        except OperationError as error:
+            raise self._told(new, error) from None
+        if failures:
+            raise self._context.fail(new.urn, _refusal(new, failures))
+        return checked
 
-    def log(self, severity: Severity, message: str, *, urn: str | None, ephemeral: bool) -> None:
-        self._context.reporter.say(severity, message, urn=urn, ephemeral=ephemeral)
+    def _told(self, new: ResourceState, error: OperationError) -> OperationError:
+        if error.details:
+            self._context.reporter.say("debug", error.details, urn=new.urn)
+        return self._context.fail(new.urn, str(error))
 
-    def remove_all(self) -> None:
-        """A destroy without the program."""
-        self._removal.remove_rest()
 
-    def report_outputs(self) -> Mapping[str, Any]:
-        """Tell the stack's outputs; they still carry their marks."""
-        outputs = self._stack.outputs if self._stack else {}
-        changes = describe(compare(self._stack_before, outputs))
-        self._context.reporter.emit(OutputsKnown(outputs=mask(outputs), changes=changes))
-        return outputs
+def _refusal(new: ResourceState, failures: Sequence[CheckFailure]) -> str:
+    lines = [f"{failure.property}: {failure.reason}" if failure.property else failure.reason for failure in failures]
+    return f"the inputs of {parse_urn(new.urn).name} are refused: {'; '.join(lines)}"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from infra.engine.context import Context
 from infra.engine.property_paths import covers, parse_path
-from infra.engine.providers.boundary import Bound, OperationError
-from infra.engine.state.resources import ResourceState
+from infra.engine.providers.client import OperationError, ProviderClient
+from infra.engine.state.snapshot import ResourceState
+from infra.engine.steps.context import DeploymentContext
 from infra.engine.steps.deletion import delete_in_order
 from infra.engine.steps.executor import Halted
 from infra.engine.urns import is_provider, parse_urn, provider_urn
@@ -15,13 +15,13 @@ from infra.engine.values import UNKNOWN
 
 
 class Removal:
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: DeploymentContext) -> None:
         self._context = context
 
     def remove_rest(self) -> None:
         """Delete all that this run has not touched, dependents first; nothing when any of it may not go."""
         context = self._context
-        condemned = context.ledger.untouched()
+        condemned = context.snapshots.untouched()
         if not self._may_go(condemned):
             return
         context.going.update(resource.urn for resource in condemned if not resource.delete)
@@ -36,7 +36,7 @@ class Removal:
                 f"{parse_urn(resource.urn).name} is protected and would be deleted. To let it go, set protect=False in "
                 "the program and run `up` first; to keep it, bring it back into the program",
             )
-        lacking = [resource for resource in condemned if self._needs_provider(resource) and not self._bound(resource)]
+        lacking = [resource for resource in condemned if self._needs_provider(resource) and not self._client(resource)]
         context.lack_all(lacking)
         return not protected and not lacking
 
@@ -49,9 +49,9 @@ class Removal:
 
     def remove(self, resource: ResourceState, *, replacing: bool, keep_for_replacement: bool = False) -> None:
         """Delete one resource; raises OperationError or Halted."""
-        self._context.operations.delete(
+        self._context.executor.delete(
             resource,
-            self._bound(resource) if self._needs_provider(resource) else None,
+            self._client(resource) if self._needs_provider(resource) else None,
             replacing=replacing,
             keep_for_replacement=keep_for_replacement,
             reason=self._spared(resource),
@@ -73,8 +73,8 @@ class Removal:
             return f"it goes with {parse_urn(deleted_with).name}"
         return ""
 
-    def _bound(self, resource: ResourceState) -> Bound | None:
-        return self._context.sources.bound(resource)
+    def _client(self, resource: ResourceState) -> ProviderClient | None:
+        return self._context.sources.client(resource)
 
     def clear_for_replacement(self, root: ResourceState) -> None:
         """Delete a resource that must go before its successor is made, and first those that would be replaced with it.
@@ -92,7 +92,7 @@ class Removal:
                 )
         for resource in reversed(dependents):
             with context.claim(resource.urn):
-                if resource.pending_replacement or context.identities.wanted(resource.urn) is not None:
+                if resource.pending_replacement or context.registrations.goal(resource.urn) is not None:
                     continue
                 self.remove(resource, replacing=True, keep_for_replacement=True)
                 context.going.add(resource.urn)
@@ -105,8 +105,8 @@ class Removal:
         context = self._context
         urns = {root.urn}
         found = []
-        for resource in context.ledger.untouched():
-            registered = context.identities.wanted(resource.urn) is not None
+        for resource in context.snapshots.untouched():
+            registered = context.registrations.goal(resource.urn) is not None
             if not resource.custom or resource.external or resource.delete or registered:
                 continue
             if self._is_replaced(resource, urns):
@@ -120,10 +120,10 @@ class Removal:
         if resource.extra.get("deletedWith") in urns or urns & set(resource.extra.get("replaceWith", ())):
             return True
         touched = {key for key, needed in resource.property_dependencies.items() if urns & set(needed)}
-        bound = self._bound(resource)
-        if not touched or bound is None:
+        client = self._client(resource)
+        if not touched or client is None:
             return False
         inputs = {key: UNKNOWN if key in touched else value for key, value in resource.inputs.items()}
-        diff = Bound(bound.provider, preview=True).diff(resource, inputs)
+        diff = ProviderClient(client.provider, preview=True).diff(resource, inputs)
         on_changes = [parse_path(text) for text in resource.extra.get("replaceOnChanges", ())]
         return bool(diff.replaces) or any(covers(path, (key,)) for path in on_changes for key in touched)

@@ -51,13 +51,13 @@ class AwsFakes:
         )
         self._overrides = overrides or {}
 
-    def outputs(self, wanted: Registration) -> Mapping[str, Any]:
-        given = dict(self._declared.outputs(wanted))
+    def outputs(self, goal: Registration) -> Mapping[str, Any]:
+        given = dict(self._declared.outputs(goal))
         # Other outputs that hold ARNs are those of other resources.
-        if wanted.type.startswith("aws:") and "arn" in given and "arn" not in self._overrides.get(wanted.type, {}):
-            service, kind = wanted.type.split(":")[1].split("/")
+        if goal.type.startswith("aws:") and "arn" in given and "arn" not in self._overrides.get(goal.type, {}):
+            service, kind = goal.type.split(":")[1].split("/")
             # As Secrets Manager writes them: a task definition's `valueFrom` is taken apart at its colons.
-            name = f"{kind}:{wanted.name}-AbCdEf" if kind == "secret" else f"{kind}/{wanted.name}"
+            name = f"{kind}:{goal.name}-AbCdEf" if kind == "secret" else f"{kind}/{goal.name}"
             given["arn"] = f"arn:aws:{service}:{REGION}:{ACCOUNT}:{name}"
         return given
 

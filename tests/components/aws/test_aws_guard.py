@@ -15,9 +15,9 @@ from infra.engine.deployment import Deployment, Result
 from infra.engine.fakes import _declared as declared_outputs
 from infra.engine.plan import Plan
 from infra.engine.project.project import ProgramConfig, Project
-from infra.engine.providers.base import Call, Diff, Made, Provider
+from infra.engine.providers.base import DiffResult, Provider, ProviderRequest, ResourceOutputs
 from infra.engine.providers.registry import ProviderRegistry
-from infra.engine.state.resources import Snapshot
+from infra.engine.state.snapshot import Snapshot
 from infra.engine.urns import parse_urn
 from infra.settings.platform import Permit
 
@@ -48,17 +48,17 @@ class Buckets(Provider):
     def __init__(self) -> None:
         self.calls: list[tuple[str, str]] = []
 
-    def diff(self, call: Call) -> Diff:
-        return Diff(replaces=("bucket",) if call.inputs.get("bucket") != call.old_inputs.get("bucket") else ())
+    def diff(self, call: ProviderRequest) -> DiffResult:
+        return DiffResult(replaces=("bucket",) if call.inputs.get("bucket") != call.old_inputs.get("bucket") else ())
 
-    def create(self, call: Call) -> Made:
+    def create(self, call: ProviderRequest) -> ResourceOutputs:
         self.calls.append(("create", call.name))
-        return Made(id=str(call.inputs.get("bucket", call.name)), outputs=call.inputs)
+        return ResourceOutputs(id=str(call.inputs.get("bucket", call.name)), outputs=call.inputs)
 
-    def update(self, call: Call) -> Mapping[str, Any]:
+    def update(self, call: ProviderRequest) -> Mapping[str, Any]:
         return call.inputs
 
-    def delete(self, call: Call) -> None:
+    def delete(self, call: ProviderRequest) -> None:
         self.calls.append(("delete", call.name))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 
-from infra.engine.providers.base import Call, Made, Provider
+from infra.engine.providers.base import Provider, ProviderRequest, ResourceOutputs
 
 IMAGE = "docker:index/image:Image"
 
@@ -14,16 +14,16 @@ class DockerProvider(Provider):
     def supports(self, type_: str) -> bool:
         return type_ == IMAGE
 
-    def create(self, call: Call) -> Made:
-        return Made(id=call.name, outputs=self._outputs(call))
+    def create(self, call: ProviderRequest) -> ResourceOutputs:
+        return ResourceOutputs(id=call.name, outputs=self._outputs(call))
 
-    def update(self, call: Call) -> dict[str, object]:
+    def update(self, call: ProviderRequest) -> dict[str, object]:
         return self._outputs(call)
 
-    def delete(self, call: Call) -> None:
+    def delete(self, call: ProviderRequest) -> None:
         """An image in a registry stays there."""
 
-    def _outputs(self, call: Call) -> dict[str, object]:
+    def _outputs(self, call: ProviderRequest) -> dict[str, object]:
         built = {"name": call.inputs["imageName"], "build": call.inputs.get("build")}
         digest = hashlib.sha256(json.dumps(built, sort_keys=True, default=str).encode()).hexdigest()
         repository = str(call.inputs["imageName"]).rsplit(":", 1)[0]

@@ -17,9 +17,16 @@ from emulator.kinds import KINDS
 from emulator.mapping import Kind, MappingError, Step, find
 from emulator.tags import retag
 from infra.engine.errors import EngineError
-from infra.engine.providers.base import Call, Checked, CheckFailure, Diff, Made, Provider
+from infra.engine.providers.base import (
+    CheckFailure,
+    CheckResult,
+    DiffResult,
+    Provider,
+    ProviderRequest,
+    ResourceOutputs,
+)
 from infra.engine.providers.registry import ProviderContext, ProviderFactory
-from infra.engine.secrecy import same_value
+from infra.engine.values import same_value
 
 _PROVIDER_WIDE = frozenset({"region", "__defaults", "tagsAll"})
 
@@ -34,7 +41,7 @@ class AwsProvider(Provider):
     def supports(self, type_: str) -> bool:
         return type_ in KINDS
 
-    def check(self, call: Call) -> Checked:
+    def check(self, call: ProviderRequest) -> CheckResult:
         kind = KINDS[call.type]
         inputs = dict(call.inputs)
         failures = [
@@ -52,21 +59,21 @@ class AwsProvider(Provider):
             inputs.setdefault(name, value)
         if kind.taggable():
             inputs["tagsAll"] = {**self._tags, **(inputs.get("tags") or {})}
-        return Checked(inputs=inputs, failures=tuple(failures))
+        return CheckResult(inputs=inputs, failures=tuple(failures))
 
-    def diff(self, call: Call) -> Diff:
+    def diff(self, call: ProviderRequest) -> DiffResult:
         kind = KINDS[call.type]
         changed = _changed(call)
         replaces = tuple(sorted(name for name in changed if kind.replaced_by(name, call.old_inputs, call.inputs)))
-        return Diff(changes=bool(changed), replaces=replaces, delete_before_replace=kind.delete_first)
+        return DiffResult(changes=bool(changed), replaces=replaces, delete_before_replace=kind.delete_first)
 
-    def create(self, call: Call) -> Made:
+    def create(self, call: ProviderRequest) -> ResourceOutputs:
         kind = KINDS[call.type]
         inputs = self._named(kind, call)
         known = self._known(call, inputs)
         if not isinstance(kind.create, Step):
             id_, outputs = kind.create(self.cloud, inputs, known)
-            return Made(id=id_, outputs={**inputs, **outputs})
+            return ResourceOutputs(id=id_, outputs={**inputs, **outputs})
         answer = self._call(kind, kind.create, self._tagged(kind, inputs), known)
         id_, record = self._record(kind, answer, known)
         if not isinstance(id_, str) or not id_:
@@ -79,9 +86,9 @@ class AwsProvider(Provider):
             names = [name for name in left if step.takes(kind.service, name)]
             if step.always or (step.when in inputs if step.when else names):
                 self._call(kind, step, inputs, known)
-        return Made(id=id_, outputs=self._seen(kind, call, inputs, known))
+        return ResourceOutputs(id=id_, outputs=self._seen(kind, call, inputs, known))
 
-    def update(self, call: Call) -> Mapping[str, Any]:
+    def update(self, call: ProviderRequest) -> Mapping[str, Any]:
         kind = KINDS[call.type]
         inputs = dict(call.inputs)
         known = {**self._known(call, {**call.old_outputs, **inputs}), "id": call.id, "old": dict(call.old_inputs)}
@@ -106,12 +113,12 @@ class AwsProvider(Provider):
         computed = {name: value for name, value in call.old_outputs.items() if name not in call.old_inputs}
         return {**computed, **self._seen(kind, call, inputs, known)}
 
-    def _retag(self, kind: Kind, call: Call) -> None:
+    def _retag(self, kind: Kind, call: ProviderRequest) -> None:
         old, new = call.old_inputs.get("tagsAll") or {}, call.inputs.get("tagsAll") or {}
         if old != new:
             retag(self.cloud, kind.service, call.id, call.old_outputs, old, new)
 
-    def delete(self, call: Call) -> None:
+    def delete(self, call: ProviderRequest) -> None:
         kind = KINDS[call.type]
         known = {**self._known(call, dict(call.old_outputs)), "id": call.id}
         if callable(kind.delete):
@@ -135,14 +142,14 @@ class AwsProvider(Provider):
         except (ClientError, MappingError) as error:
             raise EngineError(f"{kind.type}: {error}") from error
 
-    def _named(self, kind: Kind, call: Call) -> dict[str, Any]:
+    def _named(self, kind: Kind, call: ProviderRequest) -> dict[str, Any]:
         inputs = copy.deepcopy(dict(call.inputs))
         prefix = inputs.pop(f"{kind.prefix or kind.named}Prefix", None) if kind.named else None
         if prefix is not None and kind.named:
             inputs[kind.named] = f"{prefix}{secrets.token_hex(4)}"
         return inputs
 
-    def _known(self, call: Call, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    def _known(self, call: ProviderRequest, inputs: Mapping[str, Any]) -> dict[str, Any]:
         placed = inputs.get("region")  # a resource may lie elsewhere than its provider
         return {**inputs, "placed": placed, "region": self.cloud.region, "account": ACCOUNT, "urn": call.urn}
 
@@ -163,7 +170,9 @@ class AwsProvider(Provider):
         found |= {name: find(where, record, {**known, **found}) for name, where in kind.optional.items()}
         return {name: value for name, value in found.items() if value is not None}
 
-    def _seen(self, kind: Kind, call: Call, inputs: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
+    def _seen(
+        self, kind: Kind, call: ProviderRequest, inputs: Mapping[str, Any], known: Mapping[str, Any]
+    ) -> dict[str, Any]:
         named = {name: known[name] for name in (*kind.outputs, *kind.optional) if name in known}
         # An input that was changed in place is the output too, whatever the record said before.
         return {**named, **{name: value for name, value in inputs.items() if value is not None}}
@@ -179,7 +188,7 @@ class AwsProvider(Provider):
         return {**given, "tags": tags}
 
 
-def _changed(call: Call) -> set[str]:
+def _changed(call: ProviderRequest) -> set[str]:
     names = {*call.inputs, *call.old_inputs}
     return {name for name in names if not same_value(call.inputs.get(name), call.old_inputs.get(name))}
 

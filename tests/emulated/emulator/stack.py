@@ -15,7 +15,7 @@ from infra.engine.display.events import Diagnostic, Event, StepFinished
 from infra.engine.plan import Plan, plan
 from infra.engine.project.project import ProgramConfig, Project, StackFile
 from infra.engine.providers.registry import ProviderRegistry
-from infra.engine.state.resources import ResourceState, Snapshot
+from infra.engine.state.snapshot import ResourceState, Snapshot
 from infra.engine.urns import parse_urn
 
 

@@ -13,7 +13,7 @@ from infra.engine.errors import StateError
 from infra.engine.project.project import BLINDED
 from infra.engine.state.checkpoint import ENGINE_VERSION, Checkpoint, magic, timestamp
 from infra.engine.state.crypto import PassphraseSecretsManager
-from infra.engine.state.resources import PendingOperation, ResourceState, Snapshot
+from infra.engine.state.snapshot import PendingOperation, ResourceState, Snapshot
 from infra.engine.values import UNKNOWN, Secret
 
 _TIME = re.compile(rb'"time":"[^"]*"')

@@ -16,7 +16,7 @@ from infra.engine.project.project import BLINDED
 from infra.engine.state import files
 from infra.engine.state.backend import FileBackend, UpdateInfo
 from infra.engine.state.crypto import PassphraseSecretsManager
-from infra.engine.state.resources import ResourceState, Snapshot
+from infra.engine.state.snapshot import ResourceState, Snapshot
 from infra.engine.values import Secret
 
 

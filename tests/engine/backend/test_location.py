@@ -5,15 +5,15 @@ from pathlib import Path
 import pytest
 
 from infra.engine.errors import EngineError, SecretsError, WrongPassphraseError
-from infra.engine.project.project import Project, StackFile
-from infra.engine.state.crypto import PassphraseSecretsManager
-from infra.engine.state.location import (
+from infra.engine.project.location import (
     backend_url,
     open_or_create_secrets,
     open_secrets,
     state_root,
     working_passphrase,
 )
+from infra.engine.project.project import Project, StackFile
+from infra.engine.state.crypto import PassphraseSecretsManager
 
 
 @pytest.fixture

@@ -16,10 +16,17 @@ from infra.engine.deployment import Deployment, Result
 from infra.engine.display.events import Diagnostic, Event, OutputsKnown, StepFailed, StepFinished, StepStarted
 from infra.engine.plan import Plan, plan
 from infra.engine.project.project import ProgramConfig, Project
-from infra.engine.providers.base import Call, Checked, CheckFailure, Diff, Made, Provider
+from infra.engine.providers.base import (
+    CheckFailure,
+    CheckResult,
+    DiffResult,
+    Provider,
+    ProviderRequest,
+    ResourceOutputs,
+)
 from infra.engine.providers.registry import ProviderRegistry
 from infra.engine.recorder import Fakes
-from infra.engine.state.resources import ResourceState, Snapshot
+from infra.engine.state.snapshot import ResourceState, Snapshot
 from infra.engine.urns import parse_urn
 
 PRELUDE = """
@@ -45,11 +52,11 @@ class RecordingProvider(Provider):
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, str]] = []
-        self.seen: dict[tuple[str, str], Call] = {}
+        self.seen: dict[tuple[str, str], ProviderRequest] = {}
         self.failing: set[tuple[str, str]] = set()
         self.gates: dict[tuple[str, str], threading.Event] = {}
         self.reached: dict[tuple[str, str], threading.Event] = {}
-        self.diffs: dict[str, Diff] = {}
+        self.diffs: dict[str, DiffResult] = {}
         self._lock = threading.Lock()
         self._number = 0
 
@@ -58,7 +65,7 @@ class RecordingProvider(Provider):
         self.reached[(operation, name)] = threading.Event()
         return self.gates.setdefault((operation, name), threading.Event())
 
-    def _note(self, operation: str, call: Call) -> None:
+    def _note(self, operation: str, call: ProviderRequest) -> None:
         key = (operation, call.name)
         with self._lock:
             self.calls.append(key)
@@ -72,34 +79,34 @@ class RecordingProvider(Provider):
     def names(self, operation: str) -> list[str]:
         return [name for done, name in self.calls if done == operation]
 
-    def check(self, call: Call) -> Checked:
+    def check(self, call: ProviderRequest) -> CheckResult:
         failures = (CheckFailure(property="bad", reason="must not be"),) if "bad" in call.inputs else ()
-        return Checked(inputs={**call.inputs, "checked": True}, failures=failures)
+        return CheckResult(inputs={**call.inputs, "checked": True}, failures=failures)
 
-    def diff(self, call: Call) -> Diff:
+    def diff(self, call: ProviderRequest) -> DiffResult:
         self._note("diff", call)
         if call.name in self.diffs:
             return self.diffs[call.name]
         old = call.old_inputs
         replaces = [key for key in ("fixed", "fixed_first") if call.inputs.get(key) != old.get(key)]
-        return Diff(replaces=tuple(replaces), delete_before_replace="fixed_first" in replaces)
+        return DiffResult(replaces=tuple(replaces), delete_before_replace="fixed_first" in replaces)
 
-    def create(self, call: Call) -> Made:
+    def create(self, call: ProviderRequest) -> ResourceOutputs:
         self._note("create", call)
         with self._lock:
             self._number += 1
             number = self._number
-        return Made(id=f"{call.name}-{number}", outputs={**call.inputs, "made": f"by {call.name}"})
+        return ResourceOutputs(id=f"{call.name}-{number}", outputs={**call.inputs, "made": f"by {call.name}"})
 
-    def update(self, call: Call) -> Mapping[str, Any]:
+    def update(self, call: ProviderRequest) -> Mapping[str, Any]:
         self._note("update", call)
         return {**call.inputs, "made": f"by {call.name}, again"}
 
-    def delete(self, call: Call) -> None:
+    def delete(self, call: ProviderRequest) -> None:
         self._note("delete", call)
 
-    def read(self, call: Call) -> Made | None:
-        return None if call.id == "gone" else Made(id=call.id, outputs={"made": f"read {call.id}"})
+    def read(self, call: ProviderRequest) -> ResourceOutputs | None:
+        return None if call.id == "gone" else ResourceOutputs(id=call.id, outputs={"made": f"read {call.id}"})
 
 
 @dataclass

@@ -12,7 +12,7 @@ import pytest
 
 from infra.engine.display.events import DeploymentFinished
 from infra.engine.errors import StateError
-from infra.engine.state.resources import PendingOperation
+from infra.engine.state.snapshot import PendingOperation
 
 
 def test_a_failed_create_keeps_what_was_made_and_the_next_up_goes_on(stack: Any) -> None:
@@ -258,7 +258,7 @@ def test_what_was_being_created_and_is_there_is_not_told_as_cut_short(stack: Any
 def test_times_in_the_state_are_written_as_go_writes_them(stack: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The CLI cuts zeros at the end of a fraction, and would rewrite each."""
     moments = iter([datetime(2026, 1, 2, 3, 4, 5, micro, tzinfo=UTC) for micro in (0, 500_000, 123_450, 1)] * 9)
-    monkeypatch.setattr("infra.engine.state.snapshot.datetime", SimpleNamespace(now=lambda _: next(moments)))
+    monkeypatch.setattr("infra.engine.state.snapshot_manager.datetime", SimpleNamespace(now=lambda _: next(moments)))
     stack.program("for name in 'abcd': Thing(name)").must_up()
     times = {stack.state(name).created for name in "abcd"} | {stack.state(name).modified for name in "abcd"}
     assert {str(time).removeprefix("2026-01-02T03:04:05") for time in times} <= {"Z", ".5Z", ".12345Z", ".000001Z"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from typing import Any
 
-from infra.engine.providers.base import Diff
+from infra.engine.providers.base import DiffResult
 from infra.engine.urns import parse_urn
 
 CHAIN = """
@@ -111,7 +111,7 @@ def test_destroy_removes_all_without_running_the_program(stack: Any) -> None:
 
 def test_a_difference_that_no_property_shows_has_its_reason(stack: Any) -> None:
     stack.program('Thing("a")').must_up()
-    stack.provider.diffs["a"] = Diff(changes=True)
+    stack.provider.diffs["a"] = DiffResult(changes=True)
     result = stack.must_up()
     assert result.changes == {"update": 1, "same": 1}
     started = stack.log.started("a")
@@ -121,7 +121,7 @@ def test_a_difference_that_no_property_shows_has_its_reason(stack: Any) -> None:
 
 def test_a_provider_may_want_a_replacement_for_what_it_alone_sees(stack: Any) -> None:
     stack.program('Thing("a")').must_up()
-    stack.provider.diffs["a"] = Diff(changes=True, replaces=("pid",))
+    stack.provider.diffs["a"] = DiffResult(changes=True, replaces=("pid",))
     stack.must_up()
     assert stack.log.started("a").reason == "its provider asks for it because of pid"
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from infra.engine.display import PlainDisplay, open_display, words
+from infra.engine.display import PlainDisplay, formatting, open_display
 from infra.engine.display.events import (
     Change,
     DeploymentFinished,
@@ -184,11 +184,11 @@ def test_messages_cannot_move_the_cursor(stack: Any) -> None:
 
 
 def test_long_values_are_cut_and_outputs_are_not() -> None:
-    assert list(words.outputs({"url": "x" * 500}, ())) == [f'    url: "{"x" * 500}"']
-    assert len(words.value("x" * 500)) == 72
+    assert list(formatting.outputs({"url": "x" * 500}, ())) == [f'    url: "{"x" * 500}"']
+    assert len(formatting.value("x" * 500)) == 72
     many = tuple(Change(path=f"p{i}", kind="add", new=i) for i in range(20))
-    assert list(words.details("update", many, ""))[-1] == "… and 8 more changes"
-    assert words.brief(many).endswith("and 14 more]")
+    assert list(formatting.details("update", many, ""))[-1] == "… and 8 more changes"
+    assert formatting.brief(many).endswith("and 14 more]")
 
 
 def test_what_a_program_prints_does_not_feed_a_display_on_the_same_stream(

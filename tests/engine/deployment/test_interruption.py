@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from infra.engine.state.resources import Snapshot
+from infra.engine.state.snapshot import Snapshot
 
 PROGRAM = """
 import time
@@ -48,7 +48,7 @@ from pathlib import Path
 from infra.engine.deployment import Deployment
 from infra.engine.display import PlainDisplay
 from infra.engine.project.project import ProgramConfig, Project
-from infra.engine.state.resources import Snapshot
+from infra.engine.state.snapshot import Snapshot
 
 root = Path(sys.argv[1])
 file = root / "state"

@@ -16,7 +16,7 @@ import pytest
 from infra.cli import main
 from infra.engine.state.backend import FileBackend
 from infra.engine.state.crypto import PassphraseSecretsManager
-from infra.engine.state.resources import ResourceState, Snapshot
+from infra.engine.state.snapshot import ResourceState, Snapshot
 
 STACK_FILE = """\
 # about this stack

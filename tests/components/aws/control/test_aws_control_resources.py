@@ -23,7 +23,7 @@ from infra.aws.control.providers import RolloutProvider, TaskSequenceProvider
 from infra.engine.deployment import Deployment, Result
 from infra.engine.plan import plan
 from infra.engine.project.project import ProgramConfig, Project
-from infra.engine.state.resources import Snapshot
+from infra.engine.state.snapshot import Snapshot
 
 PROGRAM = """
 import pulumi

@@ -13,9 +13,9 @@ import pytest
 from infra.engine.deployment import Deployment, Result
 from infra.engine.errors import EngineError
 from infra.engine.project.project import ProgramConfig, Project
-from infra.engine.providers.base import Call, Made, Provider
+from infra.engine.providers.base import Provider, ProviderRequest, ResourceOutputs
 from infra.engine.providers.registry import ProviderRegistry
-from infra.engine.state.resources import Snapshot
+from infra.engine.state.snapshot import Snapshot
 
 PROGRAM = """
 import pulumi, pulumi_aws as aws
@@ -28,18 +28,20 @@ aws.ecs.Service("api", name="api", cluster={cluster!r}, task_definition={definit
 class Refusing(Provider):
     """An ECS service whose rollout fails, unless it brings revision 41."""
 
-    def create(self, call: Call) -> Made:
+    def create(self, call: ProviderRequest) -> ResourceOutputs:
         self._settle(call)
-        return Made(id=f"{call.inputs['cluster'].replace(':cluster/', ':service/')}/api", outputs=dict(call.inputs))
+        return ResourceOutputs(
+            id=f"{call.inputs['cluster'].replace(':cluster/', ':service/')}/api", outputs=dict(call.inputs)
+        )
 
-    def update(self, call: Call) -> Mapping[str, Any]:
+    def update(self, call: ProviderRequest) -> Mapping[str, Any]:
         self._settle(call)
         return dict(call.inputs)
 
-    def delete(self, call: Call) -> None:
+    def delete(self, call: ProviderRequest) -> None:
         raise EngineError("in use")
 
-    def _settle(self, call: Call) -> None:
+    def _settle(self, call: ProviderRequest) -> None:
         if not call.inputs["taskDefinition"].endswith(":41"):
             raise EngineError("unexpected state 'ROLLBACK_SUCCESSFUL'")
 

@@ -9,16 +9,16 @@ from typing import Any, Literal
 from infra.engine.display.events import Change
 from infra.engine.errors import EngineError
 from infra.engine.property_paths import Path, covers, keep_old, parse_path, render_path
-from infra.engine.providers.base import Diff
-from infra.engine.providers.boundary import Bound
-from infra.engine.secrecy import has_secret, has_unknown, same_value
-from infra.engine.state.resources import ResourceState
+from infra.engine.providers.base import DiffResult
+from infra.engine.providers.client import ProviderClient
+from infra.engine.state.snapshot import ResourceState
 from infra.engine.steps.diff import Difference, compare, describe
 from infra.engine.urns import is_default_provider, package_of, parse_urn, provider_urn
+from infra.engine.values import has_secret, has_unknown, same_value
 
 
 @dataclass(frozen=True, kw_only=True)
-class Decision:
+class Step:
     op: Literal["same", "create", "update", "replace"]
     changes: tuple[Change, ...] = ()
     reason: str = ""
@@ -38,15 +38,15 @@ def decide(
     *,
     old: ResourceState,
     new: ResourceState,
-    bound: Bound,
+    client: ProviderClient,
     delete_before_replace: bool | None,
     replaced: frozenset[str],
     cut_short: str | None,
-) -> Decision:
+) -> Step:
     """Compare a resource with its old self; `new.inputs` are checked. `replaced` has the URNs replaced in this run."""
     forced = forced_replacement(old, new, replaced)
     # The provider is asked even about equal inputs: it may see that what it made is no longer there.
-    diff = Diff(changes=True) if forced else bound.diff(old, new.inputs)
+    diff = DiffResult(changes=True) if forced else client.diff(old, new.inputs)
     differences = compare(old.inputs, new.inputs)
     replaces = [_path(text, "replaces", new) for text in diff.replaces]
     replaces += [
@@ -60,12 +60,12 @@ def decide(
     if forced or (changed and replaces):
         first = diff.delete_before_replace if delete_before_replace is None else delete_before_replace
         reason = forced or _replacement_reason(replaces, differences)
-        return Decision(op="replace", changes=changes, reason=reason, delete_first=first)
+        return Step(op="replace", changes=changes, reason=reason, delete_first=first)
     unfinished = _unfinished(old, cut_short)
     if changed or unfinished:
         reason = unfinished or ("" if differences else "its provider reports that it is not as recorded")
-        return Decision(op="update", changes=changes, reason=reason)
-    return Decision(op="same")
+        return Step(op="update", changes=changes, reason=reason)
+    return Step(op="same")
 
 
 def forced_replacement(old: ResourceState, new: ResourceState, replaced: frozenset[str]) -> str:

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from infra.engine.errors import EngineError
-from infra.engine.providers.base import Call, CheckFailure, Diff, Made, Provider
-from infra.engine.secrecy import mark_keys, mark_like, reveal, scrub, secret_texts
-from infra.engine.state.resources import ResourceState
+from infra.engine.providers.base import CheckFailure, DiffResult, Provider, ProviderRequest, ResourceOutputs
+from infra.engine.state.snapshot import ResourceState
 from infra.engine.urns import parse_urn
-from infra.engine.values import UNKNOWN, Secret
+from infra.engine.values import UNKNOWN, Secret, mark_keys, mark_like, reveal, scrub, secret_texts
 
 T = TypeVar("T")
 
@@ -26,7 +25,7 @@ class OperationError(EngineError):
 
 
 @dataclass(frozen=True)
-class Bound:
+class ProviderClient:
     """A provider with the resource that it is asked about."""
 
     provider: Provider
@@ -40,14 +39,14 @@ class Bound:
         checked = _guard(lambda: self.provider.check(call), new)
         return mark_like(checked.inputs, new.inputs), checked.failures
 
-    def diff(self, old: ResourceState, inputs: Mapping[str, Any]) -> Diff:
+    def diff(self, old: ResourceState, inputs: Mapping[str, Any]) -> DiffResult:
         call = self._call(old, inputs=inputs, old_inputs=old.inputs, old_outputs=old.outputs)
         return _guard(lambda: self.provider.diff(call), old)
 
-    def create(self, new: ResourceState) -> Made:
+    def create(self, new: ResourceState) -> ResourceOutputs:
         call = self._call(new, inputs=new.inputs, operation="create")
         made = _guard(lambda: self.provider.create(call), new)
-        return Made(id=made.id, outputs=_marked(made.outputs, new))
+        return ResourceOutputs(id=made.id, outputs=_marked(made.outputs, new))
 
     def update(self, new: ResourceState, old: ResourceState) -> dict[str, Any]:
         call = self._call(new, inputs=new.inputs, old_inputs=old.inputs, old_outputs=old.outputs, operation="update")
@@ -57,10 +56,10 @@ class Bound:
         call = self._call(old, old_inputs=old.inputs, old_outputs=old.outputs, operation="delete")
         _guard(lambda: self.provider.delete(call), old)
 
-    def read(self, new: ResourceState) -> Made | None:
+    def read(self, new: ResourceState) -> ResourceOutputs | None:
         call = self._call(new, inputs=new.inputs, operation="read")
         made = _guard(lambda: self.provider.read(call), new)
-        return made and Made(id=made.id, outputs=_marked(made.outputs, new), inputs=made.inputs)
+        return made and ResourceOutputs(id=made.id, outputs=_marked(made.outputs, new), inputs=made.inputs)
 
     def _call(
         self,
@@ -70,8 +69,8 @@ class Bound:
         old_inputs: Mapping[str, Any] | None = None,
         old_outputs: Mapping[str, Any] | None = None,
         operation: str = "",
-    ) -> Call:
-        return Call(
+    ) -> ProviderRequest:
+        return ProviderRequest(
             urn=state.urn,
             type=state.type,
             name=parse_urn(state.urn).name,
@@ -84,7 +83,7 @@ class Bound:
         )
 
 
-def foreseen(inputs: Mapping[str, Any], *, secret: Iterable[str], before: Mapping[str, Any]) -> dict[str, Any]:
+def preview_outputs(inputs: Mapping[str, Any], *, secret: Iterable[str], before: Mapping[str, Any]) -> dict[str, Any]:
     """The outputs that a preview can promise: the inputs. The rest is unknown, yet secret where it is known to be."""
     hidden = {*secret, *(key for key, value in before.items() if isinstance(value, Secret))}
     return {**{key: Secret(UNKNOWN) for key in sorted(hidden)}, **mark_keys(inputs, secret)}

@@ -9,28 +9,28 @@ from dataclasses import dataclass, field
 
 from infra.engine.display.events import Kind
 from infra.engine.display.reporter import Reporter
-from infra.engine.program.hooks import HookRunner
-from infra.engine.providers.boundary import OperationError
+from infra.engine.providers.client import OperationError
 from infra.engine.providers.default_providers import Sources
 from infra.engine.providers.registry import Providers, UnsupportedError
-from infra.engine.state.resources import ResourceState
-from infra.engine.state.snapshot import Ledger
-from infra.engine.steps.executor import Operations
-from infra.engine.steps.identity import Identities
+from infra.engine.state.snapshot import ResourceState
+from infra.engine.state.snapshot_manager import SnapshotManager
+from infra.engine.steps.executor import StepExecutor
+from infra.engine.steps.hooks import HookRunner
+from infra.engine.steps.registrations import Registrations
 from infra.engine.urns import package_of
 
 
 @dataclass(kw_only=True)
-class Context:
+class DeploymentContext:
     kind: Kind
     dry_run: bool
     parallel: int
-    ledger: Ledger
+    snapshots: SnapshotManager
     reporter: Reporter
-    identities: Identities
+    registrations: Registrations
     providers: Providers
     sources: Sources
-    operations: Operations
+    executor: StepExecutor
     hooks: HookRunner
     halt: threading.Event
     """Set when nothing new may begin: something failed, or the user wants to stop."""

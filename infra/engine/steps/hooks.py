@@ -7,8 +7,8 @@ from typing import Final, TypeVar
 
 from infra.engine.display.reporter import Reporter
 from infra.engine.program.callbacks import CallbackError, HookCall, Hooks
-from infra.engine.providers.boundary import OperationError
-from infra.engine.state.resources import ResourceState
+from infra.engine.providers.client import OperationError
+from infra.engine.state.snapshot import ResourceState
 
 T = TypeVar("T")
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from infra.engine.display.events import Change, Diagnostic, Kind, Op, StepEvent
-from infra.engine.secrecy import SECRET_TEXT, UNKNOWN_TEXT
 from infra.engine.urns import parse_urn
+from infra.engine.values import SECRET_TEXT, UNKNOWN_TEXT
 
 TITLES: Final[Mapping[Kind, str]] = {"preview": "Previewing update", "up": "Updating", "destroy": "Destroying"}
 SIGNS: Final[Mapping[Op, str]] = {

@@ -8,82 +8,80 @@ from dataclasses import dataclass, replace
 
 from infra.engine.errors import EngineError
 from infra.engine.program.registration import Alias, Registration
-from infra.engine.state.resources import ResourceState
-from infra.engine.state.snapshot import Ledger
+from infra.engine.state.snapshot import ResourceState
+from infra.engine.state.snapshot_manager import SnapshotManager
 from infra.engine.urns import STACK_TYPE, is_default_provider, make_urn, package_of, parse_urn, provider_urn
 
 
 @dataclass(frozen=True, kw_only=True)
-class Identity:
+class ResolvedRegistration:
     """`old_urn` is other than `urn` where the resource has been renamed."""
 
     urn: str
-    wanted: Registration
+    goal: Registration
     """As registered, with what it inherits from its parent."""
     old: ResourceState | None
     old_urn: str
 
 
-class Identities:
-    """Gives each registration its identity; safe for several threads."""
+class Registrations:
+    """Gives each registration its resolved; safe for several threads."""
 
-    def __init__(self, *, stack: str, project: str, ledger: Ledger) -> None:
+    def __init__(self, *, stack: str, project: str, snapshots: SnapshotManager) -> None:
         self._stack = stack
         self._project = project
-        self._ledger = ledger
+        self._snapshots = snapshots
         self._lock = threading.Lock()
         self._wanted: dict[str, Registration] = {}
         self._former: dict[str, str] = {}
         """The URN of the last run by the URN of this one, for renamed resources."""
         self._claimed: dict[str, str] = {}
 
-    def resolve(self, wanted: Registration) -> Identity:
+    def resolve(self, goal: Registration) -> ResolvedRegistration:
         """Raises EngineError when the program registers a resource twice, or two claim the same former one."""
         with self._lock:
-            wanted = self._inherit(wanted)
-            urn = self._urn(wanted)
+            goal = self._inherit(goal)
+            urn = self._urn(goal)
             if urn in self._wanted:
                 raise EngineError(
-                    f"the program registers {wanted.type} {wanted.name!r} twice: "
+                    f"the program registers {goal.type} {goal.name!r} twice: "
                     "give one of them another name or another parent"
                 )
             if urn in self._claimed:
                 raise EngineError(
-                    f"{wanted.type} {wanted.name!r} is claimed as a former name by {self._claimed[urn]}: "
+                    f"{goal.type} {goal.name!r} is claimed as a former name by {self._claimed[urn]}: "
                     "remove that alias or rename this resource"
                 )
-            self._wanted[urn] = wanted
-            old, old_urn = self._find_old(wanted, urn)
-            return Identity(urn=urn, wanted=wanted, old=old, old_urn=old_urn)
+            self._wanted[urn] = goal
+            old, old_urn = self._find_old(goal, urn)
+            return ResolvedRegistration(urn=urn, goal=goal, old=old, old_urn=old_urn)
 
-    def wanted(self, urn: str) -> Registration | None:
+    def goal(self, urn: str) -> Registration | None:
         with self._lock:
             return self._wanted.get(urn)
 
-    def _urn(self, wanted: Registration) -> str:
-        return make_urn(
-            stack=self._stack, project=self._project, parent=wanted.parent, type_=wanted.type, name=wanted.name
-        )
+    def _urn(self, goal: Registration) -> str:
+        return make_urn(stack=self._stack, project=self._project, parent=goal.parent, type_=goal.type, name=goal.name)
 
-    def _inherit(self, wanted: Registration) -> Registration:
-        parent = self._wanted.get(wanted.parent or "")
+    def _inherit(self, goal: Registration) -> Registration:
+        parent = self._wanted.get(goal.parent or "")
         if parent is None:
-            return wanted
-        provider = wanted.provider
+            return goal
+        provider = goal.provider
         if provider is None and parent.provider and not is_default_provider(provider_urn(parent.provider)):
-            ours = not wanted.custom or package_of(parse_urn(provider_urn(parent.provider)).type) == wanted.package
+            ours = not goal.custom or package_of(parse_urn(provider_urn(parent.provider)).type) == goal.package
             provider = parent.provider if ours else None
         return replace(
-            wanted,
-            protect=parent.protect if wanted.protect is None else wanted.protect,
-            retain_on_delete=parent.retain_on_delete if wanted.retain_on_delete is None else wanted.retain_on_delete,
-            deleted_with=wanted.deleted_with or parent.deleted_with,
+            goal,
+            protect=parent.protect if goal.protect is None else goal.protect,
+            retain_on_delete=parent.retain_on_delete if goal.retain_on_delete is None else goal.retain_on_delete,
+            deleted_with=goal.deleted_with or parent.deleted_with,
             provider=provider,
         )
 
-    def _find_old(self, wanted: Registration, urn: str) -> tuple[ResourceState | None, str]:
-        for candidate in (urn, *self._former_urns(wanted)):
-            old = self._ledger.old(candidate)
+    def _find_old(self, goal: Registration, urn: str) -> tuple[ResourceState | None, str]:
+        for candidate in (urn, *self._former_urns(goal)):
+            old = self._snapshots.old(candidate)
             if old is None and candidate not in self._claimed:
                 continue
             if candidate != urn:
@@ -99,18 +97,18 @@ class Identities:
             raise EngineError(f"{urn} has the alias {former}, which belongs to {owner}: an alias can be used once")
         self._claimed[former] = urn
         self._former[urn] = former
-        self._ledger.rename(former, urn)
+        self._snapshots.rename(former, urn)
 
-    def _former_urns(self, wanted: Registration) -> Iterator[str]:
-        yield from (self._alias_urn(alias, wanted) for alias in wanted.aliases)
-        former_parent = self._former.get(wanted.parent or "")
-        if former_parent is None or wanted.parent is None:
+    def _former_urns(self, goal: Registration) -> Iterator[str]:
+        yield from (self._alias_urn(alias, goal) for alias in goal.aliases)
+        former_parent = self._former.get(goal.parent or "")
+        if former_parent is None or goal.parent is None:
             return
         # A renamed component takes its children along, also those named after it.
-        yield self._child_urn(wanted.type, wanted.name, wanted.parent, former_parent)
-        for alias in wanted.aliases:
-            own = parse_urn(self._alias_urn(alias, wanted))
-            yield self._child_urn(own.type, own.name, wanted.parent, former_parent)
+        yield self._child_urn(goal.type, goal.name, goal.parent, former_parent)
+        for alias in goal.aliases:
+            own = parse_urn(self._alias_urn(alias, goal))
+            yield self._child_urn(own.type, own.name, goal.parent, former_parent)
 
     def _child_urn(self, type_: str, name: str, parent: str, former_parent: str) -> str:
         parent_name, former_name = parse_urn(parent).name, parse_urn(former_parent).name
@@ -118,10 +116,10 @@ class Identities:
             name = former_name + name.removeprefix(parent_name)
         return make_urn(stack=self._stack, project=self._project, parent=former_parent, type_=type_, name=name)
 
-    def _alias_urn(self, alias: Alias, wanted: Registration) -> str:
+    def _alias_urn(self, alias: Alias, goal: Registration) -> str:
         if alias.urn is not None:
             return alias.urn
-        parent: str | None = wanted.parent
+        parent: str | None = goal.parent
         if alias.no_parent:
             parent = None
         elif alias.parent:
@@ -132,24 +130,24 @@ class Identities:
             stack=alias.stack or self._stack,
             project=alias.project or self._project,
             parent=parent,
-            type_=alias.type or wanted.type,
-            name=alias.name or wanted.name,
+            type_=alias.type or goal.type,
+            name=alias.name or goal.name,
         )
 
 
-def state_of(identity: Identity, *, provider: str | None) -> ResourceState:
+def state_of(resolved: ResolvedRegistration, *, provider: str | None) -> ResourceState:
     """The resource's state as the program wants it; id and outputs are still those of its old self, if any."""
-    wanted, old = identity.wanted, identity.old
+    goal, old = resolved.goal, resolved.old
     extra = dict(old.extra) if old else {}
     options = {
-        "deletedWith": wanted.deleted_with,
-        "replaceWith": list(wanted.replace_with),
-        "ignoreChanges": list(wanted.ignore_changes),
-        "hideDiff": list(wanted.hide_diffs),
-        "replaceOnChanges": list(wanted.replace_on_changes),
-        "replacementTrigger": wanted.replacement_trigger,
-        "resourceHooks": {kind: list(names) for kind, names in wanted.hooks.items()},
-        "aliases": [identity.old_urn] if identity.old_urn != identity.urn else [],
+        "deletedWith": goal.deleted_with,
+        "replaceWith": list(goal.replace_with),
+        "ignoreChanges": list(goal.ignore_changes),
+        "hideDiff": list(goal.hide_diffs),
+        "replaceOnChanges": list(goal.replace_on_changes),
+        "replacementTrigger": goal.replacement_trigger,
+        "resourceHooks": {kind: list(names) for kind, names in goal.hooks.items()},
+        "aliases": [resolved.old_urn] if resolved.old_urn != resolved.urn else [],
         "taint": None,
     }
     for key, value in options.items():
@@ -158,22 +156,22 @@ def state_of(identity: Identity, *, provider: str | None) -> ResourceState:
         else:
             extra[key] = value
     return ResourceState(
-        urn=identity.urn,
-        type=wanted.type,
-        custom=wanted.custom,
+        urn=resolved.urn,
+        type=goal.type,
+        custom=goal.custom,
         id=old.id if old else None,
-        inputs=dict(wanted.inputs),
+        inputs=dict(goal.inputs),
         outputs=dict(old.outputs) if old else {},
-        parent=wanted.parent,
+        parent=goal.parent,
         # Sorted: the SDK sends sets, and an order that varies by run would show up as a change of the state.
-        dependencies=sorted(wanted.dependencies),
-        property_dependencies={key: sorted(urns) for key, urns in sorted(wanted.property_dependencies.items())},
+        dependencies=sorted(goal.dependencies),
+        property_dependencies={key: sorted(urns) for key, urns in sorted(goal.property_dependencies.items())},
         provider=provider,
-        additional_secret_outputs=list(wanted.additional_secret_outputs),
-        protect=bool(wanted.protect),
-        retain_on_delete=bool(wanted.retain_on_delete),
+        additional_secret_outputs=list(goal.additional_secret_outputs),
+        protect=bool(goal.protect),
+        retain_on_delete=bool(goal.retain_on_delete),
         init_errors=[],
-        custom_timeouts=dict(wanted.custom_timeouts),
+        custom_timeouts=dict(goal.custom_timeouts),
         created=old.created if old else None,
         modified=old.modified if old else None,
         extra=extra,
