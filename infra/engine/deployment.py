@@ -12,14 +12,12 @@ from infra.engine.display.events import DeploymentFinished, DeploymentStarted, E
 from infra.engine.display.reporter import Reporter
 from infra.engine.errors import EngineError
 from infra.engine.interrupts import orderly
-from infra.engine.plan import DEFAULT_PARALLEL, first_error
 from infra.engine.program.callbacks import Callbacks, Hooks
-from infra.engine.program.monitor import ResourceMonitor, Target
+from infra.engine.program.monitor import DEFAULT_PARALLEL, ResourceMonitor, Target
 from infra.engine.program.runner import ProgramError, run_program, surroundings
 from infra.engine.project.project import ProgramConfig, Project
 from infra.engine.providers.client import OperationError
-from infra.engine.providers.default_providers import Sources
-from infra.engine.providers.registry import ProviderContext, ProviderRegistry, Providers, UnsupportedError
+from infra.engine.providers.registry import ProviderRegistry, Providers, UnsupportedError
 from infra.engine.state.snapshot import PendingOperation, Snapshot
 from infra.engine.state.snapshot_manager import SnapshotManager
 from infra.engine.steps.context import DeploymentContext
@@ -74,7 +72,7 @@ class Deployment:
         self._parallel = parallel
         self._halt = threading.Event()
         self._interrupted = False
-        self._foreseen = False
+        self._previewed = False
         """Whether a preview of this very state has found no problem."""
 
     @property
@@ -97,7 +95,7 @@ class Deployment:
         What can be known to be impossible (a missing provider, a protected resource to be deleted, refused inputs) is
         found before anything is changed.
         """
-        if not self._foreseen:
+        if not self._previewed:
             problems = self._preflight()
             if problems:
                 return self._refused("up", problems)
@@ -163,17 +161,25 @@ class Deployment:
         if not self._interrupted:
             self._halt.clear()
         snapshots = SnapshotManager(self._snapshot, _save_nothing if dry_run else self._save)
-        self._tell_cut_short(reporter)
+        self._report_pending_operations(reporter)
         callbacks = Callbacks()
         hooks = Hooks(callbacks)
-        context = self._context(kind, snapshots, reporter, hooks)
-        run = DeploymentExecutor(context)
+        target = Target(
+            project=self._project.name,
+            stack=self._stack,
+            config=self._config.values,
+            secret_keys=self._config.secret_keys,
+            dry_run=dry_run,
+            parallel=self._parallel,
+        )
+        context = self._context(kind, target, snapshots, reporter, hooks)
+        executor = DeploymentExecutor(context)
         try:
             if kind == "destroy" and not self._has_delete_hooks():
                 with surroundings(self._project.main, lambda line: reporter.say("info", line)):
-                    run.remove_all()
+                    executor.delete_all()
             else:
-                self._run_program(context, ResourceMonitor(self._target(dry_run), run, hooks))
+                self._run_program(reporter, ResourceMonitor(target, executor, hooks))
         except OperationError:
             pass  # it is reported where it happened
         except EngineError as error:
@@ -182,30 +188,41 @@ class Deployment:
             callbacks.close()
         if context.missing and dry_run:
             reporter.failed(str(UnsupportedError(context.missing)))
-        self._settle(snapshots, reporter)
+        self._flush(snapshots, reporter)
         if dry_run:
-            self._foreseen = not reporter.failures and not self._interrupted
+            self._previewed = not reporter.failures and not self._interrupted
         else:
-            self._snapshot, self._foreseen = snapshots.snapshot(), False
-        return {} if kind == "destroy" else run.report_outputs()
+            self._snapshot, self._previewed = snapshots.snapshot(), False
+        return {} if kind == "destroy" else executor.report_outputs()
 
-    def _settle(self, snapshots: SnapshotManager, reporter: Reporter) -> None:
-        """Write what is not written yet: after a full disk the last state may be missing."""
-        if not reporter.failures and not self._interrupted:
-            snapshots.forget_cut_short()
-        try:
-            snapshots.flush()
-        except EngineError as error:
-            if str(error) not in [failure.message for failure in reporter.failures]:
-                reporter.failed(str(error))
+    def _context(
+        self, kind: Kind, target: Target, snapshots: SnapshotManager, reporter: Reporter, hooks: Hooks
+    ) -> DeploymentContext:
+        runner = HookRunner(hooks, reporter, dry_run=target.dry_run)
+        return DeploymentContext(
+            kind=kind,
+            parallel=target.parallel,
+            snapshots=snapshots,
+            reporter=reporter,
+            registrations=Registrations(target, snapshots),
+            providers=Providers(self._registry, target, snapshots),
+            executor=StepExecutor(
+                snapshots=snapshots,
+                reporter=reporter,
+                hooks=runner,
+                halt=self._halt,
+                dry_run=target.dry_run,
+                parallel=target.parallel,
+            ),
+            hooks=runner,
+            halt=self._halt,
+        )
 
-    def _run_program(self, context: DeploymentContext, monitor: ResourceMonitor) -> None:
-        reporter = context.reporter
+    def _run_program(self, reporter: Reporter, monitor: ResourceMonitor) -> None:
         try:
             run_program(
                 root=self._project.root,
                 main=self._project.main,
-                target=monitor.target,
                 monitor=monitor,
                 on_output=lambda line: reporter.say("info", line),
             )
@@ -213,55 +230,18 @@ class Deployment:
             # What failed in a resource is reported there; the program's own failure may only follow from it.
             if not reporter.failures:
                 raise
-        untold = [error for error in monitor.errors if not isinstance(error, OperationError)]
-        if untold:
-            raise first_error(untold)
+        if error := monitor.first_error(besides=OperationError):
+            raise error
 
-    def _target(self, dry_run: bool) -> Target:
-        return Target(
-            project=self._project.name,
-            stack=self._stack,
-            config=self._config.values,
-            secret_keys=self._config.secret_keys,
-            dry_run=dry_run,
-            parallel=self._parallel,
-        )
-
-    def _context(self, kind: Kind, snapshots: SnapshotManager, reporter: Reporter, hooks: Hooks) -> DeploymentContext:
-        dry_run = kind == "preview"
-        providers = Providers(
-            self._registry,
-            ProviderContext(project=self._project.name, stack=self._stack, config=self._config.values),
-        )
-        runner = HookRunner(hooks, reporter, dry_run=dry_run)
-        return DeploymentContext(
-            kind=kind,
-            dry_run=dry_run,
-            parallel=self._parallel,
-            snapshots=snapshots,
-            reporter=reporter,
-            registrations=Registrations(stack=self._stack, project=self._project.name, snapshots=snapshots),
-            providers=providers,
-            sources=Sources(
-                stack=self._stack,
-                project=self._project.name,
-                config=self._config.values,
-                secret_keys=self._config.secret_keys,
-                providers=providers,
-                snapshots=snapshots,
-                dry_run=dry_run,
-            ),
-            executor=StepExecutor(
-                snapshots=snapshots,
-                reporter=reporter,
-                hooks=runner,
-                halt=self._halt,
-                dry_run=dry_run,
-                parallel=self._parallel,
-            ),
-            hooks=runner,
-            halt=self._halt,
-        )
+    def _flush(self, snapshots: SnapshotManager, reporter: Reporter) -> None:
+        """Write what is not written yet: after a full disk the last state may be missing."""
+        if not reporter.failures and not self._interrupted:
+            snapshots.clear_pending_operations()
+        try:
+            snapshots.flush()
+        except EngineError as error:
+            if str(error) not in [failure.message for failure in reporter.failures]:
+                reporter.failed(str(error))
 
     def _has_delete_hooks(self) -> bool:
         return any(
@@ -270,7 +250,7 @@ class Deployment:
             for kind in ("BeforeDelete", "AfterDelete")
         )
 
-    def _tell_cut_short(self, reporter: Reporter) -> None:
+    def _report_pending_operations(self, reporter: Reporter) -> None:
         for pending in self._snapshot.pending:
             if self._is_made(pending):
                 continue

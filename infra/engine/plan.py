@@ -12,7 +12,6 @@ from typing import Any
 
 from infra.collector import collector_paused
 from infra.engine.display.events import Severity
-from infra.engine.errors import EngineError
 from infra.engine.program.callbacks import Callbacks, Hooks
 from infra.engine.program.monitor import ResourceMonitor, Target
 from infra.engine.program.registration import Registration
@@ -20,8 +19,6 @@ from infra.engine.program.runner import run_program
 from infra.engine.project.project import ProgramConfig, Project
 from infra.engine.recorder import Fakes, Recorded, Recorder
 from infra.engine.values import mask
-
-DEFAULT_PARALLEL = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +93,6 @@ def plan(*, project: Project, stack: str, config: ProgramConfig, fakes: Fakes | 
         config=config.values,
         secret_keys=config.secret_keys,
         dry_run=fakes is None,
-        parallel=DEFAULT_PARALLEL,
     )
     callbacks = Callbacks()
     monitor = ResourceMonitor(target, recorder, Hooks(callbacks))
@@ -105,14 +101,13 @@ def plan(*, project: Project, stack: str, config: ProgramConfig, fakes: Fakes | 
             run_program(
                 root=project.root,
                 main=project.main,
-                target=target,
                 monitor=monitor,
                 on_output=lambda line: recorder.log("info", line, urn=None, ephemeral=False),
             )
     finally:
         callbacks.close()
-    if monitor.errors:
-        raise first_error(monitor.errors)
+    if error := monitor.first_error():
+        raise error
     return Plan(
         stack=stack,
         resources=tuple(_planned(record) for record in in_order(recorder.records)),
@@ -120,11 +115,6 @@ def plan(*, project: Project, stack: str, config: ProgramConfig, fakes: Fakes | 
         invokes=tuple(sorted({request.token for request in recorder.invokes})),
         messages=tuple(recorder.messages),
     )
-
-
-def first_error(errors: list[Exception]) -> Exception:
-    """The error to report of those that a monitor noted: one meant for users before any other."""
-    return next((error for error in errors if isinstance(error, EngineError)), errors[0])
 
 
 def _planned(record: Recorded) -> PlannedResource:

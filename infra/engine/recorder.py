@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from infra.engine.display.events import Severity
 from infra.engine.errors import EngineError
-from infra.engine.program.monitor import InvokeRequest, ReadRequest, RegisterResult
+from infra.engine.program.monitor import InvokeRequest, RegisterResult
 from infra.engine.program.registration import Registration
 from infra.engine.urns import STACK_TYPE, make_urn
 from infra.engine.values import UNKNOWN, mark_keys, mark_like
@@ -86,12 +86,11 @@ class Recorder:
         with self._lock:
             self._records[urn].outputs = dict(outputs)
 
-    def read(self, request: ReadRequest) -> RegisterResult:
-        goal = registration_of_read(request)
-        record = self._add(goal, read_id=request.id)
+    def read(self, goal: Registration, id_: str) -> RegisterResult:
+        record = self._add(goal, read_id=id_)
         made = self._fakes.outputs(goal) if self._fakes else {}
-        record.outputs = mark_keys({**made, **request.inputs}, request.additional_secret_outputs)
-        return RegisterResult(urn=record.urn, id=request.id, outputs=record.outputs)
+        record.outputs = mark_keys({**made, **goal.inputs}, goal.additional_secret_outputs)
+        return RegisterResult(urn=record.urn, id=id_, outputs=record.outputs)
 
     def invoke(self, request: InvokeRequest) -> Mapping[str, Any] | None:
         with self._lock:
@@ -112,36 +111,3 @@ class Recorder:
     def stack_outputs(self) -> dict[str, Any]:
         root = next((record for record in self.records if record.goal.type == STACK_TYPE), None)
         return root.outputs if root else {}
-
-
-def registration_of_read(request: ReadRequest) -> Registration:
-    """A read in the shape of a registration, for what treats both alike."""
-    return Registration(
-        type=request.type,
-        name=request.name,
-        custom=True,
-        remote=False,
-        parent=request.parent,
-        inputs=request.inputs,
-        dependencies=request.dependencies,
-        property_dependencies={},
-        provider=request.provider,
-        providers={},
-        version=request.version,
-        plugin_download_url=None,
-        package_ref=None,
-        protect=None,
-        retain_on_delete=None,
-        delete_before_replace=None,
-        ignore_changes=(),
-        replace_on_changes=(),
-        hide_diffs=(),
-        additional_secret_outputs=request.additional_secret_outputs,
-        aliases=(),
-        import_id=None,
-        custom_timeouts={},
-        deleted_with=None,
-        replace_with=(),
-        replacement_trigger=None,
-        hooks={},
-    )

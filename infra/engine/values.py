@@ -3,6 +3,9 @@
 A property map is a plain ``dict[str, Any]`` of JSON types, with two additions that survive every step from the
 program to the state file: `Secret` wraps a value that must never be shown, and `UNKNOWN` stands for a value that a
 preview cannot know. Assets and archives stay the signed dictionaries that Pulumi puts on the wire.
+
+Providers see bare values. What one hands back has lost its marks, so they are put back from the inputs of the same
+name, as Pulumi does for providers that do not know secrets.
 """
 
 from __future__ import annotations
@@ -39,6 +42,8 @@ class Unknown:
 UNKNOWN: Final = Unknown()
 SECRET_TEXT: Final = "[secret]"  # noqa: S105 (a word to show)
 UNKNOWN_TEXT: Final = "[unknown]"
+BLINDED: Final = SECRET_TEXT
+"""Stands for every secure value where no passphrase is at hand, as in a plan. It is still marked as a secret."""
 _SHORTEST_SECRET: Final = 6
 """Shorter texts are not searched for in messages: a port or a user name that is part of a secret is in every second."""
 

@@ -103,8 +103,8 @@ SPOT, FARGATE = ([{"capacityProvider": name, "weight": 1}] for name in ("FARGATE
 def test_conditions(account: Cloud, type_: str, old: dict[str, Any], new: dict[str, Any], replaces: bool) -> None:
     provider = AwsProvider(account, {})
     urn = f"urn:pulumi:s::p::{type_}::n"
-    call = ProviderRequest(urn=urn, type=type_, name="n", id="n", inputs=new, old_inputs=old, old_outputs=old)
-    assert bool(provider.diff(call).replaces) is replaces
+    request = ProviderRequest(urn=urn, type=type_, name="n", id="n", inputs=new, old_inputs=old, old_outputs=old)
+    assert bool(provider.diff(request).replaces) is replaces
 
 
 def test_an_instance_is_renamed_in_place(account: Cloud) -> None:
@@ -118,9 +118,9 @@ def test_an_instance_is_renamed_in_place(account: Cloud) -> None:
     old = provider.check(ProviderRequest(**where, inputs=base)).inputs
     made = provider.create(ProviderRequest(**where, inputs=old))
     new = {**old, "identifier": "after"}
-    call = ProviderRequest(**where, id=made.id, inputs=new, old_inputs=old, old_outputs=made.outputs)
-    assert not provider.diff(call).replaces
-    outputs = provider.update(call)
+    request = ProviderRequest(**where, id=made.id, inputs=new, old_inputs=old, old_outputs=made.outputs)
+    assert not provider.diff(request).replaces
+    outputs = provider.update(request)
     assert outputs["identifier"] == "after"
     assert outputs["resourceId"] == made.outputs["resourceId"]
     provider.delete(ProviderRequest(**where, id=made.id, inputs={}, old_inputs=new, old_outputs=outputs))

@@ -141,11 +141,13 @@ WRONG: dict[str, tuple[str, dict[str, Any], str]] = {
 
 def create(account: Cloud, type_: str, inputs: Mapping[str, Any]) -> None:
     provider = AwsProvider(account, {})
-    call = ProviderRequest(urn=f"urn:pulumi:s::p::{type_}::n", type=type_, name="n", inputs=copy.deepcopy(dict(inputs)))
-    checked = provider.check(call)
+    request = ProviderRequest(
+        urn=f"urn:pulumi:s::p::{type_}::n", type=type_, name="n", inputs=copy.deepcopy(dict(inputs))
+    )
+    checked = provider.check(request)
     if checked.failures:
         raise EngineError("; ".join(failure.reason for failure in checked.failures))
-    provider.create(ProviderRequest(urn=call.urn, type=type_, name="n", inputs=checked.inputs))
+    provider.create(ProviderRequest(urn=request.urn, type=type_, name="n", inputs=checked.inputs))
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -266,11 +268,11 @@ def test_tags_change_in_place(account: Cloud, service_name: str) -> None:
     ).inputs
     made = provider.create(ProviderRequest(urn=urn, type=type_, name="n", inputs=old))
     new = provider.check(ProviderRequest(urn=urn, type=type_, name="n", inputs={**old, "tags": {"a": "2"}})).inputs
-    call = ProviderRequest(
+    request = ProviderRequest(
         urn=urn, type=type_, name="n", id=made.id, inputs=new, old_inputs=old, old_outputs=made.outputs
     )
-    assert not provider.diff(call).replaces
-    provider.update(call)
+    assert not provider.diff(request).replaces
+    provider.update(request)
     assert read(account, made) == {"a": "2", "stack": "s"}
 
 

@@ -1,4 +1,4 @@
-"""Calls back into the program: transforms before a resource is read, hooks around its operations.
+"""Calls back into the program: the hooks that it has around the operations on its resources.
 
 The SDK serves them over gRPC on a loopback port, also when the monitor is an object in the same process.
 """
@@ -21,7 +21,7 @@ _OPTIONS = (("grpc.max_receive_message_length", 400 << 20), ("grpc.max_send_mess
 
 
 class CallbackError(EngineError):
-    """A transform or a hook of the program failed, or could not be reached."""
+    """A hook of the program failed, or could not be reached."""
 
 
 class Callbacks:
@@ -77,7 +77,7 @@ class Hooks:
     """The hooks that the program has registered, by name."""
 
     def __init__(self, callbacks: Callbacks) -> None:
-        self.callbacks = callbacks
+        self._callbacks = callbacks
         self._hooks: dict[str, Hook] = {}
         self._lock = threading.Lock()
 
@@ -100,7 +100,7 @@ class Hooks:
         request = resource_pb2.ResourceHookRequest(urn=call.urn, id=call.id, name=urn.name, type=urn.type)
         _fill_maps(request, call)
         answer = resource_pb2.ResourceHookResponse.FromString(
-            self.callbacks.invoke(hook.callback, request.SerializeToString())
+            self._callbacks.invoke(hook.callback, request.SerializeToString())
         )
         return answer.error or None
 
@@ -112,7 +112,7 @@ class Hooks:
         )
         _fill_maps(request, call)
         answer = resource_pb2.ErrorHookResponse.FromString(
-            self.callbacks.invoke(hook.callback, request.SerializeToString())
+            self._callbacks.invoke(hook.callback, request.SerializeToString())
         )
         if answer.error:
             raise CallbackError(f"error hook {hook.name!r} failed: {answer.error}")

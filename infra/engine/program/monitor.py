@@ -1,12 +1,12 @@
-"""The object that answers as Pulumi's resource monitor, and the one that answers as its engine.
+"""The object that answers as Pulumi's resource monitor.
 
-The SDK calls these methods from several threads at once. They translate: requests are read strictly, transforms run,
-and what the program wants goes to a `Handler`, which is a plan or a deployment.
+The SDK calls its methods from several threads at once. They translate: requests are read strictly, and what the program
+registers goes to a `Handler`, which is a plan or a deployment.
 """
 
 from __future__ import annotations
 
-import threading
+import itertools
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,9 +20,7 @@ from infra.engine.errors import EngineError
 from infra.engine.program.callbacks import Hook, Hooks
 from infra.engine.program.engine_service import EngineService
 from infra.engine.program.registration import Registration, read_registration
-from infra.engine.program.transforms import Transforms
 from infra.engine.program.wire import WireError, from_struct, to_struct
-from infra.engine.urns import make_urn
 
 FEATURES: Final = (
     resource_pb2.RESOURCE_MONITOR_FEATURE_SECRETS,
@@ -30,6 +28,7 @@ FEATURES: Final = (
     resource_pb2.RESOURCE_MONITOR_FEATURE_REPLACEMENT_TRIGGER,
     resource_pb2.RESOURCE_MONITOR_FEATURE_DELETED_WITH,
     resource_pb2.RESOURCE_MONITOR_FEATURE_REPLACE_WITH,
+    # The monitor refuses transforms itself: without this feature the SDK says that the Pulumi CLI is too old.
     resource_pb2.RESOURCE_MONITOR_FEATURE_TRANSFORMS,
     resource_pb2.RESOURCE_MONITOR_FEATURE_PARAMETERIZATION,
     resource_pb2.RESOURCE_MONITOR_FEATURE_RESOURCE_HOOKS,
@@ -51,21 +50,6 @@ class RegisterResult:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReadRequest:
-    """A resource that the program reads and does not own."""
-
-    type: str
-    name: str
-    id: str
-    parent: str | None
-    inputs: Mapping[str, Any]
-    dependencies: tuple[str, ...]
-    provider: str | None
-    version: str | None
-    additional_secret_outputs: tuple[str, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
 class InvokeRequest:
     """A function of a provider that the program calls."""
 
@@ -80,7 +64,9 @@ class Handler(Protocol):
 
     def register(self, goal: Registration) -> RegisterResult: ...
     def register_outputs(self, urn: str, outputs: Mapping[str, Any]) -> None: ...
-    def read(self, request: ReadRequest) -> RegisterResult: ...
+    def read(self, goal: Registration, id_: str) -> RegisterResult:
+        """Answer for a resource that the program reads by its id and does not own."""
+
     def invoke(self, request: InvokeRequest) -> Mapping[str, Any] | None:
         """The function's result; None when it cannot be known yet."""
 
@@ -93,6 +79,9 @@ class Handler(Protocol):
     def log(self, severity: Severity, message: str, *, urn: str | None, ephemeral: bool) -> None: ...
 
 
+DEFAULT_PARALLEL: Final = 16
+
+
 @dataclass(frozen=True, kw_only=True)
 class Target:
     """What is deployed: the stack, its config, and whether this is only a preview."""
@@ -102,7 +91,7 @@ class Target:
     config: Mapping[str, str]
     secret_keys: frozenset[str]
     dry_run: bool
-    parallel: int
+    parallel: int = DEFAULT_PARALLEL
 
 
 class ResourceMonitor:
@@ -111,18 +100,21 @@ class ResourceMonitor:
     def __init__(self, target: Target, handler: Handler, hooks: Hooks) -> None:
         self.target = target
         self._hooks = hooks
-        self._transforms = Transforms(hooks.callbacks)
         self._handler = handler
         self.log = EngineService(handler.log)
         """The counterpart that answers as ``pulumirpc.Engine``."""
-        self._packages: dict[str, resource_pb2.RegisterPackageRequest] = {}
-        self._lock = threading.Lock()
+        self._package_numbers = itertools.count()
         self.errors: list[Exception] = []
         """What went wrong in a request, oldest first: the program may hide it behind errors that follow from it."""
 
     def abandon(self) -> None:
         """Tell the handler that the program has failed."""
         self._handler.abandon()
+
+    def first_error(self, *, besides: type[Exception] | tuple[()] = ()) -> Exception | None:
+        """Of what went wrong, but for `besides`, what to report: an error meant for users before any other."""
+        errors = [error for error in self.errors if not isinstance(error, besides)]
+        return next((error for error in errors if isinstance(error, EngineError)), errors[0] if errors else None)
 
     @contextmanager
     def _noted(self) -> Iterator[None]:
@@ -151,16 +143,7 @@ class ResourceMonitor:
 
     def RegisterResource(self, request: resource_pb2.RegisterResourceRequest) -> resource_pb2.RegisterResourceResponse:
         with self._noted():
-            goal = read_registration(self._transforms.apply(request))
-            urn = make_urn(
-                stack=self.target.stack,
-                project=self.target.project,
-                parent=goal.parent,
-                type_=goal.type,
-                name=goal.name,
-            )
-            self._transforms.remember(urn, goal.parent, request.transforms)
-            done = self._handler.register(goal)
+            done = self._handler.register(read_registration(request))
             return resource_pb2.RegisterResourceResponse(
                 urn=done.urn,
                 id=done.id,
@@ -178,17 +161,18 @@ class ResourceMonitor:
     def ReadResource(self, request: resource_pb2.ReadResourceRequest) -> resource_pb2.ReadResourceResponse:
         with self._noted():
             done = self._handler.read(
-                ReadRequest(
+                Registration(
                     type=request.type,
                     name=request.name,
-                    id=request.id,
+                    custom=True,
                     parent=request.parent or None,
                     inputs=from_struct(request.properties),
                     dependencies=tuple(request.dependencies),
                     provider=request.provider or None,
                     version=request.version or None,
                     additional_secret_outputs=tuple(request.additionalSecretOutputs),
-                )
+                ),
+                request.id,
             )
             response = resource_pb2.ReadResourceResponse(urn=done.urn, properties=to_struct(done.outputs))
             if "id" in response.DESCRIPTOR.fields_by_name:
@@ -221,15 +205,13 @@ class ResourceMonitor:
             )
 
     def RegisterPackage(self, request: resource_pb2.RegisterPackageRequest) -> resource_pb2.RegisterPackageResponse:
-        with self._noted(), self._lock:
-            package = request.parameterization.name or request.extension.name or request.name
-            reference = f"{package}@{request.parameterization.version or request.version}#{len(self._packages)}"
-            self._packages[reference] = request
-            return resource_pb2.RegisterPackageResponse(ref=reference)
+        package = request.parameterization.name or request.extension.name or request.name
+        version = request.parameterization.version or request.version
+        return resource_pb2.RegisterPackageResponse(ref=f"{package}@{version}#{next(self._package_numbers)}")
 
-    def RegisterStackTransform(self, callback: callback_pb2.Callback) -> empty_pb2.Empty:
-        self._transforms.add_to_stack(callback)
-        return empty_pb2.Empty()
+    def RegisterStackTransform(self, _: callback_pb2.Callback) -> empty_pb2.Empty:
+        with self._noted():
+            raise EngineError("the program registers a transform: use the Pulumi CLI")
 
     def RegisterStackInvokeTransform(self, _: callback_pb2.Callback) -> empty_pb2.Empty:
         with self._noted():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -9,7 +10,6 @@ from typing import Any, Final
 from pulumi.runtime.proto import alias_pb2, resource_pb2
 
 from infra.engine.errors import EngineError
-from infra.engine.program.durations import parse_duration
 from infra.engine.program.wire import from_struct, from_value
 from infra.engine.urns import package_of
 from infra.engine.values import mask
@@ -24,6 +24,9 @@ HOOK_KINDS: Final = {
     "on_error": "OnError",
 }
 """The request's field of each kind of hook, and the kind's name in a state file."""
+
+_DURATION_UNITS: Final = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
+_DURATION_PART = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|µs|ms|s|m|h)")
 
 _KNOWN_FIELDS: Final = frozenset(
     [
@@ -61,7 +64,6 @@ _KNOWN_FIELDS: Final = frozenset(
         "sourcePosition",
         "stackTrace",
         "parentStackTraceHandle",
-        "transforms",
         "supportsResultReporting",
         "packageRef",
         "hooks",
@@ -92,30 +94,29 @@ class Registration:
     type: str
     name: str
     custom: bool
-    remote: bool
-    parent: str | None
-    inputs: Mapping[str, Any]
-    dependencies: tuple[str, ...]
-    property_dependencies: Mapping[str, tuple[str, ...]]
-    provider: str | None
-    providers: Mapping[str, str]
-    version: str | None
-    plugin_download_url: str | None
-    package_ref: str | None
-    protect: bool | None
-    retain_on_delete: bool | None
-    delete_before_replace: bool | None
-    ignore_changes: tuple[str, ...]
-    replace_on_changes: tuple[str, ...]
-    hide_diffs: tuple[str, ...]
-    additional_secret_outputs: tuple[str, ...]
-    aliases: tuple[Alias, ...]
-    import_id: str | None
-    custom_timeouts: Mapping[str, float]
-    deleted_with: str | None
-    replace_with: tuple[str, ...]
-    replacement_trigger: Any
-    hooks: Mapping[str, tuple[str, ...]]
+    remote: bool = False
+    parent: str | None = None
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+    dependencies: tuple[str, ...] = ()
+    property_dependencies: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    provider: str | None = None
+    providers: Mapping[str, str] = field(default_factory=dict)
+    version: str | None = None
+    plugin_download_url: str | None = None
+    protect: bool | None = None
+    retain_on_delete: bool | None = None
+    delete_before_replace: bool | None = None
+    ignore_changes: tuple[str, ...] = ()
+    replace_on_changes: tuple[str, ...] = ()
+    hide_diffs: tuple[str, ...] = ()
+    additional_secret_outputs: tuple[str, ...] = ()
+    aliases: tuple[Alias, ...] = ()
+    import_id: str | None = None
+    custom_timeouts: Mapping[str, float] = field(default_factory=dict)
+    deleted_with: str | None = None
+    replace_with: tuple[str, ...] = ()
+    replacement_trigger: Any = None
+    hooks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Names of hooks by kind as a state file has it (``BeforeCreate``)."""
     env_var_mappings: Mapping[str, str] = field(default_factory=dict)
 
@@ -176,7 +177,6 @@ def read_registration(request: resource_pb2.RegisterResourceRequest) -> Registra
         providers=dict(request.providers),
         version=request.version or None,
         plugin_download_url=request.pluginDownloadURL or None,
-        package_ref=request.packageRef or None,
         protect=request.protect if request.HasField("protect") else None,
         retain_on_delete=request.retainOnDelete if request.HasField("retainOnDelete") else None,
         delete_before_replace=_delete_before_replace(request),
@@ -239,3 +239,11 @@ def _read_timeouts(timeouts: resource_pb2.RegisterResourceRequest.CustomTimeouts
 
 def _read_hooks(request: resource_pb2.RegisterResourceRequest) -> dict[str, tuple[str, ...]]:
     return {HOOK_KINDS[field_.name]: tuple(names) for field_, names in request.hooks.ListFields()}
+
+
+def parse_duration(text: str) -> float:
+    """Seconds in a Go duration such as ``1h30m`` or ``2.5s``; raises ValueError on anything else."""
+    parts = _DURATION_PART.findall(text)
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        raise ValueError(f"{text!r} is no duration: write it as in '90s', '10m' or '1h30m'")
+    return sum(float(number) * _DURATION_UNITS[unit] for number, unit in parts)

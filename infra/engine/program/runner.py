@@ -26,7 +26,7 @@ from pulumi.runtime import Settings, configure, run_in_stack, set_all_config
 from pulumi.runtime.settings import SETTINGS, _get_rpc_manager, reset_options
 
 from infra.engine.errors import EngineError
-from infra.engine.program.monitor import ResourceMonitor, Target
+from infra.engine.program.monitor import ResourceMonitor
 
 _THREADS_PER_OPERATION: Final = 4
 """Registrations wait in threads of their own; more of them than operations, as the language host has it."""
@@ -36,9 +36,7 @@ class ProgramError(EngineError):
     """The program failed: its own message where it is meant for the user, otherwise with the user's traceback."""
 
 
-def run_program(
-    *, root: Path, main: Path, target: Target, monitor: ResourceMonitor, on_output: Callable[[str], None]
-) -> None:
+def run_program(*, root: Path, main: Path, monitor: ResourceMonitor, on_output: Callable[[str], None]) -> None:
     """Run ``main/__main__.py`` to its end, which includes all its registrations; raises ProgramError.
 
     `main` may be a folder or a file. `on_output` gets each line that the program prints.
@@ -48,10 +46,11 @@ def run_program(
         raise ProgramError(f"there is no program: {file} does not exist")
     with surroundings(main, on_output):
         # The SDK keeps its settings in context variables; a copy keeps them from whoever runs next in this thread.
-        contextvars.copy_context().run(_run, root=root, file=file, target=target, monitor=monitor)
+        contextvars.copy_context().run(_run, root=root, file=file, monitor=monitor)
 
 
-def _run(*, root: Path, file: Path, target: Target, monitor: ResourceMonitor) -> None:
+def _run(*, root: Path, file: Path, monitor: ResourceMonitor) -> None:
+    target = monitor.target
     reset_options()
     set_all_config(dict(target.config), sorted(target.secret_keys))
     configure(

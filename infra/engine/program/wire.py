@@ -7,13 +7,9 @@ from typing import Any, Final
 
 from google.protobuf import struct_pb2
 
+from infra.engine import signatures as sig
 from infra.engine.values import UNKNOWN, Secret
 
-SIGNATURE: Final = "4dabf18193072939515e22adb298388d"
-UNKNOWN_TEXT: Final = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"
-_SECRET: Final = "1b47061264138c4ac30d75fd1eb44270"  # noqa: S105 (a signature)
-_ASSETS: Final = frozenset({"c44067f5952c0a294b673a41bacd8c17", "0def7320c3a5731c473e5ecbe6d01bc7"})
-_RESOURCE: Final = "5cf8f73096256a8f31e491e813e4eb8e"
 _EXACT: Final = 2**53
 
 
@@ -33,7 +29,7 @@ def from_value(value: struct_pb2.Value) -> Any:
         case "number_value":
             return _number(value.number_value)
         case "string_value":
-            return UNKNOWN if value.string_value == UNKNOWN_TEXT else value.string_value
+            return UNKNOWN if value.string_value == sig.UNKNOWN else value.string_value
         case "bool_value":
             return value.bool_value
         case "list_value":
@@ -50,12 +46,12 @@ def _number(number: float) -> int | float:
 
 def _from_map(struct: struct_pb2.Struct) -> Any:
     fields = struct.fields
-    if SIGNATURE not in fields:
+    if sig.KEY not in fields:
         return from_struct(struct)
-    signature = fields[SIGNATURE].string_value
-    if signature == _SECRET:
+    signature = fields[sig.KEY].string_value
+    if signature == sig.SECRET:
         return Secret(from_value(fields["value"]))
-    if signature in _ASSETS or signature == _RESOURCE:
+    if signature in sig.PLAIN_MAPS:
         return from_struct(struct)
     raise WireError(f"a value with the unknown signature {signature}")
 
@@ -66,12 +62,6 @@ def to_struct(properties: Mapping[str, Any], *, secrets: bool = True) -> struct_
     for key, value in properties.items():
         _fill(struct.fields[key], value, secrets=secrets)
     return struct
-
-
-def to_value(value: Any) -> struct_pb2.Value:
-    message = struct_pb2.Value()
-    _fill(message, value, secrets=True)
-    return message
 
 
 def _fill(target: struct_pb2.Value, value: Any, *, secrets: bool) -> None:
@@ -87,7 +77,7 @@ def _fill(target: struct_pb2.Value, value: Any, *, secrets: bool) -> None:
         case Secret():
             if secrets:
                 fields = target.struct_value.fields
-                fields[SIGNATURE].string_value = _SECRET
+                fields[sig.KEY].string_value = sig.SECRET
                 _fill(fields["value"], value.value, secrets=True)
             else:
                 _fill(target, value.value, secrets=False)
@@ -101,6 +91,6 @@ def _fill(target: struct_pb2.Value, value: Any, *, secrets: bool) -> None:
             for item in value:
                 _fill(target.list_value.values.add(), item, secrets=secrets)
         case _ if value is UNKNOWN:
-            target.string_value = UNKNOWN_TEXT
+            target.string_value = sig.UNKNOWN
         case _:
             raise WireError(f"a value of type {type(value).__name__} cannot be sent to the program")

@@ -14,10 +14,9 @@ from infra.engine.errors import ProjectError, SecretsError, UnknownStackError
 from infra.engine.project import yaml_file
 from infra.engine.state import go_json
 from infra.engine.state.crypto import SecretsManager
+from infra.engine.values import BLINDED
 
 PROJECT_FILE: Final = "Pulumi.yaml"
-BLINDED: Final = "[secret]"
-"""Stands for every secure value where no passphrase is at hand, as in a plan. It is still marked as a secret."""
 
 _STACK_NAME = re.compile(r"(?!\.+$)[A-Za-z0-9_.-]{1,100}", re.ASCII)
 _SCHEMA_KEYS = frozenset({"type", "description", "items", "default", "value", "secret"})

@@ -10,6 +10,16 @@ from infra.engine.errors import EngineError
 
 
 @dataclass(frozen=True, kw_only=True)
+class ProviderContext:
+    """What a provider is made with: the project's config, and the inputs of an explicit provider resource."""
+
+    project: str
+    stack: str
+    config: Mapping[str, Any]
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
 class ProviderRequest:
     """One request about one resource. `inputs` are the new ones; in a preview they may hold `UNKNOWN`."""
 
@@ -51,11 +61,10 @@ class DiffResult:
 
 @dataclass(frozen=True, kw_only=True)
 class ResourceOutputs:
-    """A resource as its provider sees it. `inputs` is only for reads that know them better than the state."""
+    """What a provider answers to a create or a read."""
 
     id: str
     outputs: Mapping[str, Any]
-    inputs: Mapping[str, Any] | None = None
 
 
 class Provider:
@@ -65,25 +74,25 @@ class Provider:
         """Whether this provider knows the resource type."""
         return True
 
-    def check(self, call: ProviderRequest) -> CheckResult:
-        return CheckResult(inputs=call.inputs)
+    def check(self, request: ProviderRequest) -> CheckResult:
+        return CheckResult(inputs=request.inputs)
 
-    def diff(self, call: ProviderRequest) -> DiffResult:  # noqa: ARG002
+    def diff(self, request: ProviderRequest) -> DiffResult:  # noqa: ARG002
         return DiffResult()
 
-    def create(self, call: ProviderRequest) -> ResourceOutputs:
+    def create(self, request: ProviderRequest) -> ResourceOutputs:
         raise NotImplementedError
 
-    def update(self, call: ProviderRequest) -> Mapping[str, Any]:
+    def update(self, request: ProviderRequest) -> Mapping[str, Any]:
         """Change the resource in place; the new outputs."""
-        raise EngineError(f"{call.type} cannot be changed in place")
+        raise EngineError(f"{request.type} cannot be changed in place")
 
-    def delete(self, call: ProviderRequest) -> None:
+    def delete(self, request: ProviderRequest) -> None:
         """Remove the resource; one that is gone already is no error. Its state is in the old maps."""
 
-    def read(self, call: ProviderRequest) -> ResourceOutputs | None:
+    def read(self, request: ProviderRequest) -> ResourceOutputs | None:
         """The resource with that id; None when there is none."""
-        raise EngineError(f"{call.type} cannot be read")
+        raise EngineError(f"{request.type} cannot be read")
 
     def invoke(self, token: str, args: Mapping[str, Any]) -> Mapping[str, Any]:  # noqa: ARG002
         raise EngineError(f"the function {token} needs a provider plugin: use the Pulumi CLI")

@@ -25,17 +25,17 @@ class BuiltinProvider(Provider):
     def supports(self, type_: str) -> bool:
         return type_ == STASH
 
-    def check(self, call: ProviderRequest) -> CheckResult:
-        unknown = [CheckFailure(property=key, reason="unknown property") for key in call.inputs if key != "input"]
-        missing = [] if "input" in call.inputs else [CheckFailure(property="input", reason="is required")]
-        return CheckResult(inputs=call.inputs, failures=(*unknown, *missing))
+    def check(self, request: ProviderRequest) -> CheckResult:
+        unknown = [CheckFailure(property=key, reason="unknown property") for key in request.inputs if key != "input"]
+        missing = [] if "input" in request.inputs else [CheckFailure(property="input", reason="is required")]
+        return CheckResult(inputs=request.inputs, failures=(*unknown, *missing))
 
-    def diff(self, call: ProviderRequest) -> DiffResult:
-        return DiffResult(changes=not same_value(call.inputs["input"], call.old_inputs.get("input")))
+    def diff(self, request: ProviderRequest) -> DiffResult:
+        return DiffResult(changes=not same_value(request.inputs["input"], request.old_inputs.get("input")))
 
-    def create(self, call: ProviderRequest) -> ResourceOutputs:
-        value = call.inputs["input"]
+    def create(self, request: ProviderRequest) -> ResourceOutputs:
+        value = request.inputs["input"]
         return ResourceOutputs(id=str(uuid.uuid4()), outputs={"input": value, "output": value})
 
-    def update(self, call: ProviderRequest) -> Mapping[str, Any]:
-        return {"input": call.inputs["input"], "output": call.old_outputs.get("output")}
+    def update(self, request: ProviderRequest) -> Mapping[str, Any]:
+        return {"input": request.inputs["input"], "output": request.old_outputs.get("output")}

@@ -1,4 +1,4 @@
-"""The border to providers: marks come off on the way in and are put back on the way out, errors get their words."""
+"""Calls a provider about a resource: secrets go in bare, come back marked, and errors become one clear message."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class OperationError(EngineError):
 
 @dataclass(frozen=True)
 class ProviderClient:
-    """A provider with the resource that it is asked about."""
+    """A provider as the steps call it: about the states of resources, secrets marked."""
 
     provider: Provider
     preview: bool
@@ -35,33 +35,35 @@ class ProviderClient:
         self, new: ResourceState, old_inputs: Mapping[str, Any]
     ) -> tuple[dict[str, Any], tuple[CheckFailure, ...]]:
         """The inputs to use, and what is wrong with them."""
-        call = self._call(new, inputs=new.inputs, old_inputs=old_inputs)
-        checked = _guard(lambda: self.provider.check(call), new)
+        request = self._request(new, inputs=new.inputs, old_inputs=old_inputs)
+        checked = _guard(lambda: self.provider.check(request), new)
         return mark_like(checked.inputs, new.inputs), checked.failures
 
     def diff(self, old: ResourceState, inputs: Mapping[str, Any]) -> DiffResult:
-        call = self._call(old, inputs=inputs, old_inputs=old.inputs, old_outputs=old.outputs)
-        return _guard(lambda: self.provider.diff(call), old)
+        request = self._request(old, inputs=inputs, old_inputs=old.inputs, old_outputs=old.outputs)
+        return _guard(lambda: self.provider.diff(request), old)
 
     def create(self, new: ResourceState) -> ResourceOutputs:
-        call = self._call(new, inputs=new.inputs, operation="create")
-        made = _guard(lambda: self.provider.create(call), new)
+        request = self._request(new, inputs=new.inputs, operation="create")
+        made = _guard(lambda: self.provider.create(request), new)
         return ResourceOutputs(id=made.id, outputs=_marked(made.outputs, new))
 
     def update(self, new: ResourceState, old: ResourceState) -> dict[str, Any]:
-        call = self._call(new, inputs=new.inputs, old_inputs=old.inputs, old_outputs=old.outputs, operation="update")
-        return _marked(_guard(lambda: self.provider.update(call), new, old), new)
+        request = self._request(
+            new, inputs=new.inputs, old_inputs=old.inputs, old_outputs=old.outputs, operation="update"
+        )
+        return _marked(_guard(lambda: self.provider.update(request), new, old), new)
 
     def delete(self, old: ResourceState) -> None:
-        call = self._call(old, old_inputs=old.inputs, old_outputs=old.outputs, operation="delete")
-        _guard(lambda: self.provider.delete(call), old)
+        request = self._request(old, old_inputs=old.inputs, old_outputs=old.outputs, operation="delete")
+        _guard(lambda: self.provider.delete(request), old)
 
     def read(self, new: ResourceState) -> ResourceOutputs | None:
-        call = self._call(new, inputs=new.inputs, operation="read")
-        made = _guard(lambda: self.provider.read(call), new)
-        return made and ResourceOutputs(id=made.id, outputs=_marked(made.outputs, new), inputs=made.inputs)
+        request = self._request(new, inputs=new.inputs, operation="read")
+        made = _guard(lambda: self.provider.read(request), new)
+        return made and ResourceOutputs(id=made.id, outputs=_marked(made.outputs, new))
 
-    def _call(
+    def _request(
         self,
         state: ResourceState,
         *,
@@ -93,13 +95,13 @@ def _marked(outputs: Mapping[str, Any], new: ResourceState) -> dict[str, Any]:
     return mark_keys(mark_like(outputs, new.inputs), new.additional_secret_outputs)
 
 
-def _guard(call: Callable[[], T], *states: ResourceState) -> T:
+def _guard(work: Callable[[], T], *states: ResourceState) -> T:
     """Run a provider's method; whatever it raises becomes an OperationError with one clear message.
 
     Secrets of the resource are taken out of the message: a server's error may quote the URL that it was asked for.
     """
     try:
-        return call()
+        return work()
     except Exception as error:  # noqa: BLE001 (a provider is the user's code: anything may come out of it)
         text = str(error)
         if not getattr(error, "user_facing", False):

@@ -20,10 +20,10 @@ from infra.engine.providers.base import (
     CheckResult,
     DiffResult,
     Provider,
+    ProviderContext,
     ProviderRequest,
     ResourceOutputs,
 )
-from infra.engine.providers.registry import ProviderContext
 from infra.engine.values import UNKNOWN
 
 KEY = "__provider"
@@ -40,46 +40,45 @@ class DynamicProvider(Provider):
     def supports(self, type_: str) -> bool:
         return type_.startswith("pulumi-python:dynamic")
 
-    def check(self, call: ProviderRequest) -> CheckResult:
-        news = _as_host(call.inputs)
-        result = self._provider(call).check(_as_host(call.old_inputs), news)
+    def check(self, request: ProviderRequest) -> CheckResult:
+        news = _as_host(request.inputs)
+        result = self._provider(request).check(_as_host(request.old_inputs), news)
         failures = tuple(CheckFailure(property=failure.property, reason=failure.reason) for failure in result.failures)
-        return CheckResult(inputs=_with_provider(result.inputs, call.inputs[KEY]), failures=failures)
+        return CheckResult(inputs=_with_provider(result.inputs, request.inputs[KEY]), failures=failures)
 
-    def diff(self, call: ProviderRequest) -> DiffResult:
-        result = self._provider(call).diff(call.id, _as_host(call.old_outputs), _as_host(call.inputs))
+    def diff(self, request: ProviderRequest) -> DiffResult:
+        result = self._provider(request).diff(request.id, _as_host(request.old_outputs), _as_host(request.inputs))
         return DiffResult(
             changes=result.changes,
             replaces=tuple(result.replaces or ()),
             delete_before_replace=bool(result.delete_before_replace),
         )
 
-    def create(self, call: ProviderRequest) -> ResourceOutputs:
-        result = self._provider(call).create(_as_host(call.inputs))
+    def create(self, request: ProviderRequest) -> ResourceOutputs:
+        result = self._provider(request).create(_as_host(request.inputs))
         if not isinstance(result.id, str) or not result.id:
             raise EngineError("the provider returned no id from create: it must be a text that is not empty")
-        return ResourceOutputs(id=result.id, outputs=_with_provider(result.outs, call.inputs[KEY]))
+        return ResourceOutputs(id=result.id, outputs=_with_provider(result.outs, request.inputs[KEY]))
 
-    def update(self, call: ProviderRequest) -> Mapping[str, Any]:
-        result = self._provider(call).update(call.id, _as_host(call.old_outputs), _as_host(call.inputs))
-        return _with_provider(result.outs, call.inputs[KEY])
+    def update(self, request: ProviderRequest) -> Mapping[str, Any]:
+        result = self._provider(request).update(request.id, _as_host(request.old_outputs), _as_host(request.inputs))
+        return _with_provider(result.outs, request.inputs[KEY])
 
-    def delete(self, call: ProviderRequest) -> None:
-        self._provider(call).delete(call.id, _as_host(call.old_outputs))
+    def delete(self, request: ProviderRequest) -> None:
+        self._provider(request).delete(request.id, _as_host(request.old_outputs))
 
-    def read(self, call: ProviderRequest) -> ResourceOutputs | None:
-        props = call.old_outputs or call.inputs
-        result = self._provider(call).read(call.id, _as_host(props))
+    def read(self, request: ProviderRequest) -> ResourceOutputs | None:
+        props = request.old_outputs or request.inputs
+        result = self._provider(request).read(request.id, _as_host(props))
         if not result.id:
             return None
-        inputs = None if result.inputs is None else _with_provider(result.inputs, props[KEY])
-        return ResourceOutputs(id=result.id, outputs=_with_provider(result.outs, props[KEY]), inputs=inputs)
+        return ResourceOutputs(id=result.id, outputs=_with_provider(result.outs, props[KEY]))
 
-    def _provider(self, call: ProviderRequest) -> ResourceProvider:
+    def _provider(self, request: ProviderRequest) -> ResourceProvider:
         """The provider of the new inputs; of the old state where those are unknown or there are none."""
-        text = call.inputs.get(KEY, UNKNOWN)
+        text = request.inputs.get(KEY, UNKNOWN)
         if text is UNKNOWN:
-            text = call.old_outputs.get(KEY) or call.old_inputs.get(KEY)
+            text = request.old_outputs.get(KEY) or request.old_inputs.get(KEY)
         if not isinstance(text, str):
             raise EngineError("the resource carries no dynamic provider: was it made by another engine?")
         with self._lock:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import secrets
 import string
-import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -55,33 +54,40 @@ class RandomProvider(Provider):
     def supports(self, type_: str) -> bool:
         return type_ in _KINDS
 
-    def check(self, call: ProviderRequest) -> CheckResult:
-        kind = _KINDS[call.type]
-        known = {"keepers", *kind.defaults} | ({"number"} & call.inputs.keys() if "numeric" in kind.defaults else set())
+    def check(self, request: ProviderRequest) -> CheckResult:
+        kind = _KINDS[request.type]
+        known = {"keepers", *kind.defaults} | (
+            {"number"} & request.inputs.keys() if "numeric" in kind.defaults else set()
+        )
         failures = [
             CheckFailure(property=key, reason=f"is unknown; known are {', '.join(sorted(known))}")
-            for key in call.inputs
+            for key in request.inputs
             if key not in known
         ]
         failures += [
-            CheckFailure(property=key, reason="is required") for key in sorted(kind.required) if key not in call.inputs
+            CheckFailure(property=key, reason="is required")
+            for key in sorted(kind.required)
+            if key not in request.inputs
         ]
-        if not failures and not has_unknown(dict(call.inputs)):
-            failures += _out_of_range(_effective(call))
-        return CheckResult(inputs=call.inputs, failures=tuple(failures))
+        if not failures and not has_unknown(dict(request.inputs)):
+            failures += _out_of_range(_effective(request))
+        return CheckResult(inputs=request.inputs, failures=tuple(failures))
 
-    def diff(self, call: ProviderRequest) -> DiffResult:
-        kind = _KINDS[call.type]
+    def diff(self, request: ProviderRequest) -> DiffResult:
+        kind = _KINDS[request.type]
         # What the state shows counts, not what was once written: an input that now spells out its default is no change.
-        new, old = _effective(call), {**kind.defaults, **_inputs_of(call.old_inputs), **_inputs_of(call.old_outputs)}
+        new, old = (
+            _effective(request),
+            {**kind.defaults, **_inputs_of(request.old_inputs), **_inputs_of(request.old_outputs)},
+        )
         changed = tuple(
             key for key in sorted({"keepers", *kind.defaults}) if not same_value(new.get(key), old.get(key))
         )
         return DiffResult(changes=bool(changed), replaces=changed)
 
-    def create(self, call: ProviderRequest) -> ResourceOutputs:
-        kind = _KINDS[call.type]
-        inputs = _effective(call)
+    def create(self, request: ProviderRequest) -> ResourceOutputs:
+        kind = _KINDS[request.type]
+        inputs = _effective(request)
         id_, made = kind.make(inputs)
         return ResourceOutputs(
             id=id_, outputs={**{key: value for key, value in inputs.items() if value is not None}, **made}
@@ -96,14 +102,12 @@ def _inputs_of(values: Mapping[str, Any]) -> dict[str, Any]:
     return renamed
 
 
-def _effective(call: ProviderRequest) -> dict[str, Any]:
-    return {**_KINDS[call.type].defaults, **_inputs_of(call.inputs)}
+def _effective(request: ProviderRequest) -> dict[str, Any]:
+    return {**_KINDS[request.type].defaults, **_inputs_of(request.inputs)}
 
 
 def _out_of_range(inputs: Mapping[str, Any]) -> list[CheckFailure]:
     failures = []
-    if "min" in inputs and inputs["min"] > inputs["max"]:
-        failures.append(CheckFailure(property="min", reason=f"is {inputs['min']}, more than max: {inputs['max']}"))
     for key in ("length", "byteLength"):
         value = inputs.get(key)
         if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
@@ -148,11 +152,6 @@ def _password(inputs: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     }
 
 
-def _string(inputs: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    result = _characters(inputs)
-    return result, {"id": result, "result": result, "number": inputs["numeric"], "__meta": '{"schema_version":"2"}'}
-
-
 def _bytes(inputs: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     raw = secrets.token_bytes(inputs["length"])
     # The real provider makes the id the value itself, in the clear; it also accepts this one.
@@ -172,16 +171,6 @@ def _id(inputs: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     }
 
 
-def _uuid(_: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    result = str(uuid.uuid4())
-    return result, {"id": result, "result": result}
-
-
-def _integer(inputs: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    result = inputs["min"] + secrets.randbelow(inputs["max"] - inputs["min"] + 1)
-    return str(result), {"id": str(result), "result": result}
-
-
 _TEXT_DEFAULTS: Final = {
     "length": None,
     "lower": True,
@@ -199,17 +188,10 @@ _KINDS: Final[Mapping[str, _Kind]] = {
     "random:index/randomPassword:RandomPassword": _Kind(
         make=_password, defaults=_TEXT_DEFAULTS, required=frozenset({"length"})
     ),
-    "random:index/randomString:RandomString": _Kind(
-        make=_string, defaults=_TEXT_DEFAULTS, required=frozenset({"length"})
-    ),
     "random:index/randomBytes:RandomBytes": _Kind(
         make=_bytes, defaults={"length": None}, required=frozenset({"length"})
     ),
     "random:index/randomId:RandomId": _Kind(
         make=_id, defaults={"byteLength": None, "prefix": None}, required=frozenset({"byteLength"})
-    ),
-    "random:index/randomUuid:RandomUuid": _Kind(make=_uuid),
-    "random:index/randomInteger:RandomInteger": _Kind(
-        make=_integer, defaults={"min": None, "max": None}, required=frozenset({"min", "max"})
     ),
 }

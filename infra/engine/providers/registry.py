@@ -1,15 +1,24 @@
-"""Which packages this process has providers for."""
+"""Which provider is behind a resource, and the default providers that a deployment adds to the state for it."""
 
 from __future__ import annotations
 
 import threading
+import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 from infra.engine.errors import EngineError
-from infra.engine.providers.base import Provider
+from infra.engine.program.monitor import Target
+from infra.engine.program.registration import Registration
+from infra.engine.providers.base import Provider, ProviderContext
+from infra.engine.providers.client import ProviderClient
+from infra.engine.state.snapshot import ResourceState
+from infra.engine.state.snapshot_manager import SnapshotManager, now
+from infra.engine.urns import PROVIDER_PREFIX, is_default_provider, make_urn, package_of, parse_urn, provider_urn
+from infra.engine.values import Secret, reveal
 
+_WITH_CONFIG: Final = "pulumi-python"
+"""The package whose default provider is configured with the project's whole config."""
 INSTALL: Final = (
     "Install the Pulumi CLI (https://www.pulumi.com/docs/install/, or: curl -fsSL https://get.pulumi.com | sh) "
     "and run the same command again: it works on the same state."
@@ -25,16 +34,6 @@ class UnsupportedError(EngineError):
         super().__init__(
             f"the stack needs provider plugins that only the Pulumi CLI can run: {names} (for {examples}). {INSTALL}"
         )
-
-
-@dataclass(frozen=True, kw_only=True)
-class ProviderContext:
-    """What a provider is made with: the project's config, and the inputs of an explicit provider resource."""
-
-    project: str
-    stack: str
-    config: Mapping[str, Any]
-    inputs: Mapping[str, Any] = field(default_factory=dict)
 
 
 ProviderFactory = Callable[[ProviderContext], Provider]
@@ -66,10 +65,11 @@ class ProviderRegistry:
 class Providers:
     """The providers of one deployment: each made once for each provider resource. Safe for several threads."""
 
-    def __init__(self, registry: ProviderRegistry, context: ProviderContext) -> None:
+    def __init__(self, registry: ProviderRegistry, target: Target, snapshots: SnapshotManager) -> None:
         self._registry = registry
-        self._context = context
-        self._made: dict[tuple[str, str], Provider] = {}
+        self._target = target
+        self._snapshots = snapshots
+        self._instances: dict[tuple[str, str], Provider] = {}
         self._lock = threading.Lock()
 
     def get(self, package: str, *, reference: str = "", inputs: Mapping[str, Any] | None = None) -> Provider | None:
@@ -77,17 +77,81 @@ class Providers:
         factory = self._registry.factory(package)
         if factory is None:
             return None
+        target, key = self._target, (package, reference)
         with self._lock:
-            key = (package, reference)
-            if key not in self._made:
+            if key not in self._instances:
                 context = ProviderContext(
-                    project=self._context.project,
-                    stack=self._context.stack,
-                    config=self._context.config,
-                    inputs=inputs or {},
+                    project=target.project, stack=target.stack, config=target.config, inputs=inputs or {}
                 )
-                self._made[key] = factory(context)
-            return self._made[key]
+                self._instances[key] = factory(context)
+            return self._instances[key]
+
+    def client(self, state: ResourceState) -> ProviderClient | None:
+        """What calls the resource's provider, of this run or the last; None where this process has none for it."""
+        package, urn = package_of(state.type), provider_urn(state.provider) if state.provider else ""
+        if not urn or is_default_provider(urn):
+            provider = self.get(package)
+        else:
+            configured = self._snapshots.new(urn) or self._snapshots.old(urn)
+            inputs = reveal(configured.inputs) if configured else {}
+            provider = self.get(package, reference=state.provider or "", inputs=inputs)
+        if provider is None or not provider.supports(state.type):
+            return None
+        return ProviderClient(provider, self._target.dry_run)
+
+    def reference(self, goal: Registration) -> str:
+        """The provider reference of a custom resource; makes the default provider on first use."""
+        explicit = goal.provider or goal.providers.get(goal.package)
+        if explicit:
+            return explicit
+        inputs: dict[str, Any] = {}
+        if goal.package == _WITH_CONFIG:
+            target = self._target
+            inputs = {
+                key: Secret(value) if key in target.secret_keys else value
+                for key, value in sorted(target.config.items())
+            }
+        elif goal.version:
+            inputs = provider_inputs(goal, {})
+        urn = make_urn(
+            stack=self._target.stack,
+            project=self._target.project,
+            parent=None,
+            type_=PROVIDER_PREFIX + goal.package,
+            name=f"default_{goal.version.replace('.', '_')}" if goal.version else "default",
+        )
+        with self._lock:
+            state = self._snapshots.new(urn) or self._record_default(urn, inputs)
+        return f"{urn}::{state.id}"
+
+    def _record_default(self, urn: str, inputs: dict[str, Any]) -> ResourceState:
+        old = self._snapshots.old(urn)
+        time = now()
+        state = ResourceState(
+            urn=urn,
+            type=parse_urn(urn).type,
+            custom=True,
+            id=old.id if old else str(uuid.uuid4()),
+            inputs=inputs,
+            outputs=provider_outputs(inputs),
+            created=old.created if old else time,
+            modified=old.modified if old else time,
+            extra=dict(old.extra) if old else {},
+        )
+        self._snapshots.put(state, old)
+        return state
+
+
+def provider_inputs(goal: Registration, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """The inputs of a provider resource, with its plugin's version as Pulumi notes it."""
+    if not goal.version:
+        return dict(inputs)
+    internal = {"pluginDownloadURL": goal.plugin_download_url} if goal.plugin_download_url else {}
+    return {**inputs, "__internal": internal, "version": goal.version}
+
+
+def provider_outputs(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in inputs.items() if key != "__internal"}
 
 
 def _dynamic(context: ProviderContext) -> Provider:

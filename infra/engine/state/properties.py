@@ -15,10 +15,9 @@ from typing import Any
 
 from infra.engine import signatures as sig
 from infra.engine.errors import SecretsError, StateError
-from infra.engine.project.project import BLINDED
 from infra.engine.state import go_json
 from infra.engine.state.crypto import SecretsManager
-from infra.engine.values import UNKNOWN, Secret
+from infra.engine.values import BLINDED, UNKNOWN, Secret
 
 
 @dataclass

@@ -58,12 +58,12 @@ class SnapshotManager:
         with self._lock:
             return list(self._old)
 
-    def cut_short(self, urn: str) -> str | None:
+    def pending_operation(self, urn: str) -> str | None:
         """What an earlier run was doing to the resource when it ended: ``creating`` and so on."""
         with self._lock:
             return next((pending.kind for pending in self._inherited if pending.resource.urn == urn), None)
 
-    def forget_cut_short(self, urn: str | None = None) -> None:
+    def clear_pending_operations(self, urn: str | None = None) -> None:
         """Drop the note of an earlier run about a resource, or all of them: what it left open is dealt with."""
         with self._lock:
             kept = [pending for pending in self._inherited if urn not in (None, pending.resource.urn)]

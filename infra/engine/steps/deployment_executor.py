@@ -14,19 +14,18 @@ from infra.engine.display.events import OutputsKnown, Severity
 from infra.engine.display.reporter import StepProgress
 from infra.engine.errors import EngineError
 from infra.engine.program.callbacks import HookCall
-from infra.engine.program.monitor import InvokeRequest, ReadRequest, RegisterResult
+from infra.engine.program.monitor import InvokeRequest, RegisterResult
 from infra.engine.program.registration import Registration
 from infra.engine.providers.client import OperationError
-from infra.engine.providers.default_providers import provider_inputs, provider_outputs
-from infra.engine.recorder import registration_of_read
+from infra.engine.providers.registry import provider_inputs, provider_outputs
 from infra.engine.state.snapshot import ResourceState
 from infra.engine.state.snapshot_manager import now
 from infra.engine.steps.context import DeploymentContext
+from infra.engine.steps.deletion import Deletion
 from infra.engine.steps.diff import compare, describe
 from infra.engine.steps.executor import Halted
 from infra.engine.steps.generator import StepGenerator
 from infra.engine.steps.registrations import ResolvedRegistration, state_of
-from infra.engine.steps.removal import Removal
 from infra.engine.urns import STACK_TYPE, is_provider, package_of
 from infra.engine.values import has_unknown, mask, reveal
 
@@ -36,10 +35,10 @@ class DeploymentExecutor:
 
     def __init__(self, context: DeploymentContext) -> None:
         self._context = context
-        self._removal = Removal(context)
-        self._customs = StepGenerator(context, self._removal)
+        self._deletion = Deletion(context)
+        self._generator = StepGenerator(context, self._deletion)
         self._lock = threading.Lock()
-        self._open: dict[str, tuple[StepProgress, ResourceState, HookCall]] = {}
+        self._unfinished: dict[str, tuple[StepProgress, ResourceState, HookCall]] = {}
         """Components that are being created or updated, until their outputs are known."""
         self._stack_before: dict[str, Any] = {}
         self._stack: ResourceState | None = None
@@ -48,28 +47,28 @@ class DeploymentExecutor:
         context = self._context
         resolved = context.registrations.resolve(goal)
         if context.kind == "destroy":
-            return self._recall(resolved)
+            return self._from_state(resolved)
         if context.halt.is_set():
             return RegisterResult(urn=resolved.urn, result="skip")
         try:
-            with context.claim(resolved.old_urn):
+            with context.locked(resolved.old_urn):
                 if goal.custom and not is_provider(goal.type):
-                    return self._customs.settle(resolved)
-                return self._settle_plain(resolved)
+                    return self._generator.register(resolved)
+                return self._register_unmanaged(resolved)
         except OperationError:
             return RegisterResult(urn=resolved.urn, result="fail")
         except Halted:
             return RegisterResult(urn=resolved.urn, result="skip")
 
-    def _recall(self, resolved: ResolvedRegistration) -> RegisterResult:
+    def _from_state(self, resolved: ResolvedRegistration) -> RegisterResult:
         """In a destroy the program runs for its hooks alone: it sees what there is, and nothing is made."""
         old = resolved.old
         if old is None:
             return RegisterResult(urn=resolved.urn, unknown=True)
         return RegisterResult(urn=resolved.urn, id=old.id or "", outputs=old.outputs)
 
-    def _settle_plain(self, resolved: ResolvedRegistration) -> RegisterResult:
-        """A component, the stack, or an explicit provider: nothing but a record."""
+    def _register_unmanaged(self, resolved: ResolvedRegistration) -> RegisterResult:
+        """A component, the stack, or an explicit provider: it stands in the state, and no provider is called."""
         context, goal, old = self._context, resolved.goal, resolved.old
         if goal.remote:
             message = f"{goal.name} is a component of the provider plugin {goal.package}: use the Pulumi CLI"
@@ -77,8 +76,8 @@ class DeploymentExecutor:
         new = state_of(resolved, provider=None)
         if goal.custom:
             if context.providers.get(goal.package) is None:
-                context.lacks(new)
-            new.inputs = provider_inputs(goal)
+                context.require_provider(new)
+            new.inputs = provider_inputs(goal, goal.inputs)
             new.id = old.id if old and old.id else str(uuid.uuid4())
             new.outputs = provider_outputs(new.inputs)
             new.created = new.created or now()
@@ -117,7 +116,7 @@ class DeploymentExecutor:
             progress.finish()
             return
         with self._lock:
-            self._open[new.urn] = (progress, new, call)
+            self._unfinished[new.urn] = (progress, new, call)
 
     def _record(self, new: ResourceState, old: ResourceState | None) -> None:
         """What becomes of a record alone; a managed resource that it was before is still to be deleted."""
@@ -140,36 +139,36 @@ class DeploymentExecutor:
             context.snapshots.touch(lambda: setattr(state, "outputs", dict(outputs)))
         if state.type != STACK_TYPE:
             # The stack is made when all in it is, which may be later than its outputs.
-            self._close(urn)
+            self._finish_component(urn)
 
-    def _close(self, urn: str) -> None:
+    def _finish_component(self, urn: str) -> None:
         with self._lock:
-            opened = self._open.pop(urn, None)
+            opened = self._unfinished.pop(urn, None)
         if opened is None:
             return
         progress, state, call = opened
         self._context.hooks.after("AfterCreate" if progress.op == "create" else "AfterUpdate", state, call)
         progress.finish()
 
-    def read(self, request: ReadRequest) -> RegisterResult:
+    def read(self, goal: Registration, id_: str) -> RegisterResult:
         context = self._context
-        resolved = context.registrations.resolve(registration_of_read(request))
+        resolved = context.registrations.resolve(goal)
         if context.kind == "destroy":
-            return self._recall(resolved)
+            return self._from_state(resolved)
         if context.halt.is_set():
             # The SDK has no word for a read that was skipped: the program must not go on as if it had the outputs.
-            raise OperationError(f"{request.name} was not read")
-        new = state_of(resolved, provider=context.sources.reference(resolved))
-        new.external, new.id = True, request.id
-        client = context.sources.client(new)
+            raise OperationError(f"{goal.name} was not read")
+        new = state_of(resolved, provider=context.providers.reference(resolved.goal))
+        new.external, new.id = True, id_
+        client = context.providers.client(new)
         if client is None:
-            context.lacks(new)
-            return RegisterResult(urn=new.urn, id=request.id, outputs=new.inputs)
+            context.require_provider(new)
+            return RegisterResult(urn=new.urn, id=id_, outputs=new.inputs)
         progress = StepProgress(reporter=context.reporter, urn=new.urn, parent=new.parent, op="read").start()
         try:
             found = client.read(new)
             if found is None:
-                raise OperationError(f"there is no {new.type} with the id {request.id!r}")
+                raise OperationError(f"there is no {new.type} with the id {id_!r}")
         except OperationError as error:
             progress.fail(str(error))
             raise
@@ -189,11 +188,11 @@ class DeploymentExecutor:
     def finish(self) -> None:
         """The program has registered all that it wants: the rest goes, if nothing failed."""
         context = self._context
-        for urn in list(self._open):
-            self._close(urn)
+        for urn in list(self._unfinished):
+            self._finish_component(urn)
         failed = bool(context.reporter.failures) and not context.dry_run
         if not context.halt.is_set() and not failed:
-            self._removal.remove_rest()
+            self._deletion.delete_unregistered()
 
     def abandon(self) -> None:
         self._context.halt.set()
@@ -201,12 +200,12 @@ class DeploymentExecutor:
     def log(self, severity: Severity, message: str, *, urn: str | None, ephemeral: bool) -> None:
         self._context.reporter.say(severity, message, urn=urn, ephemeral=ephemeral)
 
-    def remove_all(self) -> None:
+    def delete_all(self) -> None:
         """A destroy without the program."""
-        self._removal.remove_rest()
+        self._deletion.delete_unregistered()
 
     def report_outputs(self) -> Mapping[str, Any]:
-        """Tell the stack's outputs; they still carry their marks."""
+        """Emit the stack's outputs, and return them; they still carry their marks."""
         outputs = self._stack.outputs if self._stack else {}
         changes = describe(compare(self._stack_before, outputs))
         self._context.reporter.emit(OutputsKnown(outputs=mask(outputs), changes=changes))

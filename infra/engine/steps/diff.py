@@ -8,10 +8,7 @@ from typing import Any
 
 from infra.engine.display.events import Change, ChangeKind
 from infra.engine.property_paths import Path, covers, render_path
-from infra.engine.values import UNKNOWN, Secret, mask, reveal, same_value
-
-PROVIDER_KEY = "__provider"
-"""Where a dynamic resource keeps the code of its provider."""
+from infra.engine.values import Secret, mask, reveal, same_value
 
 
 @dataclass(frozen=True)
@@ -69,8 +66,3 @@ def describe(
         for difference in differences
         if not any(covers(path, difference.path) for path in hidden)
     )
-
-
-def settled(differences: Sequence[Difference]) -> bool:
-    """Whether all new values are known."""
-    return all(difference.new is not UNKNOWN for difference in differences)

@@ -176,7 +176,7 @@ class StepExecutor:
                 if error.details:
                     self._reporter.say("debug", error.details, urn=progress.urn)
                 raise
-            self._snapshots.forget_cut_short(progress.urn)
+            self._snapshots.clear_pending_operations(progress.urn)
             progress.finish()
 
     @contextmanager

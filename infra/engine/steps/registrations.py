@@ -1,4 +1,4 @@
-"""Who a registered resource is: its URN, and which resource of the last run it was."""
+"""Resolves a registration: its URN, what it inherits from its parent, and the resource of the last run that it was."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from infra.engine.errors import EngineError
+from infra.engine.program.monitor import Target
 from infra.engine.program.registration import Alias, Registration
 from infra.engine.state.snapshot import ResourceState
 from infra.engine.state.snapshot_manager import SnapshotManager
@@ -25,14 +26,14 @@ class ResolvedRegistration:
 
 
 class Registrations:
-    """Gives each registration its resolved; safe for several threads."""
+    """The registrations of one run; safe for several threads."""
 
-    def __init__(self, *, stack: str, project: str, snapshots: SnapshotManager) -> None:
-        self._stack = stack
-        self._project = project
+    def __init__(self, target: Target, snapshots: SnapshotManager) -> None:
+        self._stack = target.stack
+        self._project = target.project
         self._snapshots = snapshots
         self._lock = threading.Lock()
-        self._wanted: dict[str, Registration] = {}
+        self._goals: dict[str, Registration] = {}
         self._former: dict[str, str] = {}
         """The URN of the last run by the URN of this one, for renamed resources."""
         self._claimed: dict[str, str] = {}
@@ -42,7 +43,7 @@ class Registrations:
         with self._lock:
             goal = self._inherit(goal)
             urn = self._urn(goal)
-            if urn in self._wanted:
+            if urn in self._goals:
                 raise EngineError(
                     f"the program registers {goal.type} {goal.name!r} twice: "
                     "give one of them another name or another parent"
@@ -52,19 +53,19 @@ class Registrations:
                     f"{goal.type} {goal.name!r} is claimed as a former name by {self._claimed[urn]}: "
                     "remove that alias or rename this resource"
                 )
-            self._wanted[urn] = goal
+            self._goals[urn] = goal
             old, old_urn = self._find_old(goal, urn)
             return ResolvedRegistration(urn=urn, goal=goal, old=old, old_urn=old_urn)
 
-    def goal(self, urn: str) -> Registration | None:
+    def find(self, urn: str) -> Registration | None:
         with self._lock:
-            return self._wanted.get(urn)
+            return self._goals.get(urn)
 
     def _urn(self, goal: Registration) -> str:
         return make_urn(stack=self._stack, project=self._project, parent=goal.parent, type_=goal.type, name=goal.name)
 
     def _inherit(self, goal: Registration) -> Registration:
-        parent = self._wanted.get(goal.parent or "")
+        parent = self._goals.get(goal.parent or "")
         if parent is None:
             return goal
         provider = goal.provider
@@ -92,7 +93,7 @@ class Registrations:
 
     def _claim(self, former: str, urn: str) -> None:
         claimant = self._claimed.get(former)
-        if former in self._wanted or claimant is not None:
+        if former in self._goals or claimant is not None:
             owner = claimant or "a resource that the program registers"
             raise EngineError(f"{urn} has the alias {former}, which belongs to {owner}: an alias can be used once")
         self._claimed[former] = urn

@@ -1,4 +1,4 @@
-"""What is to happen to a resource: nothing, a change in place, or a replacement; and why."""
+"""Which step brings a resource to its goal: nothing, a change in place, or a replacement; and why."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class Step:
     op: Literal["same", "create", "update", "replace"]
     changes: tuple[Change, ...] = ()
     reason: str = ""
-    delete_first: bool = False
+    delete_before_replace: bool = False
     """For a replacement: the old resource goes before the new one is made."""
 
 
-def keep_ignored(new: ResourceState, old: ResourceState, ignored: Sequence[str]) -> dict[str, Any]:
+def apply_ignore_changes(new: ResourceState, old: ResourceState, ignored: Sequence[str]) -> dict[str, Any]:
     """The new inputs with the properties that are to be ignored as they were."""
     inputs: Any = dict(new.inputs)
     for text in ignored:
@@ -34,16 +34,19 @@ def keep_ignored(new: ResourceState, old: ResourceState, ignored: Sequence[str])
     return dict(inputs)
 
 
-def decide(
+def choose_step(
     *,
     old: ResourceState,
     new: ResourceState,
     client: ProviderClient,
     delete_before_replace: bool | None,
     replaced: frozenset[str],
-    cut_short: str | None,
+    pending: str | None,
 ) -> Step:
-    """Compare a resource with its old self; `new.inputs` are checked. `replaced` has the URNs replaced in this run."""
+    """Compare a resource with its old self; `new.inputs` are checked. `replaced` has the URNs replaced in this run.
+
+    `pending` is what a run that was cut short was doing to it.
+    """
     forced = forced_replacement(old, new, replaced)
     # The provider is asked even about equal inputs: it may see that what it made is no longer there.
     diff = DiffResult(changes=True) if forced else client.diff(old, new.inputs)
@@ -60,8 +63,8 @@ def decide(
     if forced or (changed and replaces):
         first = diff.delete_before_replace if delete_before_replace is None else delete_before_replace
         reason = forced or _replacement_reason(replaces, differences)
-        return Step(op="replace", changes=changes, reason=reason, delete_first=first)
-    unfinished = _unfinished(old, cut_short)
+        return Step(op="replace", changes=changes, reason=reason, delete_before_replace=first)
+    unfinished = _unfinished(old, pending)
     if changed or unfinished:
         reason = unfinished or ("" if differences else "its provider reports that it is not as recorded")
         return Step(op="update", changes=changes, reason=reason)
@@ -113,10 +116,10 @@ def _replacement_reason(replaces: Sequence[Path], differences: Sequence[Differen
     return f"its provider asks for it because of {', '.join(render_path(path) for path in unseen)}"
 
 
-def _unfinished(old: ResourceState, cut_short: str | None) -> str:
+def _unfinished(old: ResourceState, pending: str | None) -> str:
     if old.init_errors:
         return f"the last change failed: {old.init_errors[0].splitlines()[0]}"
-    return "the last change was cut short" if cut_short == "updating" else ""
+    return "the last change was cut short" if pending == "updating" else ""
 
 
 def _path(text: str, option: str, state: ResourceState) -> Path:

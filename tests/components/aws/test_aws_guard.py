@@ -48,18 +48,20 @@ class Buckets(Provider):
     def __init__(self) -> None:
         self.calls: list[tuple[str, str]] = []
 
-    def diff(self, call: ProviderRequest) -> DiffResult:
-        return DiffResult(replaces=("bucket",) if call.inputs.get("bucket") != call.old_inputs.get("bucket") else ())
+    def diff(self, request: ProviderRequest) -> DiffResult:
+        return DiffResult(
+            replaces=("bucket",) if request.inputs.get("bucket") != request.old_inputs.get("bucket") else ()
+        )
 
-    def create(self, call: ProviderRequest) -> ResourceOutputs:
-        self.calls.append(("create", call.name))
-        return ResourceOutputs(id=str(call.inputs.get("bucket", call.name)), outputs=call.inputs)
+    def create(self, request: ProviderRequest) -> ResourceOutputs:
+        self.calls.append(("create", request.name))
+        return ResourceOutputs(id=str(request.inputs.get("bucket", request.name)), outputs=request.inputs)
 
-    def update(self, call: ProviderRequest) -> Mapping[str, Any]:
-        return call.inputs
+    def update(self, request: ProviderRequest) -> Mapping[str, Any]:
+        return request.inputs
 
-    def delete(self, call: ProviderRequest) -> None:
-        self.calls.append(("delete", call.name))
+    def delete(self, request: ProviderRequest) -> None:
+        self.calls.append(("delete", request.name))
 
 
 class Silent:

@@ -14,17 +14,17 @@ class DockerProvider(Provider):
     def supports(self, type_: str) -> bool:
         return type_ == IMAGE
 
-    def create(self, call: ProviderRequest) -> ResourceOutputs:
-        return ResourceOutputs(id=call.name, outputs=self._outputs(call))
+    def create(self, request: ProviderRequest) -> ResourceOutputs:
+        return ResourceOutputs(id=request.name, outputs=self._outputs(request))
 
-    def update(self, call: ProviderRequest) -> dict[str, object]:
-        return self._outputs(call)
+    def update(self, request: ProviderRequest) -> dict[str, object]:
+        return self._outputs(request)
 
-    def delete(self, call: ProviderRequest) -> None:
+    def delete(self, request: ProviderRequest) -> None:
         """An image in a registry stays there."""
 
-    def _outputs(self, call: ProviderRequest) -> dict[str, object]:
-        built = {"name": call.inputs["imageName"], "build": call.inputs.get("build")}
+    def _outputs(self, request: ProviderRequest) -> dict[str, object]:
+        built = {"name": request.inputs["imageName"], "build": request.inputs.get("build")}
         digest = hashlib.sha256(json.dumps(built, sort_keys=True, default=str).encode()).hexdigest()
-        repository = str(call.inputs["imageName"]).rsplit(":", 1)[0]
-        return {**call.inputs, "repoDigest": f"{repository}@sha256:{digest}", "baseImageName": repository}
+        repository = str(request.inputs["imageName"]).rsplit(":", 1)[0]
+        return {**request.inputs, "repoDigest": f"{repository}@sha256:{digest}", "baseImageName": repository}

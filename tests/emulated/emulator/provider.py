@@ -41,16 +41,16 @@ class AwsProvider(Provider):
     def supports(self, type_: str) -> bool:
         return type_ in KINDS
 
-    def check(self, call: ProviderRequest) -> CheckResult:
-        kind = KINDS[call.type]
-        inputs = dict(call.inputs)
+    def check(self, request: ProviderRequest) -> CheckResult:
+        kind = KINDS[request.type]
+        inputs = dict(request.inputs)
         failures = [
-            CheckFailure(property=name, reason=f"has no place in the emulation of {call.type}: add it to its table")
+            CheckFailure(property=name, reason=f"has no place in the emulation of {request.type}: add it to its table")
             for name in inputs
             if name not in _PROVIDER_WIDE and not kind.covers(name)
         ]
         if kind.named and inputs.get(kind.named) is None and inputs.get(f"{kind.prefix or kind.named}Prefix") is None:
-            name = call.old_inputs.get(kind.named) or f"{call.name}-{secrets.token_hex(4)[:7]}"
+            name = request.old_inputs.get(kind.named) or f"{request.name}-{secrets.token_hex(4)[:7]}"
             if len(name) > kind.name_limit:
                 reason = f"{name!r} plus 7 random characters is longer than {kind.name_limit}"
                 failures.append(CheckFailure(property=kind.named, reason=reason))
@@ -61,23 +61,23 @@ class AwsProvider(Provider):
             inputs["tagsAll"] = {**self._tags, **(inputs.get("tags") or {})}
         return CheckResult(inputs=inputs, failures=tuple(failures))
 
-    def diff(self, call: ProviderRequest) -> DiffResult:
-        kind = KINDS[call.type]
-        changed = _changed(call)
-        replaces = tuple(sorted(name for name in changed if kind.replaced_by(name, call.old_inputs, call.inputs)))
+    def diff(self, request: ProviderRequest) -> DiffResult:
+        kind = KINDS[request.type]
+        changed = _changed(request)
+        replaces = tuple(sorted(name for name in changed if kind.replaced_by(name, request.old_inputs, request.inputs)))
         return DiffResult(changes=bool(changed), replaces=replaces, delete_before_replace=kind.delete_first)
 
-    def create(self, call: ProviderRequest) -> ResourceOutputs:
-        kind = KINDS[call.type]
-        inputs = self._named(kind, call)
-        known = self._known(call, inputs)
+    def create(self, request: ProviderRequest) -> ResourceOutputs:
+        kind = KINDS[request.type]
+        inputs = self._named(kind, request)
+        known = self._known(request, inputs)
         if not isinstance(kind.create, Step):
             id_, outputs = kind.create(self.cloud, inputs, known)
             return ResourceOutputs(id=id_, outputs={**inputs, **outputs})
         answer = self._call(kind, kind.create, self._tagged(kind, inputs), known)
         id_, record = self._record(kind, answer, known)
         if not isinstance(id_, str) or not id_:
-            raise EngineError(f"{call.type}: no id at {kind.id} in {record}")
+            raise EngineError(f"{request.type}: no id at {kind.id} in {record}")
         known["id"] = id_
         known.update(self._outputs(kind, record, known))
         for step in kind.steps:
@@ -86,16 +86,20 @@ class AwsProvider(Provider):
             names = [name for name in left if step.takes(kind.service, name)]
             if step.always or (step.when in inputs if step.when else names):
                 self._call(kind, step, inputs, known)
-        return ResourceOutputs(id=id_, outputs=self._seen(kind, call, inputs, known))
+        return ResourceOutputs(id=id_, outputs=self._seen(kind, request, inputs, known))
 
-    def update(self, call: ProviderRequest) -> Mapping[str, Any]:
-        kind = KINDS[call.type]
-        inputs = dict(call.inputs)
-        known = {**self._known(call, {**call.old_outputs, **inputs}), "id": call.id, "old": dict(call.old_inputs)}
+    def update(self, request: ProviderRequest) -> Mapping[str, Any]:
+        kind = KINDS[request.type]
+        inputs = dict(request.inputs)
+        known = {
+            **self._known(request, {**request.old_outputs, **inputs}),
+            "id": request.id,
+            "old": dict(request.old_inputs),
+        }
         if callable(kind.update):
-            self._retag(kind, call)
-            return {**call.old_outputs, **inputs, **kind.update(self.cloud, inputs, known, _changed(call))}
-        left = _changed(call) - set(kind.local) - {"tags", "tagsAll"}
+            self._retag(kind, request)
+            return {**request.old_outputs, **inputs, **kind.update(self.cloud, inputs, known, _changed(request))}
+        left = _changed(request) - set(kind.local) - {"tags", "tagsAll"}
         if isinstance(kind.update, Step):
             taken = {name for name in left if kind.update.takes(kind.service, name)}
             if taken:
@@ -106,23 +110,25 @@ class AwsProvider(Provider):
             if taken:
                 self._call(kind, step, inputs, known)
             left -= taken
-        self._retag(kind, call)
+        self._retag(kind, request)
         if left:
-            raise EngineError(f"{call.type}: no call changes {', '.join(sorted(left))}, and it does not replace either")
+            raise EngineError(
+                f"{request.type}: no call changes {', '.join(sorted(left))}, and it does not replace either"
+            )
         # What was computed at creation stays known: a name that was made from a prefix, an ARN.
-        computed = {name: value for name, value in call.old_outputs.items() if name not in call.old_inputs}
-        return {**computed, **self._seen(kind, call, inputs, known)}
+        computed = {name: value for name, value in request.old_outputs.items() if name not in request.old_inputs}
+        return {**computed, **self._seen(kind, request, inputs, known)}
 
-    def _retag(self, kind: Kind, call: ProviderRequest) -> None:
-        old, new = call.old_inputs.get("tagsAll") or {}, call.inputs.get("tagsAll") or {}
+    def _retag(self, kind: Kind, request: ProviderRequest) -> None:
+        old, new = request.old_inputs.get("tagsAll") or {}, request.inputs.get("tagsAll") or {}
         if old != new:
-            retag(self.cloud, kind.service, call.id, call.old_outputs, old, new)
+            retag(self.cloud, kind.service, request.id, request.old_outputs, old, new)
 
-    def delete(self, call: ProviderRequest) -> None:
-        kind = KINDS[call.type]
-        known = {**self._known(call, dict(call.old_outputs)), "id": call.id}
+    def delete(self, request: ProviderRequest) -> None:
+        kind = KINDS[request.type]
+        known = {**self._known(request, dict(request.old_outputs)), "id": request.id}
         if callable(kind.delete):
-            kind.delete(self.cloud, dict(call.old_outputs), known)
+            kind.delete(self.cloud, dict(request.old_outputs), known)
             return
         for step in kind.delete:
             self._call(kind, step, {}, known)
@@ -142,16 +148,16 @@ class AwsProvider(Provider):
         except (ClientError, MappingError) as error:
             raise EngineError(f"{kind.type}: {error}") from error
 
-    def _named(self, kind: Kind, call: ProviderRequest) -> dict[str, Any]:
-        inputs = copy.deepcopy(dict(call.inputs))
+    def _named(self, kind: Kind, request: ProviderRequest) -> dict[str, Any]:
+        inputs = copy.deepcopy(dict(request.inputs))
         prefix = inputs.pop(f"{kind.prefix or kind.named}Prefix", None) if kind.named else None
         if prefix is not None and kind.named:
             inputs[kind.named] = f"{prefix}{secrets.token_hex(4)}"
         return inputs
 
-    def _known(self, call: ProviderRequest, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    def _known(self, request: ProviderRequest, inputs: Mapping[str, Any]) -> dict[str, Any]:
         placed = inputs.get("region")  # a resource may lie elsewhere than its provider
-        return {**inputs, "placed": placed, "region": self.cloud.region, "account": ACCOUNT, "urn": call.urn}
+        return {**inputs, "placed": placed, "region": self.cloud.region, "account": ACCOUNT, "urn": request.urn}
 
     def _record(self, kind: Kind, answer: Mapping[str, Any], known: Mapping[str, Any]) -> tuple[Any, Any]:
         """The id, and what describes the resource: from the creation's answer, or from a call that asks for it."""
@@ -171,7 +177,7 @@ class AwsProvider(Provider):
         return {name: value for name, value in found.items() if value is not None}
 
     def _seen(
-        self, kind: Kind, call: ProviderRequest, inputs: Mapping[str, Any], known: Mapping[str, Any]
+        self, kind: Kind, request: ProviderRequest, inputs: Mapping[str, Any], known: Mapping[str, Any]
     ) -> dict[str, Any]:
         named = {name: known[name] for name in (*kind.outputs, *kind.optional) if name in known}
         # An input that was changed in place is the output too, whatever the record said before.
@@ -188,9 +194,9 @@ class AwsProvider(Provider):
         return {**given, "tags": tags}
 
 
-def _changed(call: ProviderRequest) -> set[str]:
-    names = {*call.inputs, *call.old_inputs}
-    return {name for name in names if not same_value(call.inputs.get(name), call.old_inputs.get(name))}
+def _changed(request: ProviderRequest) -> set[str]:
+    names = {*request.inputs, *request.old_inputs}
+    return {name for name in names if not same_value(request.inputs.get(name), request.old_inputs.get(name))}
 
 
 def serving(cloud: Cloud) -> ProviderFactory:

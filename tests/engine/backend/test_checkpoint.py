@@ -10,11 +10,10 @@ from typing import Any
 import pytest
 
 from infra.engine.errors import StateError
-from infra.engine.project.project import BLINDED
 from infra.engine.state.checkpoint import ENGINE_VERSION, Checkpoint, magic, timestamp
 from infra.engine.state.crypto import PassphraseSecretsManager
 from infra.engine.state.snapshot import PendingOperation, ResourceState, Snapshot
-from infra.engine.values import UNKNOWN, Secret
+from infra.engine.values import BLINDED, UNKNOWN, Secret
 
 _TIME = re.compile(rb'"time":"[^"]*"')
 STACK_URN = "urn:pulumi:dev::demo::pulumi:pulumi:Stack::demo-dev"

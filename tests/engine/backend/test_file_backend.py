@@ -12,12 +12,11 @@ from typing import Any
 import pytest
 
 from infra.engine.errors import SecretsError, StateError
-from infra.engine.project.project import BLINDED
 from infra.engine.state import files
 from infra.engine.state.backend import FileBackend, UpdateInfo
 from infra.engine.state.crypto import PassphraseSecretsManager
 from infra.engine.state.snapshot import ResourceState, Snapshot
-from infra.engine.values import Secret
+from infra.engine.values import BLINDED, Secret
 
 
 def thing(**outputs: Any) -> ResourceState:

@@ -65,48 +65,48 @@ class RecordingProvider(Provider):
         self.reached[(operation, name)] = threading.Event()
         return self.gates.setdefault((operation, name), threading.Event())
 
-    def _note(self, operation: str, call: ProviderRequest) -> None:
-        key = (operation, call.name)
+    def _note(self, operation: str, request: ProviderRequest) -> None:
+        key = (operation, request.name)
         with self._lock:
             self.calls.append(key)
-            self.seen[key] = call
+            self.seen[key] = request
         if key in self.gates:
             self.reached[key].set()
             assert self.gates[key].wait(20), f"{key} was never let go"
-        if key in self.failing or call.inputs.get("fail") == operation:
+        if key in self.failing or request.inputs.get("fail") == operation:
             raise RuntimeError(f"no {operation} today")
 
     def names(self, operation: str) -> list[str]:
         return [name for done, name in self.calls if done == operation]
 
-    def check(self, call: ProviderRequest) -> CheckResult:
-        failures = (CheckFailure(property="bad", reason="must not be"),) if "bad" in call.inputs else ()
-        return CheckResult(inputs={**call.inputs, "checked": True}, failures=failures)
+    def check(self, request: ProviderRequest) -> CheckResult:
+        failures = (CheckFailure(property="bad", reason="must not be"),) if "bad" in request.inputs else ()
+        return CheckResult(inputs={**request.inputs, "checked": True}, failures=failures)
 
-    def diff(self, call: ProviderRequest) -> DiffResult:
-        self._note("diff", call)
-        if call.name in self.diffs:
-            return self.diffs[call.name]
-        old = call.old_inputs
-        replaces = [key for key in ("fixed", "fixed_first") if call.inputs.get(key) != old.get(key)]
+    def diff(self, request: ProviderRequest) -> DiffResult:
+        self._note("diff", request)
+        if request.name in self.diffs:
+            return self.diffs[request.name]
+        old = request.old_inputs
+        replaces = [key for key in ("fixed", "fixed_first") if request.inputs.get(key) != old.get(key)]
         return DiffResult(replaces=tuple(replaces), delete_before_replace="fixed_first" in replaces)
 
-    def create(self, call: ProviderRequest) -> ResourceOutputs:
-        self._note("create", call)
+    def create(self, request: ProviderRequest) -> ResourceOutputs:
+        self._note("create", request)
         with self._lock:
             self._number += 1
             number = self._number
-        return ResourceOutputs(id=f"{call.name}-{number}", outputs={**call.inputs, "made": f"by {call.name}"})
+        return ResourceOutputs(id=f"{request.name}-{number}", outputs={**request.inputs, "made": f"by {request.name}"})
 
-    def update(self, call: ProviderRequest) -> Mapping[str, Any]:
-        self._note("update", call)
-        return {**call.inputs, "made": f"by {call.name}, again"}
+    def update(self, request: ProviderRequest) -> Mapping[str, Any]:
+        self._note("update", request)
+        return {**request.inputs, "made": f"by {request.name}, again"}
 
-    def delete(self, call: ProviderRequest) -> None:
-        self._note("delete", call)
+    def delete(self, request: ProviderRequest) -> None:
+        self._note("delete", request)
 
-    def read(self, call: ProviderRequest) -> ResourceOutputs | None:
-        return None if call.id == "gone" else ResourceOutputs(id=call.id, outputs={"made": f"read {call.id}"})
+    def read(self, request: ProviderRequest) -> ResourceOutputs | None:
+        return None if request.id == "gone" else ResourceOutputs(id=request.id, outputs={"made": f"read {request.id}"})
 
 
 @dataclass

@@ -1,8 +1,10 @@
-"""Hooks and transforms: the engine's calls back into the program."""
+"""Hooks: the engine's calls back into the program. Transforms, the SDK's other callbacks, are refused."""
 
 from __future__ import annotations
 
 from typing import Any
+
+import pytest
 
 HOOKED = """
 from pathlib import Path
@@ -108,44 +110,17 @@ def test_an_error_hook_may_try_again(stack: Any) -> None:
     assert len(stack.log.messages("warning")) == 2
 
 
-def test_transforms_of_the_stack_of_parents_and_of_the_resource(stack: Any) -> None:
-    source = """
-    def adding(key, value):
-        def transform(args):
-            if args.type_ != "test:index:Thing":
-                return None
-            trace = [*args.props.get("trace", []), value]
-            return pulumi.ResourceTransformResult(props={**args.props, key: value, "trace": trace}, opts=args.opts)
-        return transform
-    def protecting(args):
-        return pulumi.ResourceTransformResult(
-            props=args.props, opts=pulumi.ResourceOptions.merge(args.opts, Opts(retain_on_delete=True)))
-    pulumi.runtime.register_resource_transform(adding("stack", 1))
-    g = Group("g", opts=Opts(transforms=[adding("parent", 2)]))
-    Thing("a", size=5, opts=Opts(parent=g, transforms=[adding("own", 3), protecting]))
-    Thing("b")
-    """
-    stack.program(source).must_up()
-    inputs = stack.state("a").inputs
-    assert {key: inputs[key] for key in ("stack", "parent", "own", "size", "trace")} == {
-        "stack": 1,
-        "parent": 2,
-        "own": 3,
-        "size": 5,
-        "trace": [3, 2, 1],
-    }
-    assert stack.state("a").retain_on_delete
-    assert stack.state("b").inputs["trace"] == [1]
-    assert stack.plan().find("test:index:Thing", "b").inputs["stack"] == 1
-
-
-def test_a_failing_transform_is_told(stack: Any) -> None:
-    source = """
-    def broken(args):
-        raise ValueError("not like this")
-    pulumi.runtime.register_resource_transform(broken)
-    Thing("a")
-    """
-    result = stack.program(source).up()
-    assert "not like this" in result.failures[0].message
+@pytest.mark.parametrize(
+    ("use", "refusal"),
+    [
+        ("pulumi.runtime.register_resource_transform(same)", "the program registers a transform: use the Pulumi CLI"),
+        (
+            'Thing("a", opts=Opts(transforms=[same]))',
+            "test:index:Thing 'a' uses transforms, which the engine in process does not have: use the Pulumi CLI",
+        ),
+    ],
+)
+def test_transforms_are_refused_and_not_dropped(stack: Any, use: str, refusal: str) -> None:
+    result = stack.program(f"def same(args):\n    return None\n{use}").up()
+    assert [failure.message for failure in result.failures] == [refusal]
     assert stack.names() == []

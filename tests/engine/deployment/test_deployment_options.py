@@ -193,7 +193,11 @@ def test_explicit_providers_configure_their_resources(stack: Any) -> None:
 
 
 def test_an_explicit_provider_notes_its_plugins_version_as_pulumi_does(stack: Any) -> None:
-    source = 'import pulumi_random as random\np = random.Provider("p")\nrandom.RandomUuid("u", opts=Opts(provider=p))'
+    source = """
+    import pulumi_random as random
+    p = random.Provider("p")
+    random.RandomId("u", byte_length=4, opts=Opts(provider=p))
+    """
     stack.program(source).must_up()
     state = stack.state("p")
     assert set(state.inputs) == {"__internal", "version"}

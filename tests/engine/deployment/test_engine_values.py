@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from infra.engine.program.durations import parse_duration
 from infra.engine.program.engine_service import in_range
+from infra.engine.program.registration import parse_duration
 from infra.engine.program.wire import WireError, from_struct, to_struct
 from infra.engine.property_paths import covers, keep_old, parse_path, render_path
 from infra.engine.steps.diff import compare, describe

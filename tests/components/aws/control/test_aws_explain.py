@@ -28,21 +28,21 @@ aws.ecs.Service("api", name="api", cluster={cluster!r}, task_definition={definit
 class Refusing(Provider):
     """An ECS service whose rollout fails, unless it brings revision 41."""
 
-    def create(self, call: ProviderRequest) -> ResourceOutputs:
-        self._settle(call)
+    def create(self, request: ProviderRequest) -> ResourceOutputs:
+        self._settle(request)
         return ResourceOutputs(
-            id=f"{call.inputs['cluster'].replace(':cluster/', ':service/')}/api", outputs=dict(call.inputs)
+            id=f"{request.inputs['cluster'].replace(':cluster/', ':service/')}/api", outputs=dict(request.inputs)
         )
 
-    def update(self, call: ProviderRequest) -> Mapping[str, Any]:
-        self._settle(call)
-        return dict(call.inputs)
+    def update(self, request: ProviderRequest) -> Mapping[str, Any]:
+        self._settle(request)
+        return dict(request.inputs)
 
-    def delete(self, call: ProviderRequest) -> None:
+    def delete(self, request: ProviderRequest) -> None:
         raise EngineError("in use")
 
-    def _settle(self, call: ProviderRequest) -> None:
-        if not call.inputs["taskDefinition"].endswith(":41"):
+    def _settle(self, request: ProviderRequest) -> None:
+        if not request.inputs["taskDefinition"].endswith(":41"):
             raise EngineError("unexpected state 'ROLLBACK_SUCCESSFUL'")
 
 
