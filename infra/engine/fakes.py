@@ -33,7 +33,7 @@ class DeclaredFakes:
         self._invokes = invokes or {}
 
     def outputs(self, goal: Registration) -> Mapping[str, Any]:
-        made = {key: _fake(hint, f"{goal.name}-{key}") for key, hint in _declared(goal.type).items()}
+        made = {key: _fake(hint, f"{goal.name}-{key}") for key, hint in declared_outputs(goal.type).items()}
         made.pop("id", None)
         made.pop("urn", None)
         return {
@@ -48,7 +48,7 @@ class DeclaredFakes:
         return self._invokes[request.token]
 
 
-def _declared(type_: str) -> Mapping[str, Any]:
+def declared_outputs(type_: str) -> Mapping[str, Any]:
     """The outputs that the resource's class declares, by their names on the wire; empty for an unknown class."""
     resource_class = _dynamic_class(type_) if type_.startswith("pulumi-python:") else _sdk_class(type_)
     return _types.resource_types(resource_class) if resource_class else {}

@@ -12,7 +12,7 @@ import pytest
 
 from infra.aws.guard import STATEFUL, Guard, GuardError
 from infra.engine.deployment import Deployment, Result
-from infra.engine.fakes import _declared as declared_outputs
+from infra.engine.fakes import declared_outputs
 from infra.engine.plan import Plan
 from infra.engine.project.project import ProgramConfig, Project
 from infra.engine.providers.base import DiffResult, Provider, ProviderRequest, ResourceOutputs
