@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, MutableMapping, MutableSequence
 from typing import Any
 
 from infra.cli.exits import CommandError, UsageError
-
-Path = tuple[str | int, ...]
-
-_PART = re.compile(r"""(?:^|\.)(?P<name>[^.\[\]"]+)|\[(?P<index>\d+)\]|\[?"(?P<quoted>[^"]+)"\]?""")
+from infra.property_paths import Path, parse_path, render_path
 
 
 def parse(text: str, *, project: str) -> Path:
     """The steps to a value in a stack's config section; the first is the full key (``slipway:api``)."""
-    steps: list[str | int] = []
-    at = 0
-    while at < len(text):
-        found = _PART.match(text, at)
-        if found is None:
-            raise UsageError(f'{text!r} is not a key: write it as api.replicas, cors_origins[0] or tags["a.b"]')
-        steps.append(int(found["index"]) if found["index"] else found["name"] or found["quoted"])
-        at = found.end()
-    if not steps or not isinstance(steps[0], str):
+    try:
+        first, *steps = parse_path(text)
+    except ValueError:
+        raise UsageError(f'{text!r} is not a key: write it as api.replicas, cors_origins[0] or tags["a.b"]') from None
+    if not isinstance(first, str) or "*" in (first, *steps):
         raise UsageError(f"{text!r} is not a key: it must start with a name, as in api.replicas")
-    first = steps[0] if ":" in steps[0] else f"{project}:{steps[0]}"
-    return (first, *steps[1:])
+    return (first if ":" in first else f"{project}:{first}", *steps)
 
 
 def get(tree: Any, path: Path) -> Any:
@@ -94,24 +85,24 @@ def remove(tree: MutableMapping[str, Any], path: Path) -> bool:
     return True
 
 
-def leaves(value: Any, path: str) -> Iterator[tuple[str, Any]]:
+def leaves(value: Any, *path: str | int) -> Iterator[tuple[str, Any]]:
     """Every scalar, list or secure value below `value`, with its key as one would type it."""
     if isinstance(value, dict) and value and set(value) != {"secure"}:
         for name, item in value.items():
-            yield from leaves(item, f'{path}["{name}"]' if "." in name else f"{path}.{name}")
+            yield from leaves(item, *path, name)
     else:
-        yield path, value
+        yield render_path(path), value
 
 
 def _check(node: Any, step: str | int, path: Path) -> None:
     """Raise CommandError when `node` has no room for `step`."""
     if isinstance(step, int):
         if not isinstance(node, MutableSequence):
-            raise CommandError(f"{spell(path)}: [{step}] needs a list there, and there is {_kind(node)}")
+            raise CommandError(f"{render_path(path)}: [{step}] needs a list there, and there is {_kind(node)}")
         if step > len(node):
-            raise CommandError(f"{spell(path)}: the list has {len(node)} items; the next one is [{len(node)}]")
+            raise CommandError(f"{render_path(path)}: the list has {len(node)} items; the next one is [{len(node)}]")
     elif not isinstance(node, MutableMapping):
-        raise CommandError(f"{spell(path)}: {step!r} needs a map there, and there is {_kind(node)}")
+        raise CommandError(f"{render_path(path)}: {step!r} needs a map there, and there is {_kind(node)}")
 
 
 def _last_key(node: Any) -> str | int | None:
@@ -129,14 +120,6 @@ def _add(node: Any, step: str | int) -> None:
         node.append(None)
     else:
         node[step] = None
-
-
-def spell(path: Path) -> str:
-    """The path as one would type it, with its namespace."""
-    text = str(path[0])
-    for step in path[1:]:
-        text += f"[{step}]" if isinstance(step, int) else f'["{step}"]' if "." in step else f".{step}"
-    return text
 
 
 def _kind(node: Any) -> str:

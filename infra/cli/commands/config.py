@@ -12,6 +12,7 @@ from infra.cli import keypath
 from infra.cli.context import Context
 from infra.cli.exits import FAILED, OK, CommandError, UsageError
 from infra.cli.pulumi_cli import LOCAL_TARGET
+from infra.property_paths import Path, render_path
 
 MASK = "[secret]"
 
@@ -79,7 +80,7 @@ def run_get(context: Context, args: argparse.Namespace) -> int:
     return OK
 
 
-def _tell_default(context: Context, key: str, path: keypath.Path) -> int:
+def _tell_default(context: Context, key: str, path: Path) -> int:
     """Print the value that holds where the file is silent; FAILED for a key without one."""
     from infra.cli.validation import in_effect
 
@@ -118,7 +119,7 @@ def run_rm(context: Context, args: argparse.Namespace) -> int:
     return OK
 
 
-def _set_secret(context: Context, path: keypath.Path, plaintext: str) -> None:
+def _set_secret(context: Context, path: Path, plaintext: str) -> None:
     """Check the plaintext where it will stand, and put its ciphertext there."""
     from infra.engine.project import yaml_file
     from infra.engine.project.location import open_or_create_secrets
@@ -140,7 +141,7 @@ def _refuse_to_choose(context: Context) -> None:
         )
 
 
-def _forms(context: Context, path: keypath.Path, text: str) -> list[Any]:
+def _forms(context: Context, path: Path, text: str) -> list[Any]:
     """What may be meant by what was typed, the likelier first.
 
     A text is what was typed: as YAML, commit 6063e25 was deployed as version 6.063e+28.
@@ -158,11 +159,11 @@ def _forms(context: Context, path: keypath.Path, text: str) -> list[Any]:
         if len(path) == 1 and not str(path[0]).startswith(f"{context.project.name}:"):
             return [plain]  # A provider's own: it gets text in any case.
         what = "; ".join(problem.partition(": ")[2] for problem in error.problems)
-        raise CommandError(f"{context.file.path.name} was not changed: {keypath.spell(path)}: {what}") from None
+        raise CommandError(f"{context.file.path.name} was not changed: {render_path(path)}: {what}") from None
     return [value] if value == text else [value, plain]
 
 
-def _change(context: Context, path: keypath.Path, edit: Callable[[Any], object]) -> None:
+def _change(context: Context, path: Path, edit: Callable[[Any], object]) -> None:
     """Edit the value at `path`; raises CommandError where the file's form would carry the change elsewhere.
 
     `*name` stands for the very map that `&name` marks: a worker group's new number of replicas was also another's.
@@ -176,12 +177,12 @@ def _change(context: Context, path: keypath.Path, edit: Callable[[Any], object])
         alone = False
     if not alone:
         raise CommandError(
-            f"{context.file.path.name} was not changed: {keypath.spell(path)} stands there through an alias (*name) or "
+            f"{context.file.path.name} was not changed: {render_path(path)} stands there through an alias (*name) or "
             "a merge (<<), so that it cannot change alone. Write the value out, or change it by hand"
         )
 
 
-def _set_checked(context: Context, path: keypath.Path, forms: list[Any]) -> list[str]:
+def _set_checked(context: Context, path: Path, forms: list[Any]) -> list[str]:
     """Put the first of `forms` (the value as YAML reads it, then as plain text) that the settings accept.
 
     Returns what it leaves to do with secrets: lines to show, empty when there is nothing.
@@ -198,13 +199,13 @@ def _set_checked(context: Context, path: keypath.Path, forms: list[Any]) -> list
     raise first
 
 
-def _check_secrecy(context: Context, path: keypath.Path, *, secret: bool) -> None:
+def _check_secrecy(context: Context, path: Path, *, secret: bool) -> None:
     """Raise UsageError where a secret would be written readable, or a plain setting encrypted."""
     from infra.cli.validation import is_secret
     from infra.engine.project.project import is_secure
 
     known = is_secret(path, project=context.project.name)
-    key = keypath.spell(path).removeprefix(f"{context.project.name}:")
+    key = render_path(path).removeprefix(f"{context.project.name}:")
     try:
         encrypted = is_secure(keypath.get(_section(context), path))
     except KeyError:

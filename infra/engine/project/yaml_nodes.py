@@ -9,6 +9,7 @@ from ruamel.yaml.error import StringMark
 from ruamel.yaml.nodes import MappingNode, ScalarNode, SequenceNode
 
 from infra.engine.project import yaml_scalars
+from infra.property_paths import Path, render_path
 
 _TAG: Final = "tag:yaml.org,2002:"
 _KINDS: Final[dict[str, yaml_scalars.Kind]] = {
@@ -48,7 +49,8 @@ def check(root: Any, resolver: Any) -> None:
 def check_words(root: Any, resolver: Any, *, section: str) -> None:
     """Raise Ambiguous with every unquoted word below the key `section`, or below the root where it is empty."""
     problems = []
-    for path, scalar, is_name in _scalars(_section(root, section) if section else root, ""):
+    for steps, scalar, is_name in _scalars(_section(root, section) if section else root, ()):
+        path = render_path(steps)
         found = yaml_scalars.problem(scalar.value, ours=_KINDS.get(scalar.tag), is_name=is_name)
         if found and _implicit(scalar, resolver):
             mark = scalar.start_mark
@@ -119,18 +121,18 @@ def _section(root: Any, name: str) -> Any:
     return next((value for key, value in pairs if key.value == name), None)
 
 
-def _scalars(node: Any, path: str) -> Iterator[tuple[str, Any, bool]]:
-    """Every scalar below `node`, with its path as one would type it, and whether it is a key."""
+def _scalars(node: Any, path: Path) -> Iterator[tuple[Path, Any, bool]]:
+    """Every scalar below `node`, with its path, and whether it is a key."""
     if isinstance(node, ScalarNode):
         yield path, node, False
     elif isinstance(node, SequenceNode):
         for at, item in enumerate(node.value):
-            yield from _scalars(item, f"{path}[{at}]")
+            yield from _scalars(item, (*path, at))
     elif isinstance(node, MappingNode):
         for key, value in node.value:
             if key.tag == f"{_TAG}merge":
                 yield from _scalars(value, path)
                 continue
-            inner = f"{path}.{key.value}" if path else key.value
+            inner = (*path, str(key.value))
             yield inner, key, True
             yield from _scalars(value, inner)

@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
-from infra.engine.property_paths import covers, parse_path
 from infra.engine.providers.client import OperationError, ProviderClient
 from infra.engine.state.snapshot import ResourceState
 from infra.engine.steps.context import DeploymentContext
 from infra.engine.steps.executor import Halted
 from infra.engine.urns import is_provider, parse_urn, provider_urn
 from infra.engine.values import UNKNOWN
+from infra.property_paths import covers, parse_path
 
 
 class Deletion:

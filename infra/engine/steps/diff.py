@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from infra.engine.display.events import Change, ChangeKind
-from infra.engine.property_paths import Path, covers, render_path
 from infra.engine.values import Secret, mask, reveal, same_value
+from infra.property_paths import Path, covers, render_path
 
 
 @dataclass(frozen=True)
@@ -66,3 +66,35 @@ def describe(
         for difference in differences
         if not any(covers(path, difference.path) for path in hidden)
     )
+
+
+def keep_old(path: Path, new: Any, old: Any) -> Any:
+    """`new` with what stands at `path` as it is in `old`; a place that `old` does not have goes away."""
+    if isinstance(new, Secret):
+        return Secret(keep_old(path, new.value, old))
+    if isinstance(old, Secret):
+        old = old.value
+    head, rest = path[0], path[1:]
+    if isinstance(new, dict) and isinstance(old, dict):
+        keys = sorted({*new, *old}) if head == "*" else [str(head)]
+        result = dict(new)
+        for key in keys:
+            _keep_key(result, key, rest, old)
+        return result
+    if isinstance(new, list) and isinstance(old, list):
+        shared = range(min(len(new), len(old)))
+        indexes = shared if head == "*" else [head] if head in shared else []
+        return [
+            (keep_old(rest, item, old[i]) if rest else old[i]) if i in indexes else item for i, item in enumerate(new)
+        ]
+    return new
+
+
+def _keep_key(result: dict[str, Any], key: str, rest: Path, old: dict[str, Any]) -> None:
+    if not rest:
+        if key in old:
+            result[key] = old[key]
+        else:
+            result.pop(key, None)
+    elif key in result and key in old:
+        result[key] = keep_old(rest, result[key], old[key])

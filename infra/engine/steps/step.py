@@ -8,13 +8,13 @@ from typing import Any, Literal
 
 from infra.engine.display.events import Change
 from infra.engine.errors import EngineError
-from infra.engine.property_paths import Path, covers, keep_old, parse_path, render_path
 from infra.engine.providers.base import DiffResult
 from infra.engine.providers.client import ProviderClient
 from infra.engine.state.snapshot import ResourceState
-from infra.engine.steps.diff import Difference, compare, describe
+from infra.engine.steps.diff import Difference, compare, describe, keep_old
 from infra.engine.urns import is_default_provider, package_of, parse_urn, provider_urn
 from infra.engine.values import has_secret, has_unknown, same_value
+from infra.property_paths import Path, covers, parse_path, render_path
 
 
 @dataclass(frozen=True, kw_only=True)

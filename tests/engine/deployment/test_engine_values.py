@@ -9,10 +9,10 @@ import pytest
 from infra.engine.program.engine_service import in_range
 from infra.engine.program.registration import parse_duration
 from infra.engine.program.wire import WireError, from_struct, to_struct
-from infra.engine.property_paths import covers, keep_old, parse_path, render_path
-from infra.engine.steps.diff import compare, describe
+from infra.engine.steps.diff import compare, describe, keep_old
 from infra.engine.urns import is_default_provider, make_urn, package_of, parse_urn
 from infra.engine.values import UNKNOWN, Secret, mark_keys, mark_like, mask, same_value
+from infra.property_paths import covers, parse_path, render_path
 
 
 @pytest.mark.parametrize("text", ["a", "a.b[0].c", 'tags["x.y"][3]', "a[0][1]"])

@@ -10,6 +10,7 @@ from ruamel.yaml import YAML
 
 from infra.cli import keypath
 from infra.cli.exits import CommandError, UsageError
+from infra.property_paths import render_path
 
 Slipway = Callable[..., Any]
 
@@ -184,7 +185,7 @@ def test_the_first_secret_of_a_stack_makes_its_salt(
 )
 def test_keys_are_read(key: str, path: tuple[str | int, ...]) -> None:
     assert keypath.parse(key, project="slipway") == path
-    assert keypath.spell(path).removeprefix("slipway:") == key.removeprefix("slipway:")
+    assert render_path(path).removeprefix("slipway:") == key.removeprefix("slipway:")
 
 
 @pytest.mark.parametrize("key", ["", ".", "a.", "a..b", "[0]", "a[", "a[x]", 'a["'])
