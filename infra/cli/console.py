@@ -35,16 +35,16 @@ class Console:
 
     def print(self, text: str = "") -> None:
         """Raises BrokenPipeError when the reader has gone, OutputError when it cannot be written for another reason."""
-        with _told():
+        with _writing():
             print(text, file=self.out, flush=True)
 
     def flush(self) -> None:
         """Raises as `print`."""
-        with _told():
+        with _writing():
             self.out.flush()
 
     def note(self, text: str) -> None:
-        """Something about the command, not part of its result. Where it cannot be written there is nobody to tell."""
+        """Something about the command, not part of its result. Where it cannot be written it is dropped."""
         try:
             print(text, file=self.err, flush=True)
         except OSError:
@@ -71,7 +71,7 @@ class Console:
 
     def confirm(self, question: str) -> bool:
         """Ask on the terminal; anything but y or yes is no, and so is a closed input."""
-        with _told():
+        with _writing():
             print(f"{question} [y/N] ", end="", file=self.out, flush=True)
         return self.input.readline().strip().lower() in ("y", "yes")
 
@@ -86,7 +86,7 @@ class Console:
             table.add_column(header, overflow="fold")
         for row in rows:
             table.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in row))
-        with _told():
+        with _writing():
             RichConsole(file=self.out).print(table)
 
 
@@ -97,8 +97,8 @@ def abandon(stream: TextIO) -> None:
 
 
 @contextmanager
-def _told() -> Iterator[None]:
-    """Tell a full disk behind standard output from a fault of the command's own work."""
+def _writing() -> Iterator[None]:
+    """Distinguish a full disk behind standard output from a fault of the command's own work."""
     try:
         yield
     except BrokenPipeError:

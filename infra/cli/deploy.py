@@ -21,7 +21,7 @@ Kind = Literal["up", "destroy"]
 _CLOUDS = ("aws", "digitalocean", "docker")
 
 
-class Stage:
+class DisplaySink:
     """The sink of one deployment. Each pass over it has a display of its own, so that a question can come between."""
 
     def __init__(self, console: Console) -> None:
@@ -47,8 +47,8 @@ class Stage:
 def preview(context: Context) -> int:
     """Show what `up` would do. Takes no lock and writes nothing, as the CLI's preview."""
     _refuse_clouds(context)
-    stage = Stage(context.console)
-    return _code(stage.show(_deployment(context, stage).preview))
+    sink = DisplaySink(context.console)
+    return _code(sink.show(_deployment(context, sink).preview))
 
 
 def change(context: Context, kind: Kind, *, confirmed: bool) -> int:
@@ -58,28 +58,28 @@ def change(context: Context, kind: Kind, *, confirmed: bool) -> int:
         context.console.note(f"stack {context.stack!r} has no resources: there is nothing to destroy")
         return OK
     _prepare_secrets(context)
-    stage = Stage(context.console)
+    sink = DisplaySink(context.console)
     with context.backend.lock(context.project.name, context.stack, report=context.console.note):
-        deployment = _deployment(context, stage)
+        deployment = _deployment(context, sink)
         if not confirmed:
-            code = _foretell(context, kind, deployment, stage)
+            code = _show_changes(context, kind, deployment, sink)
             if code != OK:
                 return code
             if not context.console.confirm(_QUESTIONS[kind]):
                 context.console.note("nothing was changed")
                 return FAILED
         started = int(time.time())
-        result = stage.show(deployment.up if kind == "up" else deployment.destroy)
-        _remember(context, kind, deployment.snapshot, result, started)
+        result = sink.show(deployment.up if kind == "up" else deployment.destroy)
+        _record_update(context, kind, deployment.snapshot, result, started)
     return _code(result)
 
 
 _QUESTIONS: dict[Kind, str] = {"up": "Make these changes?", "destroy": "Destroy these resources?"}
 
 
-def _foretell(context: Context, kind: Kind, deployment: Deployment, stage: Stage) -> int:
+def _show_changes(context: Context, kind: Kind, deployment: Deployment, sink: DisplaySink) -> int:
     if kind == "up":
-        return _code(stage.show(deployment.preview))
+        return _code(sink.show(deployment.preview))
     rows = [
         (resource.urn.rpartition("::")[2], resource.type, "protected" if resource.protect else "")
         for resource in reversed(deployment.snapshot.resources)
@@ -90,7 +90,7 @@ def _foretell(context: Context, kind: Kind, deployment: Deployment, stage: Stage
     return OK
 
 
-def _deployment(context: Context, stage: Stage) -> Deployment:
+def _deployment(context: Context, sink: DisplaySink) -> Deployment:
     from infra.engine.deployment import Deployment
 
     return Deployment(
@@ -99,11 +99,11 @@ def _deployment(context: Context, stage: Stage) -> Deployment:
         config=context.file.program_config(context.secrets),
         snapshot=context.backend.load(context.project.name, context.stack, context.secrets),
         save=lambda snapshot: context.backend.save(snapshot, context.secrets),
-        sink=stage,
+        sink=sink,
     )
 
 
-def _remember(context: Context, kind: Kind, snapshot: Snapshot, result: Result, started: int) -> None:
+def _record_update(context: Context, kind: Kind, snapshot: Snapshot, result: Result, started: int) -> None:
     """Add the run to the stack's history, unless it had nothing to do: the state is copied twice for each entry."""
     if result.succeeded and not any(count for op, count in result.changes.items() if op != "same"):
         return

@@ -1,4 +1,4 @@
-"""What to try next, told after an `up`."""
+"""What to try next, printed after an `up`."""
 
 from __future__ import annotations
 

@@ -97,11 +97,11 @@ def run(context: Context, path: str, command: str, options: Sequence[str] = (), 
     if code == 0:
         return OK
     if not interrupted:
-        _tell_of_missing_plugin(context, path, environment)
+        _report_missing_plugin(context, path, environment)
     return INTERRUPTED if interrupted else FAILED
 
 
-def _tell_of_missing_plugin(context: Context, path: str, environment: dict[str, str]) -> None:
+def _report_missing_plugin(context: Context, path: str, environment: dict[str, str]) -> None:
     """Say that the engine in process can do without the CLI, where that may be what failed and is true."""
     if context.target != LOCAL_TARGET or not _in_files(environment) or context.file.secrets_provider:
         return
@@ -170,8 +170,8 @@ def _known(context: Context, path: str, environment: dict[str, str]) -> bool:
     answer = _ask(context, [path, "stack", "--stack", context.stack, "--show-name"], environment)
     if answer.returncode and "no stack named" not in answer.stderr:
         # No network, nobody logged in: that says nothing about the stack.
-        told = answer.stderr.strip() or answer.stdout.strip()
-        raise CommandError(f"the Pulumi CLI cannot tell whether stack {context.stack!r} exists: {told}")
+        answered = answer.stderr.strip() or answer.stdout.strip()
+        raise CommandError(f"the Pulumi CLI cannot tell whether stack {context.stack!r} exists: {answered}")
     return answer.returncode == 0
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 class EngineError(Exception):
-    """A problem told in one message with its remedy. The command line prints it as it stands, with no traceback."""
+    """A problem in one message with its remedy. The command line prints it as it stands, with no traceback."""
 
     user_facing = True
 

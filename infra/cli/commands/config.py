@@ -75,12 +75,12 @@ def run_get(context: Context, args: argparse.Namespace) -> int:
     try:
         value = _shown(context, keypath.get(section, path), args.show_secrets)
     except KeyError:
-        return _tell_default(context, args.key, path)
+        return _print_default(context, args.key, path)
     context.console.print(json.dumps(value, indent=2) if args.json or isinstance(value, dict) else _text(value))
     return OK
 
 
-def _tell_default(context: Context, key: str, path: Path) -> int:
+def _print_default(context: Context, key: str, path: Path) -> int:
     """Print the value that holds where the file is silent; FAILED for a key without one."""
     from infra.cli.validation import in_effect
 

@@ -47,7 +47,7 @@ def run(context: Context, args: argparse.Namespace) -> int:
     else:
         from infra.cli import deploy
 
-        with told_to_delete(args.delete_data):
+        with data_deletion(args.delete_data):
             code = deploy.change(context, "destroy", confirmed=args.yes)
     if code == OK and context.target == "local":
         if args.delete_data:
@@ -63,8 +63,8 @@ def run(context: Context, args: argparse.Namespace) -> int:
 
 
 @contextlib.contextmanager
-def told_to_delete(delete: bool) -> Iterator[None]:
-    """Tell the local target's providers, which run in this process, that the data goes too."""
+def data_deletion(delete: bool) -> Iterator[None]:
+    """Set, for the local target's providers in this process, whether the data is deleted too."""
     before = os.environ.get(DELETE_DATA)
     os.environ[DELETE_DATA] = "1" if delete else "0"
     try:

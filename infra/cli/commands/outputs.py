@@ -45,7 +45,7 @@ def read(context: Context, *, show_secrets: bool = False) -> dict[str, Any]:
     """The stack's outputs in JSON types, secrets masked or, when asked for, opened."""
     if pulumi_cli.keeps_state(context):
         return pulumi_cli.outputs(context, show_secrets=show_secrets)
-    context.file  # noqa: B018 - an unknown stack is told as such, not as one without outputs
+    context.file  # noqa: B018 - an unknown stack is reported as such, not as one without outputs
     snapshot = context.backend.load(context.project.name, context.stack, context.secrets if show_secrets else None)
     return {name: _plain(value, show_secrets=show_secrets) for name, value in snapshot.outputs.items()}
 

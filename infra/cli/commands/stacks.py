@@ -29,7 +29,7 @@ def run(context: Context, _: argparse.Namespace) -> int:
 
 def _row(context: Context, name: str) -> tuple[str, str, str]:
     one = Context(stack=name, console=context.console, cwd=context.cwd, environ=context.environ)
-    return (name, _told(lambda: one.target), _told(lambda: _resources(one)))
+    return (name, _or_unreadable(lambda: one.target), _or_unreadable(lambda: _resources(one)))
 
 
 def _resources(context: Context) -> str:
@@ -40,7 +40,7 @@ def _resources(context: Context) -> str:
     return str(sum(not r.type.startswith(("pulumi:pulumi:", "pulumi:providers:")) for r in snapshot.resources))
 
 
-def _told(value: object) -> str:
+def _or_unreadable(value: object) -> str:
     """What `value` returns, or a word for why it cannot: one broken stack must not hide the others."""
     assert callable(value)
     try:

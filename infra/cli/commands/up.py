@@ -38,7 +38,7 @@ def run(context: Context, args: argparse.Namespace) -> int:
 
         code = deploy.change(context, "up", confirmed=args.yes)
     if code == OK:
-        _tell_next(context, first=first)
+        _print_next_steps(context, first=first)
     return code
 
 
@@ -50,7 +50,7 @@ def require_consent(context: Context, command: str, *, yes: bool) -> None:
 
 def take_back_file(context: Context) -> None:
     """Bring back a committed `Pulumi.local.yaml` that is gone: the CLI proposes `pulumi stack rm` after each destroy,
-    and that deletes it. What git does not have stays gone, and is told as an unknown stack."""
+    and that deletes it. What git does not have stays gone, and is reported as an unknown stack."""
     from infra.engine.project.location import LOCAL_STACK
     from infra.engine.state.files import write_atomically
 
@@ -72,7 +72,7 @@ def take_back_file(context: Context) -> None:
     context.console.note(f"{path.name} was gone, and is taken back from the last commit")
 
 
-def _tell_next(context: Context, *, first: bool) -> None:
+def _print_next_steps(context: Context, *, first: bool) -> None:
     from infra.cli.hints import command_name, next_steps
 
     command = command_name(sys.argv[0])

@@ -1,4 +1,4 @@
-"""What happens during a deployment, as typed events: the only thing that a display knows.
+"""What happens during a deployment, as typed events: a display gets nothing else.
 
 Nothing in an event is secret: values are masked when the event is made.
 """

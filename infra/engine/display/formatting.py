@@ -4,52 +4,31 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from infra.engine.display.events import Change, Diagnostic, Kind, Op, StepEvent
 from infra.engine.urns import parse_urn
 from infra.engine.values import SECRET_TEXT, UNKNOWN_TEXT
 
 TITLES: Final[Mapping[Kind, str]] = {"preview": "Previewing update", "up": "Updating", "destroy": "Destroying"}
-SIGNS: Final[Mapping[Op, str]] = {
-    "same": " ",
-    "create": "+",
-    "update": "~",
-    "replace": "+-",
-    "delete": "-",
-    "read": ">",
-}
-STYLES: Final[Mapping[Op, str]] = {
-    "same": "dim",
-    "create": "green",
-    "update": "yellow",
-    "replace": "magenta",
-    "delete": "red",
-    "read": "cyan",
-}
-_DOING: Final[Mapping[Op, str]] = {
-    "same": "unchanged",
-    "create": "creating",
-    "update": "updating",
-    "replace": "replacing",
-    "delete": "deleting",
-    "read": "reading",
-}
-_DONE: Final[Mapping[Op, str]] = {
-    "same": "unchanged",
-    "create": "created",
-    "update": "updated",
-    "replace": "replaced",
-    "delete": "deleted",
-    "read": "read",
-}
-_FAILED: Final[Mapping[Op, str]] = {
-    "same": "failed",
-    "create": "creating failed",
-    "update": "updating failed",
-    "replace": "replacing failed",
-    "delete": "deleting failed",
-    "read": "reading failed",
+
+
+class OpWords(NamedTuple):
+    """How an operation shows: its sign, its colour, and the words for it under way and done."""
+
+    sign: str
+    style: str
+    doing: str
+    done: str
+
+
+OPS: Final[Mapping[Op, OpWords]] = {
+    "same": OpWords(" ", "dim", "unchanged", "unchanged"),
+    "create": OpWords("+", "green", "creating", "created"),
+    "update": OpWords("~", "yellow", "updating", "updated"),
+    "replace": OpWords("+-", "magenta", "replacing", "replaced"),
+    "delete": OpWords("-", "red", "deleting", "deleted"),
+    "read": OpWords(">", "cyan", "reading", "read"),
 }
 _CHANGE_SIGNS: Final = {"add": "+", "delete": "-", "update": "~"}
 _MOST_CHANGES: Final = 12
@@ -57,23 +36,23 @@ _VALUE_WIDTH: Final = 72
 
 
 def sign(event: StepEvent) -> str:
-    return "--" if event.op == "delete" and event.replacing else SIGNS[event.op]
+    return "--" if event.op == "delete" and event.replacing else OPS[event.op].sign
 
 
 def doing(event: StepEvent, kind: Kind) -> str:
     if kind == "preview":
         return "" if event.op == "same" else event.op
-    return _DOING[event.op] + (" original" if event.op == "delete" and event.replacing else "")
+    return OPS[event.op].doing + (" original" if event.op == "delete" and event.replacing else "")
 
 
 def done(event: StepEvent, kind: Kind) -> str:
     if kind == "preview":
         return doing(event, kind)
-    return _DONE[event.op] + (" original" if event.op == "delete" and event.replacing else "")
+    return OPS[event.op].done + (" original" if event.op == "delete" and event.replacing else "")
 
 
 def failed(event: StepEvent) -> str:
-    return _FAILED[event.op]
+    return "failed" if event.op == "same" else f"{OPS[event.op].doing} failed"
 
 
 def type_and_name(urn: str) -> tuple[str, str]:
@@ -184,13 +163,13 @@ def outputs(values: Mapping[str, Any], changes: Sequence[Change]) -> Iterator[st
 def summary(counts: Mapping[str, int], kind: Kind) -> Iterator[str]:
     """How many resources came to what; in words when there was nothing to do."""
     same = counts.get("same", 0)
-    acted = {op: number for op, number in counts.items() if op in SIGNS and op != "same"}
+    acted = {op: number for op, number in counts.items() if op in OPS and op != "same"}
     if not acted:
         yield f"  nothing to do: {same} unchanged" if same else "  nothing to do"
         return
-    for op in ("create", "update", "replace", "delete", "read"):
+    for op, words in OPS.items():
         if number := acted.get(op):
-            verb = f"to {op}" if kind == "preview" else _DONE[op]
-            yield f"  {SIGNS[op]:<2} {number} {verb}"
+            verb = f"to {op}" if kind == "preview" else words.done
+            yield f"  {words.sign:<2} {number} {verb}"
     if same:
         yield f"  {same} unchanged"

@@ -90,7 +90,7 @@ class LiveDisplay:
 
 def _add(table: Table, depth: int, row: Row, *, details: bool) -> None:
     type_, name = formatting.type_and_name(row.event.urn)
-    style = "bold red" if isinstance(row.event, StepFailed) else formatting.STYLES[row.event.op]
+    style = "bold red" if isinstance(row.event, StepFailed) else formatting.OPS[row.event.op].style
     status = row.status
     if row.began is not None and status:
         status += f" ({formatting.elapsed(time.monotonic() - row.began)})"

@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from infra.engine.display.events import (
     Change,
@@ -34,7 +34,7 @@ def printable(text: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class StepProgress:
-    """Something that is happening to one resource."""
+    """A step under way: emits its events."""
 
     reporter: Reporter
     urn: str
@@ -47,45 +47,23 @@ class StepProgress:
     began: float = field(default_factory=time.monotonic)
 
     def start(self) -> StepProgress:
-        self.reporter.emit(
-            StepStarted(
-                urn=self.urn,
-                parent=self.parent,
-                op=self.op,
-                replacing=self.replacing,
-                internal=self.internal,
-                changes=self.changes,
-                reason=self.reason,
-            )
-        )
+        self.reporter.emit(StepStarted(**self._fields(), changes=self.changes, reason=self.reason))
         return self
 
     def finish(self) -> None:
         event = StepFinished(
-            urn=self.urn,
-            parent=self.parent,
-            op=self.op,
-            replacing=self.replacing,
-            internal=self.internal,
-            elapsed=time.monotonic() - self.began,
-            changes=self.changes,
-            reason=self.reason,
+            **self._fields(), elapsed=time.monotonic() - self.began, changes=self.changes, reason=self.reason
         )
         self.reporter.finished(event)
 
     def fail(self, message: str) -> None:
-        self.reporter.emit(
-            StepFailed(
-                urn=self.urn,
-                parent=self.parent,
-                op=self.op,
-                replacing=self.replacing,
-                internal=self.internal,
-                elapsed=time.monotonic() - self.began,
-                message=printable(message),
-            )
-        )
+        elapsed = time.monotonic() - self.began
+        self.reporter.emit(StepFailed(**self._fields(), elapsed=elapsed, message=printable(message)))
         self.reporter.failed(message, urn=self.urn)
+
+    def _fields(self) -> dict[str, Any]:
+        """What every event of the step carries."""
+        return {name: getattr(self, name) for name in ("urn", "parent", "op", "replacing", "internal")}
 
 
 class Reporter:

@@ -53,7 +53,7 @@ class Callbacks:
 
 @dataclass(frozen=True, kw_only=True)
 class HookCall:
-    """What a hook is told about its resource; maps that do not apply are None."""
+    """What a hook gets of its resource; maps that do not apply are None."""
 
     urn: str
     id: str

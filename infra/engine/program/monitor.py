@@ -148,7 +148,7 @@ class ResourceMonitor:
                 urn=done.urn,
                 id=done.id,
                 object=to_struct(done.outputs),
-                # The Python SDK knows no other failure; for its program a skipped resource is the same.
+                # The Python SDK has no result but these two: to its program a skipped resource is a failed one.
                 result=resource_pb2.SUCCESS if done.result == "success" else resource_pb2.FAIL,
                 unknown=done.unknown,
             )

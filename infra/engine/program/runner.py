@@ -45,7 +45,7 @@ def run_program(*, root: Path, main: Path, monitor: ResourceMonitor, on_output: 
     if not file.is_file():
         raise ProgramError(f"there is no program: {file} does not exist")
     with surroundings(main, on_output):
-        # The SDK keeps its settings in context variables; a copy keeps them from whoever runs next in this thread.
+        # The SDK keeps its settings in context variables; a copy keeps them from what runs next in this thread.
         contextvars.copy_context().run(_run, root=root, file=file, monitor=monitor)
 
 
@@ -136,15 +136,14 @@ def _settle(loop: asyncio.AbstractEventLoop) -> None:
 
 def _program_error(error: BaseException, file: Path) -> ProgramError:
     if isinstance(error, SystemExit):
-        told = error.code if isinstance(error.code, str) else f"the program exited with code {error.code}"
-        return ProgramError(told)
+        return ProgramError(error.code if isinstance(error.code, str) else f"the program exited with code {error.code}")
     if getattr(error, "user_facing", False) or isinstance(error, pulumi.RunError):
         return ProgramError(str(error))
     return ProgramError(f"the program failed:\n{_user_traceback(error, file)}")
 
 
 def _user_traceback(error: BaseException, file: Path) -> str:
-    """The traceback from the program's first line on: what lies before it is ours and tells nothing."""
+    """The traceback from the program's first line on: what lies before it is the engine."""
     frames = traceback.extract_tb(error.__traceback__)
     start = next((i for i, frame in enumerate(frames) if frame.filename == str(file)), 0)
     lines = traceback.format_list(frames[start:]) + traceback.format_exception_only(error)

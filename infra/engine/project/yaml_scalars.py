@@ -1,4 +1,4 @@
-"""Which unquoted words of a stack file mean one thing: to us, to the Pulumi CLI, and to whoever typed them.
+"""Which unquoted words of a stack file mean one thing: to us, to the Pulumi CLI and to their author.
 
 The CLI reads the same file with Go's yaml.v3 (v3.0.1: resolve.go), which keeps YAML 1.1's octal `012`, hexadecimal,
 underscores and dates; our reader follows YAML 1.2. And neither keeps what was typed once it is a number: a commit

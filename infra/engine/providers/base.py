@@ -71,7 +71,7 @@ class Provider:
     """Base of all providers; a subclass writes at least `create`. Methods are called from several threads at once."""
 
     def supports(self, type_: str) -> bool:  # noqa: ARG002 (for subclasses)
-        """Whether this provider knows the resource type."""
+        """Whether this provider has the resource type."""
         return True
 
     def check(self, request: ProviderRequest) -> CheckResult:

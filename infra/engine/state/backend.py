@@ -122,14 +122,14 @@ class FileBackend:
     ) -> AbstractContextManager[None]:
         """Hold the stack for the time of a ``with`` block; raises LockedError when someone else does.
 
-        `report` is told of a lock that was taken over from a run that died.
+        `report` is called for a lock that was taken over from a run that died.
         """
         self._check_layout()
         self._prepare(self._folder)
         return lock.held(self._folder / "locks" / "organization" / project / stack, stack, report=report)
 
     def clear_dead_locks(self, project: str, stack: str, *, report: Callable[[str], None]) -> None:
-        """Remove the locks of runs that died on this host, each told to `report`; LockedError for any other."""
+        """Remove the locks of runs that died on this host, each reported; LockedError for any other."""
         lock.clear(self._folder / "locks" / "organization" / project / stack, stack, report=report)
 
     def finish(self, snapshot: Snapshot, secrets: SecretsManager, update_info: UpdateInfo) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -44,29 +44,15 @@ _FIELD_ORDER: Final = (
     "replaceOnChanges", "replacementTrigger", "refreshBeforeUpdate", "viewOf", "resourceHooks", "extensionRef",
     "snippetID",
 )  # fmt: skip
-# By field of the file, the attribute of `ResourceState` that holds it. All others are kept in its `extra`.
-_ATTRIBUTES: Final = {
-    "urn": "urn",
-    "custom": "custom",
-    "delete": "delete",
-    "id": "id",
-    "type": "type",
-    "inputs": "inputs",
-    "outputs": "outputs",
-    "parent": "parent",
-    "protect": "protect",
-    "external": "external",
-    "dependencies": "dependencies",
-    "initErrors": "init_errors",
-    "provider": "provider",
-    "propertyDependencies": "property_dependencies",
-    "pendingReplacement": "pending_replacement",
-    "additionalSecretOutputs": "additional_secret_outputs",
-    "customTimeouts": "custom_timeouts",
-    "retainOnDelete": "retain_on_delete",
-    "created": "created",
-    "modified": "modified",
-}
+
+
+def _camel(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join(word.title() for word in rest)
+
+
+_ATTRIBUTES: Final = {_camel(one.name): one.name for one in fields(ResourceState) if one.name != "extra"}
+"""By field of the file, the attribute of `ResourceState` that holds it. All others are kept in its `extra`."""
 _PROPERTY_FIELDS: Final = frozenset({"inputs", "outputs", "replacementTrigger"})
 _LATEST_FIELDS: Final = ("manifest", "secrets_providers", "resources", "pending_operations", "metadata")
 
@@ -180,16 +166,16 @@ class Checkpoint:
     def _encode_resource(
         self, resource: ResourceState, secrets: SecretsManager, features: set[str], *, pending: bool = False
     ) -> dict[str, Any]:
-        fields = resource.extra | {key: getattr(resource, attribute) for key, attribute in _ATTRIBUTES.items()}
-        fields["propertyDependencies"] = dict(sorted(resource.property_dependencies.items()))
-        place = _place(fields, pending=pending)
-        for key in _PROPERTY_FIELDS & fields.keys():
-            if holds_byte_string(fields[key]):
+        values = resource.extra | {key: getattr(resource, attribute) for key, attribute in _ATTRIBUTES.items()}
+        values["propertyDependencies"] = dict(sorted(resource.property_dependencies.items()))
+        place = _place(values, pending=pending)
+        for key in _PROPERTY_FIELDS & values.keys():
+            if holds_byte_string(values[key]):
                 features.add(_BYTE_STRING_FEATURE)
-            fields[key] = encode(fields[key], place=(*place, key), secrets=secrets, ciphertexts=self.ciphertexts)
-        features |= {feature for key, feature in _FEATURE_FIELDS.items() if fields.get(key)}
-        ordered = [key for key in _FIELD_ORDER if key in fields] + [key for key in fields if key not in _FIELD_ORDER]
-        return {key: fields[key] for key in ordered if key == "custom" or fields[key] or key in resource.extra}
+            values[key] = encode(values[key], place=(*place, key), secrets=secrets, ciphertexts=self.ciphertexts)
+        features |= {feature for key, feature in _FEATURE_FIELDS.items() if values.get(key)}
+        ordered = [key for key in _FIELD_ORDER if key in values] + [key for key in values if key not in _FIELD_ORDER]
+        return {key: values[key] for key in ordered if key == "custom" or values[key] or key in resource.extra}
 
 
 def magic(version: str) -> str:

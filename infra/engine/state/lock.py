@@ -63,7 +63,7 @@ class Owner:
 def held(folder: Path, stack: str, *, report: Callable[[str], None]) -> Iterator[None]:
     """Hold the lock in `folder` (of stack `stack`) for the time of the block.
 
-    Locks of runs that died on this host are removed and told to `report`; any other raises LockedError.
+    Locks of runs that died on this host are removed and reported; any other raises LockedError.
     """
     clear(folder, stack, report=report)
     mine = folder / f"{uuid.uuid4()}.json"
@@ -77,7 +77,7 @@ def held(folder: Path, stack: str, *, report: Callable[[str], None]) -> Iterator
 
 
 def clear(folder: Path, stack: str, *, report: Callable[[str], None]) -> None:
-    """Remove the locks of runs that died on this host, each told to `report`; any other raises LockedError."""
+    """Remove the locks of runs that died on this host, each reported; any other raises LockedError."""
     _refuse_others(folder, stack, mine=None, report=report)
 
 
