@@ -1,4 +1,4 @@
-"""The operations on one resource: each noted before it begins, recorded when it ends, with hooks and events around."""
+"""Executes steps: each is noted in the state before it begins and recorded when it ends; hooks and events around it."""
 
 from __future__ import annotations
 
@@ -6,16 +6,28 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Literal
 
+from infra.engine.display.events import Change
 from infra.engine.display.reporter import Reporter, StepProgress
 from infra.engine.program.callbacks import HookCall
 from infra.engine.providers.client import OperationError, ProviderClient, preview_outputs
 from infra.engine.state.snapshot import PendingOperation, ResourceState
 from infra.engine.state.snapshot_manager import SnapshotManager, now
 from infra.engine.steps.hooks import HookRunner
-from infra.engine.steps.step import Step
 from infra.engine.urns import is_default_provider
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """What is to be done with a resource, and why."""
+
+    op: Literal["same", "create", "update", "replace"]
+    changes: tuple[Change, ...] = ()
+    reason: str = ""
+    delete_before_replace: bool = False
+    """For a replacement: the old resource goes before the new one is made."""
 
 
 class Halted(Exception):
