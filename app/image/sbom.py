@@ -1,52 +1,36 @@
-"""`python -m app.image.sbom`: what this image is made of, as a CycloneDX 1.6 document.
+"""`sbom.py DPKG < PYTHON > IMAGE`: what the image is made of, as a CycloneDX document.
 
-The Python packages as they are installed, the interpreter, and Debian's packages as dpkg records them, so that any
-image that runs can be asked, with no tool and no network: `docker run --rm IMAGE python -m app.image.sbom`.
+CycloneDX's own tool lists the Python packages (app/Dockerfile). This adds what that does not see: the interpreter, and
+Debian's packages as dpkg records them. There is no time in it, so that the same image has the same document.
+Imports nothing but the standard library: the tool is not in the image, nor is this run there.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import platform
-import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping
-from datetime import UTC, datetime
+from collections.abc import Iterator, Mapping
 from email.parser import HeaderParser
-from importlib.metadata import Distribution, distributions
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 from urllib.parse import quote
 
 Component = dict[str, Any]
 
-DPKG: Final = Path("/var/lib/dpkg")
-_SPDX_ID: Final = re.compile(r"[A-Za-z0-9.+-]+")
 
-
-def document(*, installed: Iterable[Distribution], dpkg: Path, os_release: Mapping[str, str]) -> dict[str, Any]:
-    name = os.environ.get("SERVICE_NAME", "slipway")
-    components = [_interpreter(), *map(_python, installed), *_debian(dpkg, os_release)]
+def complete(document: dict[str, Any], *, dpkg: Path, os_release: Mapping[str, str]) -> dict[str, Any]:
+    """The tool's `document` with everything else that is in the image; `dpkg` is dpkg's folder there."""
+    root = {"type": "container", "bom-ref": "slipway-image", "name": "slipway"}
+    found = [*document["components"], _interpreter(), *_debian(dpkg, os_release)]
     # Two records of one package are one component: references must be unique.
-    unique = {component["bom-ref"]: component for component in components}
-    root = f"{name}-image"
+    components = {component["bom-ref"]: component for component in found}
     return {
-        "bomFormat": "CycloneDX",
-        "specVersion": "1.6",
-        "version": 1,
-        "metadata": {
-            "timestamp": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-            "component": {"type": "container", "bom-ref": root, "name": name, **_version()},
-        },
-        "components": [unique[reference] for reference in sorted(unique)],
-        "dependencies": [{"ref": root, "dependsOn": sorted(unique)}],
+        **document,
+        "metadata": {**document["metadata"], "component": root},
+        "components": sorted(components.values(), key=lambda one: one.get("purl", one["bom-ref"])),
+        "dependencies": [{"ref": root["bom-ref"], "dependsOn": sorted(components)}, *document["dependencies"]],
     }
-
-
-def _version() -> dict[str, str]:
-    version = os.environ.get("SERVICE_VERSION")
-    return {"version": version} if version else {}
 
 
 def _interpreter() -> Component:
@@ -55,32 +39,11 @@ def _interpreter() -> Component:
     return {"type": "platform", "bom-ref": purl, "name": "python", "version": version, "purl": purl}
 
 
-def _python(distribution: Distribution) -> Component:
-    metadata = distribution.metadata
-    name = re.sub(r"[-_.]+", "-", metadata["Name"]).lower()
-    purl = f"pkg:pypi/{name}@{quote(distribution.version, safe='.+-')}"
-    component: Component = {
-        "type": "library",
-        "bom-ref": purl,
-        "name": name,
-        "version": distribution.version,
-        "purl": purl,
-    }
-    if "License-Expression" in metadata:
-        component["licenses"] = [{"expression": metadata["License-Expression"]}]
-    elif "License" in metadata and _SPDX_ID.fullmatch(metadata["License"]):
-        component["licenses"] = [{"license": {"name": metadata["License"]}}]
-    return component
-
-
 def _debian(dpkg: Path, os_release: Mapping[str, str]) -> Iterator[Component]:
     """Of packages that were installed, and of those of which files were copied (`status.d`, as minimal images do)."""
     system = os_release.get("ID", "debian")
     distribution = f"{system}-{os_release['VERSION_ID']}" if "VERSION_ID" in os_release else system
-    folder = dpkg / "status.d"
-    for file in (dpkg / "status", *(sorted(folder.iterdir()) if folder.is_dir() else ())):
-        if not file.is_file():
-            continue
+    for file in (dpkg / "status", *sorted(dpkg.glob("status.d/*"))):
         for record in file.read_text(errors="replace").split("\n\n"):
             fields = HeaderParser().parsestr(record.strip())
             if "Package" not in fields or not fields.get("Status", "installed").endswith("installed"):
@@ -91,12 +54,6 @@ def _debian(dpkg: Path, os_release: Mapping[str, str]) -> Iterator[Component]:
             yield {"type": "library", "bom-ref": purl, "name": name, "version": version, "purl": purl}
 
 
-def main() -> int:
-    content = document(installed=distributions(), dpkg=DPKG, os_release=platform.freedesktop_os_release())
-    json.dump(content, sys.stdout, indent=1)
-    print()
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    image = complete(json.load(sys.stdin), dpkg=Path(sys.argv[1]), os_release=platform.freedesktop_os_release())
+    json.dump(image, sys.stdout, indent=1)

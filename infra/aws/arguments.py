@@ -33,7 +33,7 @@ from infra.workload import Workload
 
 Key = pulumi.Input[str] | None
 
-SOURCES: Final = ("app", "requirements/app.txt", ".dockerignore")
+SOURCES: Final = ("app", "requirements/app.txt", "requirements/sbom.txt", ".dockerignore")
 """What the image is made of. `.dockerignore` must let through no more: other content under the same tag is refused by
 the repository."""
 _RECOVERY_DAYS: Final = 30

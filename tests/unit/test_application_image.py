@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from infra.aws.arguments import SOURCES
 from infra.aws.containers import USER
 from infra.aws.postgres_logins import CA_BUNDLE
 from infra.settings import tables
@@ -80,15 +81,21 @@ def test_its_commands_are_the_workloads() -> None:
     assert as_json == {COMMAND, HEALTH_COMMAND}
 
 
-def test_it_installs_the_lock_and_nothing_else() -> None:
+def test_it_installs_its_locks_and_nothing_else() -> None:
+    """The application's, and that of the tool for the inventory, in an environment that is not in the image."""
     installs = [text for name, text in instructions() if name == "RUN" and "pip install" in text]
-    assert len(installs) == 1
-    assert all(flag in installs[0] for flag in ("--require-hashes", "--no-deps", "--only-binary=:all:"))
+    assert len(installs) == 2
+    for install in installs:
+        assert all(flag in install for flag in ("--require-hashes", "--no-deps", "--only-binary=:all:"))
+    kept = [text.split() for name, text in instructions() if name == "COPY" and "--from=inventory" in text]
+    assert {source for _, source, _ in kept} == {"/sbom.cdx.json"}
 
 
-def test_builds_see_the_application_and_its_lock_only() -> None:
+def test_builds_see_the_application_and_its_locks_only() -> None:
     rules = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and line[0] != "#"]
     assert rules[0] == "*"
-    assert {rule for rule in rules if rule.startswith("!")} == {"!app", "!requirements/app.txt"}
+    sources = {rule.removeprefix("!") for rule in rules if rule.startswith("!")}
+    assert sources == {"app", "requirements/app.txt", "requirements/sbom.txt"}
     copied = {text.split()[0] for name, text in instructions() if name == "COPY" and "--from" not in text}
-    assert copied == {"app", "app/image/slim.py", "requirements/app.txt"}
+    assert copied == sources | {"app/image/slim.py", "app/image/sbom.py"}
+    assert sources | {".dockerignore"} == set(SOURCES)
