@@ -1,17 +1,17 @@
-"""A service and its scaling as its plan says: what Application Auto Scaling and CloudWatch would be given."""
+"""A service and its scaling as its plan says, in the words of Application Auto Scaling and CloudWatch."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
-Missing = Literal["breaching", "notBreaching", "ignore", "missing"]
+TreatMissingData = Literal["breaching", "notBreaching", "ignore", "missing"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measure:
-    """What an alarm looks at: one metric with its statistic, or an expression over several."""
+class AlarmMetric:
+    """What an alarm evaluates: one metric with its statistic, or an expression over several."""
 
     metrics: Mapping[str, str]
     """Metric name by the id that `expression` uses."""
@@ -22,59 +22,56 @@ class Measure:
 @dataclass(frozen=True, kw_only=True)
 class Alarm:
     name: str
-    measure: Measure
-    comparison: str
+    metric: AlarmMetric
+    comparison_operator: str
     threshold: float
-    periods: int
-    """Latest datapoints that are looked at."""
-    datapoints: int
-    """How many of them must breach."""
-    missing: Missing
+    evaluation_periods: int
+    datapoints_to_alarm: int
+    treat_missing_data: TreatMissingData
 
 
 @dataclass(frozen=True, kw_only=True)
-class Step:
-    """One step; bounds are relative to the alarm's threshold, None for without end."""
+class StepAdjustment:
+    """Bounds are relative to the alarm's threshold, None for without end."""
 
-    lower: float | None
-    upper: float | None
-    adjustment: int
+    lower_bound: float | None
+    upper_bound: float | None
+    scaling_adjustment: int
 
 
 @dataclass(frozen=True, kw_only=True)
-class StepPolicy:
-    """Step scaling, with the alarms that call it."""
-
+class StepScalingPolicy:
     name: str
-    adjustment: str
+    adjustment_type: str
     """ChangeInCapacity, ExactCapacity or PercentChangeInCapacity."""
-    steps: tuple[Step, ...]
+    step_adjustments: tuple[StepAdjustment, ...]
     cooldown: int
-    minimum_magnitude: int
+    min_adjustment_magnitude: int
     alarms: tuple[Alarm, ...]
+    """Those that call it."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrackingPolicy:
-    """Target tracking, which makes its own alarms."""
+class TargetTrackingPolicy:
+    """It makes its own alarms."""
 
     name: str
     metric: str
-    target: float
-    out_cooldown: int
-    in_cooldown: int
+    target_value: float
+    scale_out_cooldown: int
+    scale_in_cooldown: int
     scale_in: bool
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScaledService:
-    """A service with its limits and policies. Without policies, `minimum` tasks always run."""
+    """A service with its limits and policies. Without policies, `min_capacity` tasks always run."""
 
     name: str
-    minimum: int
-    maximum: int
-    tracking: tuple[TrackingPolicy, ...]
-    stepping: tuple[StepPolicy, ...]
+    min_capacity: int
+    max_capacity: int
+    target_tracking: tuple[TargetTrackingPolicy, ...]
+    step_scaling: tuple[StepScalingPolicy, ...]
     vcpu: float
     memory_gib: float
     arm: bool
@@ -82,6 +79,4 @@ class ScaledService:
     """Tasks on ordinary Fargate; those above it run on Spot where `spot` says so."""
     spot: bool
     queue: str | None
-    """The queue whose figures its alarms follow; None for a service that answers requests."""
-    warnings: tuple[str, ...] = field(default=())
-    """What the simulation leaves out of account."""
+    """The queue whose metrics its alarms follow; None for a service that answers requests."""

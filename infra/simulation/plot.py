@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Final
 from xml.sax.saxutils import escape, quoteattr
 
-from .report import clock
-from .simulation import Outcome, Sample
+from infra.simulation.report import clock
+from infra.simulation.simulator import Result, Sample
 
 _WIDTH: Final = 860
 _LEFT: Final = 72
@@ -44,7 +44,7 @@ _PANELS: Final = (
     _Panel(
         title="Tasks",
         lines=(
-            _Line(label="wanted", colour="#767f8a", value=lambda s: s.wanted, stepped=True, dashed=True),
+            _Line(label="wanted", colour="#767f8a", value=lambda s: s.desired, stepped=True, dashed=True),
             _Line(label="running", colour="#009e73", value=lambda s: s.running, stepped=True),
         ),
     ),
@@ -56,11 +56,11 @@ _PANELS: Final = (
 )
 
 
-def plot(outcome: Outcome) -> str:
+def plot(result: Result) -> str:
     """The SVG document."""
     height = _TOP + len(_PANELS) * (_PANEL + _GAP) - _GAP + _BOTTOM
-    title = f"{outcome.service.name} under {outcome.load.name}: longest wait {outcome.longest_wait:.0f} s, " + (
-        f"{len(outcome.changes)} changes, {outcome.cost:.2f} USD"
+    title = f"{result.service.name} under {result.load.name}: longest wait {result.longest_wait:.0f} s, " + (
+        f"{len(result.activities)} changes, {result.cost:.2f} USD"
     )
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{height}" viewBox="0 0 {_WIDTH} {height}" '
@@ -70,12 +70,12 @@ def plot(outcome: Outcome) -> str:
     ]
     for place, panel in enumerate(_PANELS):
         last = place == len(_PANELS) - 1
-        parts += _drawn(panel, outcome, _TOP + place * (_PANEL + _GAP), with_times=last)
+        parts += _drawn(panel, result, _TOP + place * (_PANEL + _GAP), with_times=last)
     return "\n".join([*parts, "</svg>", ""])
 
 
-def _drawn(panel: _Panel, outcome: Outcome, top: float, *, with_times: bool) -> list[str]:
-    samples, right = outcome.samples, _WIDTH - _RIGHT
+def _drawn(panel: _Panel, result: Result, top: float, *, with_times: bool) -> list[str]:
+    samples, right = result.samples, _WIDTH - _RIGHT
     highest = max(line.value(sample) for line in panel.lines for sample in samples)
     ticks = _ticks(highest)
     bottom, scale = top + _PANEL, _PANEL / ticks[-1]
@@ -84,8 +84,8 @@ def _drawn(panel: _Panel, outcome: Outcome, top: float, *, with_times: bool) -> 
         y = bottom - tick * scale
         parts.append(f'<line x1="{_LEFT}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}" stroke="{_GRID}"/>')
         parts.append(_text(_LEFT - 8, y + 4, f"{tick:g}", anchor="end"))
-    across = (right - _LEFT) / outcome.duration
-    for moment in _moments(outcome.duration):
+    across = (right - _LEFT) / result.duration
+    for moment in _moments(result.duration):
         x = _LEFT + moment * across
         parts.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{top}" y2="{bottom}" stroke="{_GRID}"/>')
         if with_times:

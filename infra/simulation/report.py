@@ -4,41 +4,43 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .simulation import Outcome, Sample
-from .tasks import PRICES_AS_OF
+from infra.simulation.simulator import Result, Sample
+from infra.simulation.tasks import PRICES_AS_OF
 
 _ROWS = 24
 """Most lines of the course: enough to see its shape on one screen."""
 _ACTIVITIES = 12
 
 
-def report(outcome: Outcome) -> str:
+def report(result: Result) -> str:
     """The whole text."""
-    parts = [_title(outcome), _summary(outcome), _course(outcome.samples)]
-    if outcome.changes:
-        parts.append(_activities(outcome))
+    parts = [_title(result), _summary(result), _course(result.samples)]
+    if result.activities:
+        parts.append(_activities(result))
     return "\n\n".join(parts)
 
 
-def _title(outcome: Outcome) -> str:
-    service = outcome.service
+def _title(result: Result) -> str:
+    service = result.service
     kind = f"queue {service.queue}" if service.queue else "requests"
-    policies = len(service.tracking) + len(service.stepping)
-    bounds = f"{service.minimum} to {service.maximum} tasks, {policies} policies" if policies else "no scaling"
-    return f"{service.name} ({kind}; {bounds}) under {outcome.load.name} for {clock(outcome.duration)}"
+    policies = len(service.target_tracking) + len(service.step_scaling)
+    bounds = (
+        f"{service.min_capacity} to {service.max_capacity} tasks, {policies} policies" if policies else "no scaling"
+    )
+    return f"{service.name} ({kind}; {bounds}) under {result.load.name} for {clock(result.duration)}"
 
 
-def _summary(outcome: Outcome) -> str:
-    waits = sorted(outcome.waits)
+def _summary(result: Result) -> str:
+    waits = sorted(result.waits)
     p95 = waits[int(0.95 * (len(waits) - 1))] if waits else 0.0
-    most = max(sample.paid for sample in outcome.samples)
-    monthly = outcome.cost / outcome.duration * 3600 * 730
+    most = max(sample.paid for sample in result.samples)
+    monthly = result.cost / result.duration * 3600 * 730
     rows = [
-        ("longest wait", f"{outcome.longest_wait:.1f} s (95 % waited up to {p95:.1f} s)"),
+        ("longest wait", f"{result.longest_wait:.1f} s (95 % waited up to {p95:.1f} s)"),
         ("most tasks", f"{most}"),
-        ("changes", f"{len(outcome.changes)}, {outcome.turns} of them against the one before"),
-        ("cost", f"{outcome.cost:.2f} USD; {monthly:.0f} USD a month at this rate ({PRICES_AS_OF})"),
-        *((("left waiting", f"{outcome.samples[-1].waiting:.0f}"),) if outcome.samples[-1].waiting >= 1 else ()),
+        ("changes", f"{len(result.activities)}, {result.turns} of them against the one before"),
+        ("cost", f"{result.cost:.2f} USD; {monthly:.0f} USD a month at this rate ({PRICES_AS_OF})"),
+        *((("left waiting", f"{result.samples[-1].waiting:.0f}"),) if result.samples[-1].waiting >= 1 else ()),
     ]
     return "\n".join(f"{name + ':':<14}{value}" for name, value in rows)
 
@@ -54,7 +56,7 @@ def _course(samples: Sequence[Sample]) -> str:
         (
             clock(one.at),
             f"{one.rate:.1f}",
-            str(one.wanted),
+            str(one.desired),
             str(one.running),
             f"{one.waiting:.0f}",
             f"{one.wait:.0f}",
@@ -68,10 +70,10 @@ def _course(samples: Sequence[Sample]) -> str:
     )
 
 
-def _activities(outcome: Outcome) -> str:
-    shown = outcome.changes[:_ACTIVITIES]
-    lines = [f"  {clock(one.at)}  {one.before} -> {one.after}  {one.because}" for one in shown]
-    rest = len(outcome.changes) - len(shown)
+def _activities(result: Result) -> str:
+    shown = result.activities[:_ACTIVITIES]
+    lines = [f"  {clock(one.at)}  {one.before} -> {one.after}  {one.cause}" for one in shown]
+    rest = len(result.activities) - len(shown)
     return "\n".join(["Scaling activities:", *lines, *([f"  and {rest} more"] if rest else [])])
 
 
@@ -82,30 +84,30 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}" + (f":{rest:02}" if rest else "")
 
 
-def to_json(outcome: Outcome) -> dict[str, object]:
+def to_json(result: Result) -> dict[str, object]:
     """The simulation in JSON types."""
     return {
-        "service": outcome.service.name,
-        "load": outcome.load.name,
-        "duration_s": outcome.duration,
-        "longest_wait_s": round(outcome.longest_wait, 3),
-        "cost_usd": round(outcome.cost, 6),
-        "turns": outcome.turns,
+        "service": result.service.name,
+        "load": result.load.name,
+        "duration_s": result.duration,
+        "longest_wait_s": round(result.longest_wait, 3),
+        "cost_usd": round(result.cost, 6),
+        "turns": result.turns,
         "changes": [
-            {"at_s": one.at, "before": one.before, "after": one.after, "because": one.because}
-            for one in outcome.changes
+            {"at_s": one.at, "before": one.before, "after": one.after, "because": one.cause}
+            for one in result.activities
         ],
         "samples": [
             {
                 "at_s": one.at,
                 "load_per_s": round(one.rate, 6),
-                "wanted": one.wanted,
+                "wanted": one.desired,
                 "running": one.running,
                 "paid": one.paid,
                 "waiting": round(one.waiting, 3),
                 "wait_s": round(one.wait, 3),
                 "cost_usd": round(one.cost, 6),
             }
-            for one in outcome.samples
+            for one in result.samples
         ],
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
-from .model import ScaledService
+from infra.simulation.model import ScaledService
 
 PRICES_AS_OF: Final = "2026-11, us-east-1 list prices"
 _VCPU_HOUR: Final = {"arm": 0.03238, "x86": 0.04048}
@@ -23,7 +23,7 @@ def hourly(service: ScaledService, *, spot: bool) -> float:
 
 @dataclass(eq=False)
 class Task:
-    """One task. `busy` is how many jobs it does right now."""
+    """`busy` is how many jobs it does right now."""
 
     ready_at: float
     busy: int = 0
@@ -32,7 +32,7 @@ class Task:
 
 @dataclass
 class Fleet:
-    """All tasks that are paid for, kept at the wanted number."""
+    """All tasks that are paid for, kept at the desired number."""
 
     service: ScaledService
     start_up: float
@@ -40,16 +40,16 @@ class Fleet:
     tasks: list[Task] = field(default_factory=list)
     cost: float = 0.0
     """USD so far."""
-    _paid_until: float = 0.0
+    _charged_until: float = 0.0
 
-    def begin(self, number: int) -> None:
-        """Start with tasks that run already."""
+    def start_with(self, number: int) -> None:
+        """Tasks that run at the beginning."""
         self.tasks = [Task(ready_at=0.0) for _ in range(number)]
 
-    def want(self, number: int, now: float) -> list[Task]:
+    def set_desired_count(self, number: int, now: float) -> list[Task]:
         """Start or end tasks; returns those that were started. Those that still start go first, then idle ones; a busy
         one has scale-in protection, and goes when it has nothing more to do."""
-        self.pay(now)
+        self.charge(now)
         kept = [task for task in self.tasks if not task.draining]
         if len(kept) <= number:
             started = [Task(ready_at=now + self.start_up) for _ in range(number - len(kept))]
@@ -58,23 +58,23 @@ class Fleet:
         order = sorted(kept, key=lambda task: (task.ready_at <= now, task.busy, -task.ready_at))
         for task in order[: len(kept) - number]:
             task.draining = True
-        self.sweep(now)
+        self.stop_drained(now)
         return []
 
-    def sweep(self, now: float) -> None:
-        """Take away the tasks that were to end and have nothing more to do."""
-        self.pay(now)
+    def stop_drained(self, now: float) -> None:
+        """End the draining tasks that have nothing more to do."""
+        self.charge(now)
         self.tasks = [task for task in self.tasks if not (task.draining and task.busy == 0)]
 
-    def pay(self, now: float) -> None:
+    def charge(self, now: float) -> None:
         """Add the cost since the last time. Fargate bills by the second from the start of the image's download."""
-        hours = (now - self._paid_until) / 3600
+        hours = (now - self._charged_until) / 3600
         ordinary = len(self.tasks)
         if self.service.spot:
             ordinary = min(ordinary, self.service.on_demand_base)
         above = len(self.tasks) - ordinary
         self.cost += hours * (ordinary * hourly(self.service, spot=False) + above * hourly(self.service, spot=True))
-        self._paid_until = now
+        self._charged_until = now
 
     def ready(self, now: float) -> list[Task]:
         """The tasks that take work."""

@@ -1,14 +1,19 @@
-"""What tasks do with the load: jobs from a queue, or requests. Each gives the figures that alarms look at."""
+"""What tasks do with the load: jobs from a queue, or requests.
+
+Both have the same methods: `arrive` takes the units of the last seconds, `progress` does what can be done at a moment,
+`publish` puts the datapoints of the minute that just ended, `waiting` is how many units wait, and `wait` how many
+seconds the oldest of them has waited, or a new one would.
+"""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
-from .cloudwatch import Metrics
-from .tasks import Fleet, Task
+from infra.simulation.cloudwatch import Metrics
+from infra.simulation.tasks import Fleet, Task
 
 _STEADY_MEMORY: Final = 40.0
 """Percent of a task's memory in use: the processes here hold no data that grows with the load."""
@@ -16,7 +21,7 @@ _STEADY_MEMORY: Final = 40.0
 
 @dataclass(frozen=True, kw_only=True)
 class Assumptions:
-    """What no plan knows. Times are seconds."""
+    """What is not in a plan. Times are seconds."""
 
     start_up: float = 60.0
     """From the decision until a task takes work: Fargate's own 30 to 90 s, the image, the start of the process."""
@@ -30,39 +35,15 @@ class Assumptions:
     """Processor seconds of one request."""
     request_latency: float = 0.05
     """95th percentile of the response time without load."""
-    figure_delay: int = 1
+    metric_delay: int = 1
     """Minutes until a datapoint can be seen, besides the end of its own minute."""
-
-
-class Work(Protocol):
-    """A kind of work, driven by the simulation."""
-
-    def arrive(self, now: float, amount: float, seconds: float) -> None:
-        """`amount` units arrived in the last `seconds`."""
-        ...
-
-    def progress(self, now: float) -> None:
-        """Do what can be done at this moment."""
-        ...
-
-    def publish(self, metrics: Metrics, minute: int, now: float) -> None:
-        """Put the figures of the minute that just ended."""
-        ...
-
-    def waiting(self) -> float:
-        """Units that wait."""
-        ...
-
-    def wait(self, now: float) -> float:
-        """Seconds that the oldest of them has waited, or a new one would."""
-        ...
 
 
 Schedule = Callable[[float, Callable[[float], None]], None]
 
 
 class Jobs:
-    """Jobs in a queue, taken in their order by workers with free slots."""
+    """Jobs in a queue, started in their order by workers with free slots."""
 
     def __init__(self, fleet: Fleet, assumptions: Assumptions, schedule: Schedule) -> None:
         self._fleet = fleet
@@ -71,10 +52,10 @@ class Jobs:
         self._queue: deque[float] = deque()
         self._running = 0
         self._fraction = 0.0
-        self._slot_seconds = 0.0
+        self._busy_seconds = 0.0
         self._seen = 0.0
         self.waits: list[float] = []
-        """How long each job waited that was taken."""
+        """How long each job waited that was started."""
 
     def arrive(self, now: float, amount: float, seconds: float) -> None:  # noqa: ARG002 (a job counts, not its second)
         self._fraction += amount
@@ -89,9 +70,9 @@ class Jobs:
         slots = self._assumptions.concurrency
         for task in self._fleet.ready(now):
             while self._queue and task.busy < slots:
-                self._take(task, now)
+                self._start(task, now)
 
-    def _take(self, task: Task, now: float) -> None:
+    def _start(self, task: Task, now: float) -> None:
         self.waits.append(now - self._queue.popleft())
         self._count(now)
         task.busy += 1
@@ -103,12 +84,12 @@ class Jobs:
         task.busy -= 1
         self._running -= 1
         if task.draining:
-            self._fleet.sweep(now)
+            self._fleet.stop_drained(now)
         elif self._queue:
-            self._take(task, now)
+            self._start(task, now)
 
     def _count(self, now: float) -> None:
-        self._slot_seconds += self._running * (now - self._seen)
+        self._busy_seconds += self._running * (now - self._seen)
         self._seen = now
 
     def publish(self, metrics: Metrics, minute: int, now: float) -> None:
@@ -120,11 +101,11 @@ class Jobs:
         metrics.put("Workers", minute, workers)
         metrics.put("FailedJobs", minute, 0)
         if workers:
-            used = self._slot_seconds * self._assumptions.job_cpu / self._assumptions.job
+            used = self._busy_seconds * self._assumptions.job_cpu / self._assumptions.job
             share = used / (60 * workers * self._fleet.service.vcpu)
             metrics.put("CPUUtilization", minute, min(100.0, 100 * share))
             metrics.put("MemoryUtilization", minute, _STEADY_MEMORY)
-        self._slot_seconds = 0.0
+        self._busy_seconds = 0.0
 
     def waiting(self) -> float:
         return len(self._queue)

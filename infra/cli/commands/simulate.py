@@ -38,11 +38,11 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser], comm
 def run(context: Context, args: argparse.Namespace) -> int:
     from infra.engine.plan import plan
     from infra.settings import load as load_settings
+    from infra.simulation.from_plan import services
     from infra.simulation.load import parse
     from infra.simulation.plot import plot
-    from infra.simulation.reading import services
     from infra.simulation.report import report, to_json
-    from infra.simulation.simulation import simulate
+    from infra.simulation.simulator import simulate
 
     if context.target != "aws":
         raise CommandError(
@@ -51,26 +51,26 @@ def run(context: Context, args: argparse.Namespace) -> int:
         )
     config = context.file.program_config(None)
     load = parse(args.load, args.duration)
-    found = services(plan(project=context.project, stack=context.stack, config=config).resources)
+    found = services(plan(project=context.project, stack=context.stack, config=config))
     chosen = [one for one in found if args.service in (None, one.name, one.name.removesuffix("-service"))]
     if not chosen:
         names = ", ".join(one.name.removesuffix("-service") for one in found) or "none"
         raise CommandError(f"stack {context.stack!r} has no service {args.service!r}; it has {names}")
     settings = load_settings(config.values, project=context.project.name, stack=context.stack)
-    outcomes = [
+    results = [
         simulate(service, load, duration=args.duration, assumptions=_assumptions(args, service, settings))
         for service in chosen
     ]
     if args.format == "json":
-        context.console.print(json.dumps([to_json(outcome) for outcome in outcomes], indent=2))
+        context.console.print(json.dumps([to_json(result) for result in results], indent=2))
     else:
-        context.console.print("\n\n\n".join(report(outcome) for outcome in outcomes))
-    for outcome in outcomes if args.svg else ():
+        context.console.print("\n\n\n".join(report(result) for result in results))
+    for result in results if args.svg else ():
         path = Path(args.svg)
-        if len(outcomes) > 1:
-            path = path.with_stem(f"{path.stem}-{outcome.service.name}")
+        if len(results) > 1:
+            path = path.with_stem(f"{path.stem}-{result.service.name}")
         try:
-            path.write_text(plot(outcome), encoding="utf-8")
+            path.write_text(plot(result), encoding="utf-8")
         except OSError as error:
             raise CommandError(f"cannot write {path}: {error.strerror}") from error
         context.console.note(f"wrote {path}")

@@ -11,8 +11,8 @@ import pytest
 
 from infra.engine.plan import plan
 from infra.engine.project.project import ProgramConfig, Project, StackFile
+from infra.simulation.from_plan import services
 from infra.simulation.model import ScaledService
-from infra.simulation.reading import services
 
 # The rest of the stack takes no part in scaling, and would take ten times as long to plan.
 PROGRAM = """
@@ -59,7 +59,7 @@ def scaled(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Callab
                 values[f"slipway:{group}"] = json.dumps({**json.loads(values[f"slipway:{group}"]), **keys})
             config = ProgramConfig(values=values, secret_keys=frozenset())
             graph = plan(project=lone, stack="prod", config=config)
-            made[key] = {service.name: service for service in services(graph.resources)}
+            made[key] = {service.name: service for service in services(graph)}
         return made[key]
 
     return read

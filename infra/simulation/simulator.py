@@ -7,12 +7,12 @@ import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from .autoscaler import Autoscaler
-from .cloudwatch import Metrics
-from .load import Load
-from .model import ScaledService
-from .tasks import Fleet
-from .work import Assumptions, Jobs, Requests
+from infra.simulation.autoscaler import Autoscaler
+from infra.simulation.cloudwatch import Metrics
+from infra.simulation.load import Load
+from infra.simulation.model import ScaledService
+from infra.simulation.tasks import Fleet
+from infra.simulation.work import Assumptions, Jobs, Requests
 
 _TICK = 1.0
 """Seconds between two looks at the load curve."""
@@ -20,12 +20,10 @@ _TICK = 1.0
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """How things stand at one moment."""
-
     at: float
     """Seconds from the start."""
     rate: float
-    wanted: int
+    desired: int
     running: int
     """Tasks that take work."""
     paid: int
@@ -38,25 +36,21 @@ class Sample:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Change:
-    """A scaling activity."""
-
+class ScalingActivity:
     at: float
     before: int
     after: int
-    because: str
+    cause: str
     """The policy or alarm that asked for it."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """What came of a simulation."""
-
+class Result:
     service: ScaledService
     load: Load
     duration: float
     samples: tuple[Sample, ...]
-    changes: tuple[Change, ...]
+    activities: tuple[ScalingActivity, ...]
     waits: tuple[float, ...]
     """Seconds that each unit waited: a job until it was taken; a request, each second, for a processor."""
 
@@ -72,7 +66,7 @@ class Outcome:
     @property
     def turns(self) -> int:
         """How often scaling changed its direction."""
-        signs = [change.after > change.before for change in self.changes]
+        signs = [activity.after > activity.before for activity in self.activities]
         return sum(1 for first, second in itertools.pairwise(signs) if first != second)
 
 
@@ -83,88 +77,85 @@ def simulate(
     duration: float,
     assumptions: Assumptions | None = None,
     silent: Callable[[float], bool] = lambda _: False,
-) -> Outcome:
+) -> Result:
     """Play `load` for `duration` seconds against the service's policies, beginning with its fewest tasks.
 
-    `silent` says at which moments no figures are published, to see what missing data does.
+    `silent` says at which moments no datapoints are published, to see what missing data does.
     """
     return _Simulation(service, load, duration, assumptions or Assumptions(), silent).run()
 
 
+@dataclass
 class _Simulation:
-    def __init__(
-        self,
-        service: ScaledService,
-        load: Load,
-        duration: float,
-        assumptions: Assumptions,
-        silent: Callable[[float], bool],
-    ) -> None:
-        self._service = service
-        self._load = load
-        self._duration = duration
-        self._assumptions = assumptions
-        self._silent = silent
-        self._fleet = Fleet(service, assumptions.start_up)
-        self._work = Jobs(self._fleet, assumptions, self._at) if service.queue else Requests(self._fleet, assumptions)
+    service: ScaledService
+    load: Load
+    duration: float
+    assumptions: Assumptions
+    silent: Callable[[float], bool]
+
+    def __post_init__(self) -> None:
+        self._fleet = Fleet(self.service, self.assumptions.start_up)
+        work = self._fleet, self.assumptions
+        self._work = Jobs(*work, self._at) if self.service.queue else Requests(*work)
         self._metrics = Metrics()
-        self._scaler = Autoscaler(service)
-        self._wanted = service.minimum
+        self._scaler = Autoscaler(self.service)
+        self._desired = self.service.min_capacity
         self._events: list[tuple[float, int, Callable[[float], None]]] = []
         self._order = itertools.count()
         self._samples: list[Sample] = []
-        self._changes: list[Change] = []
+        self._activities: list[ScalingActivity] = []
 
-    def run(self) -> Outcome:
-        self._fleet.begin(self._wanted)
+    def run(self) -> Result:
+        self._fleet.start_with(self._desired)
         self._sample(0.0)
         self._at(_TICK, self._tick)
         self._at(60.0, self._minute)
-        for moment in self._load.single:
+        for moment in self.load.single:
             self._at(moment, lambda now: self._work.arrive(now, 1.0, 0.0))
-        while self._events and self._events[0][0] <= self._duration:
-            now, _, happening = heapq.heappop(self._events)
-            happening(now)
-        if self._samples[-1].at < self._duration:
-            self._sample(self._duration)
-        return Outcome(
-            service=self._service,
-            load=self._load,
-            duration=self._duration,
+        while self._events and self._events[0][0] <= self.duration:
+            now, _, event = heapq.heappop(self._events)
+            event(now)
+        if self._samples[-1].at < self.duration:
+            self._sample(self.duration)
+        return Result(
+            service=self.service,
+            load=self.load,
+            duration=self.duration,
             samples=tuple(self._samples),
-            changes=tuple(self._changes),
+            activities=tuple(self._activities),
             waits=tuple(self._work.waits),
         )
 
-    def _at(self, moment: float, happening: Callable[[float], None]) -> None:
+    def _at(self, moment: float, event: Callable[[float], None]) -> None:
         # The counter keeps the order of what happens at the same moment, and functions from being compared.
-        heapq.heappush(self._events, (moment, next(self._order), happening))
+        heapq.heappush(self._events, (moment, next(self._order), event))
 
     def _tick(self, now: float) -> None:
-        self._work.arrive(now, self._load.rate(now - _TICK) * _TICK, _TICK)
+        self._work.arrive(now, self.load.rate(now - _TICK) * _TICK, _TICK)
         self._at(now + _TICK, self._tick)
 
     def _minute(self, now: float) -> None:
         minute = round(now / 60) - 1
-        if not self._silent(now):
+        if not self.silent(now):
             self._work.publish(self._metrics, minute, now)
-        seen = minute - self._assumptions.figure_delay
-        decision = self._scaler.decide(self._metrics, seen, now=now, current=self._wanted) if seen >= 0 else None
+        seen = minute - self.assumptions.metric_delay
+        decision = self._scaler.decide(self._metrics, seen, now=now, current=self._desired) if seen >= 0 else None
         if decision:
-            self._changes.append(Change(at=now, before=self._wanted, after=decision.wanted, because=decision.because))
-            self._wanted = decision.wanted
-            for task in self._fleet.want(decision.wanted, now):
+            activity = ScalingActivity(at=now, before=self._desired, after=decision.desired, cause=decision.cause)
+            self._activities.append(activity)
+            self._desired = decision.desired
+            for task in self._fleet.set_desired_count(decision.desired, now):
                 self._at(task.ready_at, self._work.progress)
         self._sample(now)
         self._at(now + 60.0, self._minute)
 
     def _sample(self, now: float) -> None:
-        self._fleet.pay(now)
+        self._fleet.charge(now)
         self._samples.append(
             Sample(
                 at=now,
-                rate=self._load.rate(now),
-                wanted=self._wanted,
+                rate=self.load.rate(now),
+                desired=self._desired,
                 running=len(self._fleet.ready(now)),
                 paid=len(self._fleet.tasks),
                 waiting=self._work.waiting(),
