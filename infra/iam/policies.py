@@ -26,6 +26,7 @@ Document = dict[str, Any]
 
 _ATTACHMENT: Final = "aws:iam/rolePolicyAttachment:RolePolicyAttachment"
 _ATTACHING: Final = ("iam:AttachRolePolicy", "iam:DetachRolePolicy")
+_LINKING: Final = "iam:CreateServiceLinkedRole"
 _PLACEHOLDER: Final = re.compile(r"\{(\w+)\}")
 
 
@@ -167,26 +168,21 @@ class _Statements:
                 arns = {filled for action in scoped for kind in kinds[action] for filled in self._fill(arn(kind))}
                 if not arns:
                     raise PermissionsError(f"the plan names no resource for {', '.join(sorted(scoped))}")
-                conditions = {"StringEquals": self._own_tags()} if own else {}
+                tags = {f"aws:ResourceTag/{tag}": self._place[tag] for tag in ("project", "stack")}
+                conditions = {"StringEquals": tags} if own else {}
                 yield Statement(sid=sid, actions=scoped, resources=arns, conditions=conditions)
 
     def _roles(self) -> Iterator[Statement]:
         """Roles that services get: only the stack's, only for the services that its resources name, and with no managed
         policies but those of the plan."""
-        own, service_roles = self._fill(arn("iam:role")), self._fill(LINKED_ROLES)
+        own, linked_roles = self._fill(arn("iam:role")), self._fill(LINKED_ROLES)
         attached = {str(r.inputs["policyArn"]) for r in self._resources if r.type == _ATTACHMENT}
         passed = {PASSED_TO[type_] for type_ in self._types & set(PASSED_TO)}
         linked = {LINKED[type_] for type_ in self._types & set(LINKED)}
-        for sid, actions, roles, (operator, key), values in (
-            ("IamManagedPolicies", _ATTACHING, own, ("ArnEquals", "iam:PolicyARN"), attached),
-            ("IamPassRole", ("iam:PassRole",), own, ("StringEquals", "iam:PassedToService"), passed),
-            (
-                "IamServiceLinkedRoles",
-                ("iam:CreateServiceLinkedRole",),
-                service_roles,
-                ("StringEquals", "iam:AWSServiceName"),
-                linked,
-            ),
+        for sid, actions, roles, operator, key, values in (
+            ("IamManagedPolicies", _ATTACHING, own, "ArnEquals", "iam:PolicyARN", attached),
+            ("IamPassRole", ["iam:PassRole"], own, "StringEquals", "iam:PassedToService", passed),
+            ("IamServiceLinkedRoles", [_LINKING], linked_roles, "StringEquals", "iam:AWSServiceName", linked),
         ):
             if roles and values:
                 conditions = {operator: {key: sorted(values)}}
@@ -205,9 +201,6 @@ class _Statements:
             yield Statement(
                 sid=f"Steps{number}", actions=actions, resources=self._fill(resource), conditions=dict(conditions)
             )
-
-    def _own_tags(self) -> dict[str, str]:
-        return {f"aws:ResourceTag/{tag}": self._place[tag] for tag in ("project", "stack")}
 
     def _fill(self, template: str) -> list[str]:
         """The template with every combination of the names that it asks for; none when the plan has no such name."""
@@ -239,19 +232,16 @@ def _by_tags(action: str) -> bool:
 
 def _name(resource: PlannedResource, prop: str) -> str:
     """The physical name of a resource, as a pattern: given, by prefix, or made of its logical name and a suffix."""
-    given, prefix = _plain(resource.inputs.get(prop)), _plain(resource.inputs.get(f"{prop}Prefix"))
+    inputs = {key: value.value if isinstance(value, Secret) else value for key, value in resource.inputs.items()}
+    given, prefix = inputs.get(prop), inputs.get(f"{prop}Prefix")
     if isinstance(given, str):
         start, star, _ = given.partition("*")
         return start + star
     if isinstance(prefix, str):
         return f"{prefix}*"
-    if prop in resource.inputs:
+    if prop in inputs:
         raise PermissionsError(f"the name of {resource.name} is not known: make the plan with `plan_with_patterns`")
     return f"{resource.name}-*"
-
-
-def _plain(value: Any) -> Any:
-    return value.value if isinstance(value, Secret) else value
 
 
 def _state(place: Place, *, write: bool) -> list[Statement]:
