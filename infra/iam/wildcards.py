@@ -7,7 +7,6 @@ from typing import Any, Final
 
 from infra.engine.fakes import DeclaredFakes
 from infra.engine.plan import Plan, plan
-from infra.engine.program.monitor import InvokeRequest
 from infra.engine.program.registration import Registration
 from infra.engine.project.project import ProgramConfig, Project
 
@@ -36,24 +35,19 @@ _INVOKES: Final[Mapping[str, Mapping[str, Any]]] = {
 }
 
 
-class Wildcards:
-    """Known outputs for a plan: random parts are ``*``, and ARNs can be taken apart."""
-
-    def __init__(self) -> None:
-        self._declared = DeclaredFakes(overrides=_OVERRIDES, invokes=_INVOKES)
+class _Wildcards(DeclaredFakes):
+    """Random parts are ``*``, and ARNs can be taken apart."""
 
     def outputs(self, goal: Registration) -> Mapping[str, Any]:
-        made = dict(self._declared.outputs(goal))
+        made = dict(super().outputs(goal))
         if goal.type.startswith("aws:") and "arn" in made:
             service, _, kind = goal.type.split(":")[1].partition("/")
             # As Secrets Manager writes them: the program takes a secret's address apart at its colons.
             made["arn"] = f"arn:aws:{service}:us-east-1:000000000000:{kind}:{goal.name}-AbCdEf"
         return made
 
-    def invoke(self, request: InvokeRequest) -> Mapping[str, Any]:
-        return self._declared.invoke(request)
-
 
 def plan_with_patterns(*, project: Project, stack: str, config: ProgramConfig) -> Plan:
     """The plan of a stack, for questions about its names; no value in it is anybody's."""
-    return plan(project=project, stack=stack, config=config, fakes=Wildcards())
+    fakes = _Wildcards(overrides=_OVERRIDES, invokes=_INVOKES)
+    return plan(project=project, stack=stack, config=config, fakes=fakes)
