@@ -119,7 +119,7 @@ def test_the_inventory_names_python_and_debian_packages_once(tmp_path: Path, pac
 def test_the_inventory_is_valid_and_has_names_versions_and_licences(tmp_path: Path, packages: bytes) -> None:
     (tmp_path / "status").write_text(DPKG_STATUS)
     listed = json.loads(packages)
-    # A few of them: the validator takes half a minute for all.
+    # A few of them: the validator takes twenty seconds for all.
     listed["components"] = [one for one in listed["components"] if one["name"] in ("starlette", "rq", "redis")]
     listed["dependencies"] = []
     document = sbom.complete(listed, dpkg=tmp_path, os_release={"ID": "debian", "VERSION_ID": "12"})
