@@ -48,17 +48,20 @@ def main(environ: Mapping[str, str] | None = None) -> int:
 
 def _dispatch(settings: Settings, started: float) -> int:
     """Each mode imports what it needs: a migration needs no server, an API no HTTP client."""
+    from app import composition
+
     match settings.mode:
         case "api":
             from app.web.server import run as run_api
 
+            api = composition.api(settings, started=started)
             _loaded()
-            return run_api(settings, started=started)
+            return run_api(api)
         case "worker":
             from app.queue.worker.main import main as run_worker
 
             _loaded()
-            return run_worker(settings)
+            return run_worker(settings, composition.handlers)
         case "migrate":
             from app.migrations.runner import run as run_migrations
 

@@ -24,12 +24,13 @@ log = get_logger()
 
 def run(settings: Settings, *, started: float | None = None) -> int:
     """Serve and work until a signal; the exit code."""
+    from app import composition
     from app.web.server import run as run_api
 
     worker = multiprocessing.get_context("spawn").Process(target=_work, args=(settings,), name="worker")
     worker.start()
     watch = _Watch(worker)
-    code = run_api(settings, started=started, on_stop=watch.stop)
+    code = run_api(composition.api(settings, started=started), on_stop=watch.stop)
     watch.stop_at_end()
     worker.join()
     if watch.ended_by_itself:
@@ -76,9 +77,10 @@ def _work(settings: Settings) -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None
     threading.Thread(target=_end_with, args=(parent.sentinel,), name="watch-parent", daemon=True).start()
+    from app import composition
     from app.queue.worker import run as run_worker
 
-    sys.exit(run_worker(settings))
+    sys.exit(run_worker(settings, composition.handlers))
 
 
 def _end_with(sentinel: int) -> None:

@@ -8,18 +8,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cached_property
 from ipaddress import IPv4Network, IPv6Network
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from app import settings_checks as checks
 from app.environment import EnvironmentSource, SettingsError, is_secret
+from app.features import JOB_KINDS
 from app.settings_checks import KeyRing
 
 Mode = Literal["api", "worker", "all", "migrate"]
-JobKind = Literal["delivery", "prediction", "webhook"]
-"""What app.queue.handlers has a handler for."""
+if TYPE_CHECKING:
+    JobKind = str
+else:
+    JobKind = Literal[JOB_KINDS]
 Milliseconds = Annotated[int, Field(ge=1, le=86_400_000)]
 Seconds = Annotated[int, BeforeValidator(checks.duration)]
 Count = Annotated[int, Field(ge=1, le=100_000)]

@@ -11,9 +11,9 @@ from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.accounts.models import RefreshToken, User
 from app.accounts.tokens import Token
 from app.db import locks
-from app.db.models import RefreshToken, User
 
 
 @dataclass(frozen=True, kw_only=True)

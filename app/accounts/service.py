@@ -9,13 +9,15 @@ from typing import Final
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.accounts import queries
-from app.accounts.guard import Attempt
+from app.accounts.guard import Attempt, LoginGuard
+from app.accounts.passwords import Passwords
 from app.accounts.queries import Account
 from app.accounts.schemas import Login, Registration, TokensOut
-from app.accounts.tokens import InvalidToken, Token, Tokens
+from app.accounts.tokens import Token, Tokens
 from app.db.transactions import transaction
 from app.errors import Conflict, Unauthenticated
 from app.observability.logging import get_logger
+from app.web.authentication import InvalidToken
 from app.web.http import check_storable
 from app.web.state import State
 
@@ -27,7 +29,13 @@ most that Amazon Cognito allows (`RetryGracePeriodSeconds`); Supabase's default 
 log = get_logger()
 
 
-async def register(state: State, registration: Registration) -> Account:
+class AccountsState(State):
+    tokens: Tokens
+    passwords: Passwords
+    guard: LoginGuard
+
+
+async def register(state: AccountsState, registration: Registration) -> Account:
     password_hash = await state["passwords"].hash(registration.password.get_secret_value())
     async with transaction(state["engine"]) as connection:
         account = await queries.add_account(
@@ -41,7 +49,7 @@ async def register(state: State, registration: Registration) -> Account:
     return account
 
 
-async def log_in(state: State, login: Login, attempt: Attempt) -> TokensOut:
+async def log_in(state: AccountsState, login: Login, attempt: Attempt) -> TokensOut:
     user_id = await _verified(state, login, attempt)
     tokens = state["tokens"]
     refresh = tokens.issue_refresh(user_id, family_id=uuid.uuid4())
@@ -52,7 +60,7 @@ async def log_in(state: State, login: Login, attempt: Attempt) -> TokensOut:
     return _pair(tokens, refresh)
 
 
-async def refresh(state: State, text: str) -> TokensOut:
+async def refresh(state: AccountsState, text: str) -> TokensOut:
     """A new pair for a refresh token. A second use within the grace gives the same refresh token again; a later one
     means that a copy is about, and ends the whole family."""
     tokens = state["tokens"]
@@ -67,7 +75,7 @@ async def refresh(state: State, text: str) -> TokensOut:
     return _pair(tokens, successor)
 
 
-async def get_account(state: State, user_id: uuid.UUID) -> Account:
+async def get_account(state: AccountsState, user_id: uuid.UUID) -> Account:
     async with state["engine"].connect() as connection:
         account = await queries.get_account(connection, user_id)
     if account is None:
@@ -75,7 +83,7 @@ async def get_account(state: State, user_id: uuid.UUID) -> Account:
     return account
 
 
-async def _verified(state: State, login: Login, attempt: Attempt) -> uuid.UUID:
+async def _verified(state: AccountsState, login: Login, attempt: Attempt) -> uuid.UUID:
     """The account whose password it is. An unknown address costs as much time as a wrong password, and looks alike."""
     found = None
     if all(map(_is_storable, login.email.spellings)):

@@ -12,6 +12,7 @@ import jwt
 
 from app.settings import Settings
 from app.settings_checks import KeyRing
+from app.web.authentication import InvalidToken
 
 Kind = Literal["at+jwt", "rt+jwt"]
 
@@ -20,10 +21,6 @@ MAX_TOKEN_LENGTH = 4096
 _MOST_CHECKED = 4096
 _LEEWAY_SECONDS = 10
 """Clocks of two replicas may differ by this much."""
-
-
-class InvalidToken(Exception):
-    """The token is not one of ours, or no longer valid; `str()` may be shown to the caller."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +89,10 @@ class Tokens:
                 self._checked.clear()
             self._checked[text] = token
         return token
+
+    def user_of(self, text: str) -> uuid.UUID:
+        """The account of an access token; raises InvalidToken."""
+        return self.check_access(text).user_id
 
     def check_refresh(self, text: str) -> Token:
         """Raises InvalidToken. Whether it was used or revoked is the database's to say."""

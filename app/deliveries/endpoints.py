@@ -2,30 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
 from starlette.requests import Request
 from starlette.responses import Response
 
 from app.deliveries import service
-from app.deliveries.schemas import DeliveryIn, DeliveryQuery
+from app.deliveries.schemas import Accepted, DeliveryIn, DeliveryOut, DeliveryPage, DeliveryQuery
+from app.deliveries.service import DeliveriesState
 from app.web import caching, http, idempotency
+from app.web.authentication import authenticated
+from app.web.operations import Operation
 from app.web.refusals import IS_GONE
 from app.web.state import State
 
 
-async def create(request: Request[State]) -> Response:
-    user_id = http.authenticated(request)
+@asynccontextmanager
+async def lifespan(state: State) -> AsyncIterator[Mapping[str, Any]]:
+    yield {"intake": service.intake(state)}
+
+
+async def create(request: Request[DeliveriesState]) -> Response:
+    user_id = authenticated(request)
     key = idempotency.key_of(request)
     given, texts = await http.body_and_texts(request, DeliveryIn)
     http.check_names(texts, "headers")
     accepted, replayed = await service.accept(
-        http.state(request), user_id, given, texts["payload"], key=key, is_gone=request.scope.get(IS_GONE)
+        request.state, user_id, given, texts["payload"], key=key, is_gone=request.scope.get(IS_GONE)
     )
     headers = {"Location": f"/v1/deliveries/{accepted.id}", **({"Idempotent-Replayed": "true"} if replayed else {})}
     return http.reply(accepted, 202, headers)
 
 
 async def read(request: Request[State]) -> Response:
-    user_id, state = http.authenticated(request), http.state(request)
+    user_id, state = authenticated(request), request.state
     delivery_id = http.path_id(request, service.missing())
     if caching.asks_for_change(request):
         current = await service.tag(state, user_id, delivery_id)
@@ -36,12 +48,59 @@ async def read(request: Request[State]) -> Response:
 
 
 async def list_page(request: Request[State]) -> Response:
-    user_id = http.authenticated(request)
-    page = await service.page(http.state(request), user_id, http.query(request, DeliveryQuery))
+    user_id = authenticated(request)
+    page = await service.page(request.state, user_id, http.query(request, DeliveryQuery))
     return caching.reply_if_changed(request, page)
 
 
 async def retry(request: Request[State]) -> Response:
-    user_id = http.authenticated(request)
+    user_id = authenticated(request)
     delivery_id = http.path_id(request, service.missing())
-    return http.reply(await service.retry(http.state(request), user_id, delivery_id), 202)
+    return http.reply(await service.retry(request.state, user_id, delivery_id), 202)
+
+
+OPERATIONS = (
+    Operation(
+        method="POST",
+        path="/v1/deliveries",
+        endpoint=create,
+        summary="Have a webhook delivered",
+        tag="deliveries",
+        body=DeliveryIn,
+        status=202,
+        result=Accepted,
+        problems=(422,),
+        idempotent=True,
+    ),
+    Operation(
+        method="GET",
+        path="/v1/deliveries",
+        endpoint=list_page,
+        summary="List deliveries, newest first",
+        tag="deliveries",
+        query=DeliveryQuery,
+        result=DeliveryPage,
+        problems=(422,),
+        cached=True,
+    ),
+    Operation(
+        method="GET",
+        path="/v1/deliveries/{id}",
+        endpoint=read,
+        summary="One delivery with its attempts",
+        tag="deliveries",
+        result=DeliveryOut,
+        problems=(404,),
+        cached=True,
+    ),
+    Operation(
+        method="POST",
+        path="/v1/deliveries/{id}/retry",
+        endpoint=retry,
+        summary="Try a failed delivery again",
+        tag="deliveries",
+        status=202,
+        result=Accepted,
+        problems=(404, 409),
+    ),
+)

@@ -17,7 +17,7 @@ from typing import Any
 from sqlalchemy import Connection, func, update
 
 from app.db import locks
-from app.db.models import Delivery
+from app.deliveries.models import Delivery
 from app.json_text import storable
 from app.observability import correlation
 from app.observability.logging import get_logger
@@ -26,7 +26,7 @@ from app.outbound.network import RequestFailed, Resolver
 from app.outbound.urls import UrlPolicy, UrlRefused, check_url_shape
 from app.queue.backoff import retry_after
 from app.queue.claims import Claim, Inline
-from app.queue.handler import Outcome
+from app.queue.handler import Handler, Outcome
 from app.settings import Settings
 
 log = get_logger()
@@ -208,3 +208,7 @@ def classify(answer: Answer) -> Outcome:
 def _excerpt(body: bytes) -> str | None:
     """Text for the log. Postgres cannot hold NUL in text."""
     return body[: 4 * EXCERPT_CHARACTERS].decode("utf-8", "replace").replace("\x00", "")[:EXCERPT_CHARACTERS] or None
+
+
+def handlers(settings: Settings) -> dict[str, Handler]:
+    return {KIND: DeliveryHandler(settings)}

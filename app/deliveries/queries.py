@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import RowMapping, Select, Text, cast, func, select, text, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.db.models import Delivery, DeliveryAttempt
+from app.deliveries.models import Delivery, DeliveryAttempt
 
 _ATTEMPTS = (
     select(func.count())

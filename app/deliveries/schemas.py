@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
-from app.db.models import DeliveryStatus
+from app.deliveries.models import DeliveryStatus
 from app.web.http import RequestModel, ResponseModel, WrittenJson, storable
 
 MAX_HEADERS = 50

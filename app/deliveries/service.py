@@ -9,7 +9,7 @@ from datetime import datetime
 from functools import lru_cache
 
 from sqlalchemy.exc import DBAPIError, IntegrityError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection
 from starlette.requests import ClientDisconnect
 
 from app.db import errors
@@ -29,8 +29,7 @@ from app.deliveries.schemas import (
 from app.errors import Conflict, FieldError, InvalidInput, NotFound, Unauthenticated, Unavailable
 from app.observability import correlation, traces
 from app.outbound.urls import UrlPolicy, UrlRefused, check_url_shape
-from app.queue.outbox import Nudge, new_job
-from app.settings import Settings
+from app.queue.outbox import new_job
 from app.web import caching, cursor
 from app.web.batching import Batch, CallerGone, Gather, OutcomeUnknown
 from app.web.caching import Tag
@@ -41,12 +40,17 @@ JOB_KIND = "delivery"
 """As app.deliveries.job registers it; that module is not imported here, because it brings the HTTP client along."""
 
 
+class DeliveriesState(State):
+    intake: Gather[NewDelivery, bool]
+    """Stores an accepted delivery; whether its key is new."""
+
+
 class _Refused(Exception):
     """The database refuses a batch of deliveries for what one of them holds."""
 
 
 async def accept(
-    state: State,
+    state: DeliveriesState,
     user_id: uuid.UUID,
     given: DeliveryIn,
     payload_text: str,
@@ -93,9 +97,10 @@ async def accept(
     return Accepted(id=new.id, status="pending"), False
 
 
-def intake(settings: Settings, engine: AsyncEngine, nudge: Nudge) -> Gather[NewDelivery, bool]:
+def intake(state: State) -> Gather[NewDelivery, bool]:
     """Stores accepted deliveries, and announces their jobs once they are committed."""
-    committing = engine.execution_options(isolation_level="AUTOCOMMIT")
+    settings, nudge = state["settings"], state["nudge"]
+    committing = state["engine"].execution_options(isolation_level="AUTOCOMMIT")
     queue, urgent = settings.queue_of(JOB_KIND), settings.is_urgent(JOB_KIND)
 
     async def store(batch: Batch[NewDelivery, bool]) -> list[bool]:

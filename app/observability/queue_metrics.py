@@ -17,7 +17,7 @@ from sqlalchemy import Select, func, literal, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.db.models import Job
+from app.queue.models import Job
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis

@@ -6,34 +6,91 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app.predictions import service
-from app.predictions.schemas import PredictionIn, PredictionQuery
+from app.predictions.schemas import (
+    PredictionAccepted,
+    PredictionIn,
+    PredictionOut,
+    PredictionPage,
+    PredictionQuery,
+)
+from app.predictions.webhooks import endpoints as webhooks
 from app.web import caching, http, idempotency
+from app.web.authentication import authenticated
+from app.web.operations import Operation
 from app.web.state import State
 
 
 async def create(request: Request[State]) -> Response:
-    user_id = http.authenticated(request)
+    user_id = authenticated(request)
     key = idempotency.key_of(request)
     given, texts = await http.body_and_texts(request, PredictionIn)
     http.check_names(texts, "input")
-    accepted, replayed = await service.accept(http.state(request), user_id, given, texts["input"], key=key)
+    accepted, replayed = await service.accept(request.state, user_id, given, texts["input"], key=key)
     headers = {"Location": f"/v1/predictions/{accepted.id}", **({"Idempotent-Replayed": "true"} if replayed else {})}
     return http.reply(accepted, 202, headers)
 
 
 async def read(request: Request[State]) -> Response:
-    user_id = http.authenticated(request)
-    found = await service.get(http.state(request), user_id, http.path_id(request, service.missing()))
+    user_id = authenticated(request)
+    found = await service.get(request.state, user_id, http.path_id(request, service.missing()))
     return caching.reply_if_changed(request, found)
 
 
 async def list_page(request: Request[State]) -> Response:
-    user_id = http.authenticated(request)
-    page = await service.page(http.state(request), user_id, http.query(request, PredictionQuery))
+    user_id = authenticated(request)
+    page = await service.page(request.state, user_id, http.query(request, PredictionQuery))
     return caching.reply_if_changed(request, page)
 
 
 async def cancel(request: Request[State]) -> Response:
-    user_id = http.authenticated(request)
+    user_id = authenticated(request)
     prediction_id = http.path_id(request, service.missing())
-    return http.reply(await service.cancel(http.state(request), user_id, prediction_id), 202)
+    return http.reply(await service.cancel(request.state, user_id, prediction_id), 202)
+
+
+OPERATIONS = (
+    Operation(
+        method="POST",
+        path="/v1/predictions",
+        endpoint=create,
+        summary="Have a provider compute a prediction",
+        tag="predictions",
+        body=PredictionIn,
+        status=202,
+        result=PredictionAccepted,
+        problems=(422,),
+        idempotent=True,
+    ),
+    Operation(
+        method="GET",
+        path="/v1/predictions",
+        endpoint=list_page,
+        summary="List predictions, newest first",
+        tag="predictions",
+        query=PredictionQuery,
+        result=PredictionPage,
+        problems=(422,),
+        cached=True,
+    ),
+    Operation(
+        method="GET",
+        path="/v1/predictions/{id}",
+        endpoint=read,
+        summary="One prediction with its result",
+        tag="predictions",
+        result=PredictionOut,
+        problems=(404,),
+        cached=True,
+    ),
+    Operation(
+        method="POST",
+        path="/v1/predictions/{id}/cancel",
+        endpoint=cancel,
+        summary="Call a prediction off",
+        tag="predictions",
+        status=202,
+        result=PredictionAccepted,
+        problems=(404, 409),
+    ),
+    *webhooks.OPERATIONS,
+)

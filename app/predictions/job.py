@@ -17,12 +17,14 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, Text, cast, func, select, update
 
 from app.db import locks
-from app.db.models import OPEN_PREDICTION, Job, Prediction
+from app.predictions.models import OPEN_PREDICTION, Prediction
 from app.predictions.providers.base import ProviderName, Snapshot, Submission
-from app.predictions.providers.client import ProviderClient, Refused, TryAgain, request_timeout
+from app.predictions.providers.client import ProviderClient, Refused, TryAgain, clients, request_timeout
 from app.predictions.results import PREDICTION, Change, apply, change_of
+from app.predictions.webhooks import job as webhooks
 from app.queue.claims import Claim
-from app.queue.handler import Outcome
+from app.queue.handler import Handler, Outcome
+from app.queue.models import Job
 from app.settings import Settings
 
 KIND = PREDICTION
@@ -231,3 +233,11 @@ def _change(claimed: Claim, outcome: Outcome) -> Change | None:
     if outcome.result == "dead":
         return Change(prediction_id=claimed.subject_id, status="failed", error=outcome.error)
     return None
+
+
+def handlers(settings: Settings) -> dict[str, Handler]:
+    providers = clients(settings)
+    return {
+        KIND: PredictionHandler(settings, providers),
+        webhooks.KIND: webhooks.WebhookHandler(settings, providers),
+    }

@@ -11,7 +11,8 @@ from sqlalchemy import RowMapping, Text, cast, func, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.db.models import InboundWebhook, Job, Prediction
+from app.predictions.models import InboundWebhook, Prediction
+from app.queue.models import Job
 
 _SUMMARY = (
     Prediction.id,

@@ -9,9 +9,10 @@ from typing import Any, Literal
 
 from sqlalchemy import Connection, func, select, text, tuple_, update
 
-from app.db.models import OPEN_PREDICTION, Job, Prediction
 from app.json_text import dumps
+from app.predictions.models import OPEN_PREDICTION, Prediction
 from app.predictions.providers.base import Snapshot
+from app.queue.models import Job
 
 PREDICTION = "prediction"
 """The kind of the job that sees a prediction through."""

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
-from app.db.models import PredictionStatus
+from app.predictions.models import PredictionStatus
 from app.predictions.providers.base import ProviderName
 from app.web.http import RequestModel, ResponseModel, WrittenJson, WrittenObject, storable
 

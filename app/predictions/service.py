@@ -7,11 +7,11 @@ import uuid
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.db.models import OPEN_PREDICTION
 from app.db.transactions import transaction
 from app.errors import Conflict, FieldError, InvalidInput, NotFound, Unauthenticated
 from app.observability import correlation, traces
 from app.predictions import queries
+from app.predictions.models import OPEN_PREDICTION
 from app.predictions.providers.dialects import DIALECTS
 from app.predictions.queries import NewPrediction
 from app.predictions.schemas import (

@@ -18,7 +18,7 @@ from typing import Any, Literal
 from sqlalchemy import Connection, TextClause, func, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.db.models import Job
+from app.queue.models import Job
 
 State = Literal["pending", "done", "dead"]
 

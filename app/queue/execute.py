@@ -78,13 +78,13 @@ def _runtime() -> Runtime:
     global _installed
     with _install_lock:
         if _installed is None:
+            from app import composition
             from app.db.engine import sync_engine
-            from app.queue.handlers import handlers
 
             settings = Settings.load(os.environ)
             # A forked work horse lives for one job: a pool would be made and thrown away with it.
             engine = sync_engine(settings, pooled=False)
             _installed = Runtime.of(
-                settings, engine=engine, worker=f"rq-{uuid.uuid4().hex}", handlers=handlers(settings)
+                settings, engine=engine, worker=f"rq-{uuid.uuid4().hex}", handlers=composition.handlers(settings)
             )
         return _installed

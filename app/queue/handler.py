@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from sqlalchemy import Connection
 
 from app.queue.claims import Claim, Inline
+from app.settings import Settings
 
 Result = Literal["done", "retry", "dead", "wait"]
 
@@ -57,3 +58,7 @@ class Transactional(Handler, Protocol):
 
     def store(self, connection: Connection, ended: Sequence[tuple[Claim, Outcome]]) -> None:
         """The effects, in the transaction that finishes the jobs."""
+
+
+MakeHandlers = Callable[[Settings], Mapping[str, Handler]]
+"""The handler of each kind. A function of a module: a job that runs in a process of its own calls it there."""

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Self
 
 from sqlalchemy import Insert, insert
 
-from app.db.models import Job
 from app.observability.logging import get_logger
+from app.queue.models import Job
 from app.settings import Settings
 
 if TYPE_CHECKING:

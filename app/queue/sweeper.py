@@ -16,9 +16,9 @@ from typing import Any
 from sqlalchemy import Connection, Engine, false, func, or_, select, tuple_, update
 
 from app.db import errors, locks
-from app.db.models import Job
 from app.observability.logging import get_logger
 from app.queue.handler import Handler
+from app.queue.models import Job
 from app.queue.rq_queue import JobQueue
 
 log = get_logger()

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.retry import Retry
@@ -18,16 +18,13 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import BaseRoute, Route
 
 from app import fail_fast
-from app.accounts.guard import LoginGuard
-from app.accounts.passwords import Passwords
-from app.accounts.tokens import Tokens
 from app.db.engine import async_engine, async_probe_engine
-from app.deliveries import service as deliveries
 from app.errors import AppError
 from app.observability import correlation, traces
 from app.queue.outbox import Nudge
 from app.settings import Settings
-from app.web import operational_endpoints, operations
+from app.web import operational_endpoints
+from app.web.authentication import Authenticate
 from app.web.client_address import ClientAddress
 from app.web.health import Health
 from app.web.middleware.access_log import Observe
@@ -36,10 +33,11 @@ from app.web.middleware.correlation import Correlation
 from app.web.middleware.drain import CloseWhileDraining, Drain
 from app.web.middleware.headers import SecurityHeaders
 from app.web.middleware.limits import BodyLimit, RequestTimeout
+from app.web.operations import Operation
 from app.web.problems import ProblemBoundary, on_error
 from app.web.refusals import Refusals
 from app.web.routing import routes as operation_routes
-from app.web.state import State
+from app.web.state import Lifespan, State
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -53,18 +51,25 @@ _REDIS_TIMEOUT = 1.0
 class Api:
     """One process's API. `app` is the ASGI application; `drain` is told when the process is to go."""
 
-    def __init__(self, settings: Settings, *, started: float | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        operations: Sequence[Operation],
+        lifespans: Sequence[Lifespan] = (),
+        authenticate: Authenticate,
+        started: float | None = None,
+    ) -> None:
         """`started` by time.monotonic(): when the process began, for the uptime."""
         self.settings = settings
         self.drain = Drain()
-        self.tokens = Tokens.of(settings)
+        self._operations, self._lifespans, self._authenticate = operations, lifespans, authenticate
         self.started = time.monotonic() if started is None else started
         self._redis_pool = _redis_pool(settings)
         self._client_address = ClientAddress(settings.trusted_proxies)
         self.refusals = Refusals()
         self._metrics = self._make_metrics()
         self._limiter = self._make_limiter()
-        self._guard = self._make_guard()
         self.app = Starlette(
             routes=self._routes(),
             middleware=self._middleware(),
@@ -75,12 +80,12 @@ class Api:
         self.app.router.redirect_slashes = False
 
     @contextlib.asynccontextmanager
-    async def _lifespan(self, _: Starlette) -> AsyncIterator[State]:
+    async def _lifespan(self, _: Starlette) -> AsyncIterator[dict[str, Any]]:
         """Connects to nothing: the process listens at once, and `/health` tells what is missing."""
         settings = self.settings
         engine, probe_engine = async_engine(settings), async_probe_engine(settings)
         redis = Redis(connection_pool=self._redis_pool)
-        passwords, nudge = Passwords(), Nudge.of(settings)
+        nudge = Nudge.of(settings)
         if self._metrics:
             self._metrics.count_from("slipway_nudge_failures", "Jobs left to the sweeper.", lambda: nudge.failed)
         health = Health(
@@ -92,27 +97,26 @@ class Api:
         )
         figures = asyncio.create_task(self._write_figures(engine, redis), name="queue-figures")
         fail_fast.watch(figures)
+        state = State(
+            settings=settings,
+            engine=engine,
+            probe_engine=probe_engine,
+            redis=redis,
+            authenticate=self._authenticate,
+            client_address=self._client_address,
+            nudge=nudge,
+            health=health,
+            metrics=self._metrics,
+        )
         try:
-            yield State(
-                settings=settings,
-                engine=engine,
-                probe_engine=probe_engine,
-                redis=redis,
-                tokens=self.tokens,
-                passwords=passwords,
-                guard=self._guard,
-                client_address=self._client_address,
-                nudge=nudge,
-                intake=deliveries.intake(settings, engine, nudge),
-                health=health,
-                metrics=self._metrics,
-            )
+            async with contextlib.AsyncExitStack() as features:
+                added = [await features.enter_async_context(lifespan(state)) for lifespan in self._lifespans]
+                yield {**state, **{name: value for one in added for name, value in one.items()}}
         finally:
             figures.cancel()
             await asyncio.wait({figures})
             # It waits for its thread, which must not keep other requests' answers back.
             await asyncio.to_thread(nudge.close)
-            passwords.close()
             await engine.dispose()
             await probe_engine.dispose()
             await self._redis_pool.aclose()
@@ -126,7 +130,7 @@ class Api:
 
     def _routes(self) -> list[BaseRoute]:
         routes: list[BaseRoute] = [
-            *operation_routes(operations.OPERATIONS),
+            *operation_routes(self._operations),
             Route("/health/live", operational_endpoints.live),
         ]
         if self.settings.enable_health_check:
@@ -136,7 +140,7 @@ class Api:
         if self.settings.enable_swagger:
             from app.web.docs import routes as docs_routes
 
-            routes.extend(docs_routes(self.settings))
+            routes.extend(docs_routes(self.settings, self._operations))
         return routes
 
     def _middleware(self) -> list[Middleware]:
@@ -160,7 +164,13 @@ class Api:
             from app.web.middleware.rate_limit import RateLimit
 
             stack.append(
-                Middleware(RateLimit, limiter=self._limiter, tokens=self.tokens, client_address=client_address)
+                Middleware(
+                    RateLimit,
+                    limiter=self._limiter,
+                    authenticate=self._authenticate,
+                    client_address=client_address,
+                    exempt=tuple(one.path.partition("{")[0] for one in self._operations if not one.rate_limited),
+                )
             )
         return [*stack, Middleware(BodyLimit, size=settings.body_limit)]
 
@@ -193,15 +203,6 @@ class Api:
                 "slipway_rate_limit_skipped", "Requests not counted for want of Redis.", lambda: limiter.skipped
             )
         return limiter
-
-    def _make_guard(self) -> LoginGuard:
-        guard = LoginGuard.of(self.settings, self._redis_pool)
-        if self._metrics:
-            self._metrics.count_from("slipway_logins_refused", "After too many failures.", lambda: guard.refused)
-            self._metrics.count_from(
-                "slipway_login_guard_skipped", "Lookups and counts left out for want of Redis.", lambda: guard.skipped
-            )
-        return guard
 
 
 def _traced(client_address: ClientAddress) -> list[Middleware]:

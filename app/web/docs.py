@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,6 +15,7 @@ from starlette.routing import BaseRoute, Route
 from app.errors import NotFound, Unavailable
 from app.settings import Settings
 from app.web.middleware.headers import DOCS_PATH
+from app.web.operations import Operation
 
 _ASSETS_PACKAGE = "offapi"
 _ASSETS = {
@@ -39,9 +41,15 @@ _PAGE = f"""<!doctype html>
 _START = 'SwaggerUIBundle({ url: "/openapi.json", dom_id: "#api", persistAuthorization: false });\n'
 
 
-def routes(settings: Settings) -> list[BaseRoute]:
+def routes(settings: Settings, operations: Sequence[Operation]) -> list[BaseRoute]:
+    @lru_cache(maxsize=1)
+    def document() -> str:
+        from app.web.openapi import document
+
+        return json.dumps(document(settings, operations))
+
     async def openapi(_: Request) -> Response:
-        return Response(_document(settings), media_type="application/json")
+        return Response(document(), media_type="application/json")
 
     return [
         Route("/openapi.json", openapi),
@@ -49,13 +57,6 @@ def routes(settings: Settings) -> list[BaseRoute]:
         Route(f"{DOCS_PATH}/start.js", _start),
         Route(f"{DOCS_PATH}/{{name}}", _asset),
     ]
-
-
-@lru_cache(maxsize=4)
-def _document(settings: Settings) -> str:
-    from app.web.openapi import document
-
-    return json.dumps(document(settings))
 
 
 async def _page(_: Request) -> Response:

@@ -1,4 +1,4 @@
-"""Between HTTP and models: read a JSON body, a query or a header into one, answer with one, say who asks."""
+"""Between HTTP and models: read a JSON body or a query into one, answer with one."""
 
 from __future__ import annotations
 
@@ -13,15 +13,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app import json_text
-from app.accounts.tokens import InvalidToken, Token, Tokens
-from app.errors import AppError, FieldError, InvalidInput, MalformedRequest, Unauthenticated, UnsupportedMediaType
-from app.web.state import State
+from app.errors import AppError, FieldError, InvalidInput, MalformedRequest, UnsupportedMediaType
 
 M = TypeVar("M", bound=BaseModel)
 
 MAX_NESTING = 100
-
-_IDENTITY = "slipway.identity"
 
 
 class _Written:
@@ -41,10 +37,6 @@ class RequestModel(BaseModel):
 
 class ResponseModel(BaseModel):
     model_config = ConfigDict(frozen=True)
-
-
-def state(request: Request[State]) -> State:
-    return request.state
 
 
 def reply(model: BaseModel, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
@@ -128,37 +120,6 @@ def path_id(request: Request[Any], missing: AppError) -> uuid.UUID:
         return uuid.UUID(request.path_params["id"])
     except ValueError:
         raise missing from None
-
-
-def authenticated(request: Request[State]) -> uuid.UUID:
-    """The account that asks; raises Unauthenticated."""
-    identity = identify(request.scope, state(request)["tokens"])
-    if isinstance(identity, Token):
-        return identity.user_id
-    raise (
-        Unauthenticated(str(identity), challenge='Bearer error="invalid_token"')
-        if identity
-        else Unauthenticated("send an access token: Authorization: Bearer <token>")
-    )
-
-
-def identify(scope: Any, tokens: Tokens) -> Token | InvalidToken | None:
-    """The request's checked access token, why it is not valid, or None without one. Checked once a request."""
-    if _IDENTITY not in scope:
-        scope[_IDENTITY] = _identify(scope, tokens)
-    identity: Token | InvalidToken | None = scope[_IDENTITY]
-    return identity
-
-
-def _identify(scope: Any, tokens: Tokens) -> Token | InvalidToken | None:
-    given = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
-    scheme, _, text = given.decode("latin-1").partition(" ")
-    if scheme.lower() != "bearer":
-        return None
-    try:
-        return tokens.check_access(text.strip())
-    except InvalidToken as invalid:
-        return invalid
 
 
 def _field_errors(invalid: ValidationError) -> Iterator[FieldError]:

@@ -1,18 +1,17 @@
-"""The OpenAPI 3.1 document, from the table of operations and the models that they validate with."""
+"""The OpenAPI 3.1 document, from the operations and the models that they validate with."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
 
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from app.predictions.providers.base import PROVIDERS
-from app.predictions.webhooks.signatures import ID
 from app.settings import Settings
 from app.web.health import HealthReport
-from app.web.operations import OPERATIONS, Operation
+from app.web.operations import Operation
 
 _REF = "#/components/schemas/{model}"
 _PROBLEM: dict[str, Any] = {
@@ -41,30 +40,22 @@ _KEY_PARAMETER: dict[str, Any] = {
     "schema": {"type": "string", "maxLength": 255},
     "description": "The same key with the same body gives the first answer again; with another body it is refused.",
 }
-_PATH_PARAMETERS: dict[str, Any] = {
-    "id": {"type": "string", "format": "uuid"},
-    "provider": {"type": "string", "enum": list(PROVIDERS)},
-}
+_ID: dict[str, Any] = {"id": {"type": "string", "format": "uuid"}}
 _CONDITION: dict[str, Any] = {
     "name": "If-None-Match",
     "in": "header",
     "schema": {"type": "string"},
     "description": "The ETag of an answer that the client has: 304 without a body as long as it holds.",
 }
-_SIGNATURE: dict[str, Any] = {
-    "webhook-id": {"type": "string", "pattern": f"^{ID.pattern}$"},
-    "webhook-timestamp": {"type": "string", "pattern": "^[0-9]{1,12}$", "description": "Seconds since 1970."},
-    "webhook-signature": {"type": "string", "pattern": "^v1,[A-Za-z0-9+/]{43}=( v1,[A-Za-z0-9+/]{43}=)*$"},
-}
 _TAG: dict[str, Any] = {
     "ETag": {"description": "For If-None-Match.", "required": True, "schema": {"type": "string"}},
 }
 
 
-def document(settings: Settings) -> dict[str, Any]:
+def document(settings: Settings, operations: Sequence[Operation]) -> dict[str, Any]:
     """The whole document as plain JSON types."""
     paths: dict[str, dict[str, Any]] = {}
-    for operation in OPERATIONS:
+    for operation in operations:
         paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation)
     if settings.enable_health_check:
         paths["/health"] = {"get": _health()}
@@ -73,15 +64,15 @@ def document(settings: Settings) -> dict[str, Any]:
         "info": {"title": settings.service_name, "version": settings.service_version},
         "paths": paths,
         "components": {
-            "schemas": {**_schemas(), "Problem": _PROBLEM},
+            "schemas": {**_schemas(operations), "Problem": _PROBLEM},
             "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}},
         },
     }
 
 
-def _schemas() -> dict[str, Any]:
-    inputs: set[type[BaseModel]] = {o.body for o in OPERATIONS if o.body}
-    outputs: set[type[BaseModel]] = {o.result for o in OPERATIONS} | {HealthReport}
+def _schemas(operations: Sequence[Operation]) -> dict[str, Any]:
+    inputs: set[type[BaseModel]] = {o.body for o in operations if o.body}
+    outputs: set[type[BaseModel]] = {o.result for o in operations} | {HealthReport}
     pairs: list[tuple[type[BaseModel], Any]] = [
         *((model, "validation") for model in sorted(inputs, key=lambda m: m.__name__)),
         *((model, "serialization") for model in sorted(outputs, key=lambda m: m.__name__)),
@@ -115,14 +106,14 @@ def _operation(operation: Operation) -> dict[str, Any]:
             "required": True,
             "content": {"application/json": {"schema": _ref(operation.body)}},
         }
-    if operation.signed:
+    if operation.raw_body:
         described["requestBody"] = {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}}
     return described
 
 
 def _parameters(operation: Operation) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
-    for name, schema in _PATH_PARAMETERS.items():
+    for name, schema in {**_ID, **operation.parameters}.items():
         if f"{{{name}}}" in operation.path:
             found.append({"name": name, "in": "path", "required": True, "schema": schema})
     if operation.query:
@@ -132,8 +123,7 @@ def _parameters(operation: Operation) -> list[dict[str, Any]]:
         found.append(_KEY_PARAMETER)
     if operation.cached:
         found.append(_CONDITION)
-    if operation.signed:
-        found += [{"name": name, "in": "header", "required": True, "schema": it} for name, it in _SIGNATURE.items()]
+    found += [{"name": n, "in": "header", "required": True, "schema": it} for n, it in operation.headers.items()]
     return found
 
 

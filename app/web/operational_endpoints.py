@@ -13,7 +13,7 @@ _THROUGH_A_PROXY = frozenset({"forwarded", "x-forwarded-for"})
 
 
 async def health(request: Request[State]) -> Response:
-    report = await http.state(request)["health"].report()
+    report = await request.state["health"].report()
     return http.reply(report, 503 if report.status == "unhealthy" else 200)
 
 
@@ -27,7 +27,7 @@ async def metrics(request: Request[State]) -> Response:
     header."""
     if not _THROUGH_A_PROXY.isdisjoint(request.headers):
         raise NotFound("metrics are told to those who ask this process itself, not through a proxy")
-    state = http.state(request)
+    state = request.state
     found = state["metrics"]
     assert found is not None, "the route exists only with ENABLE_METRICS"
     text = await found.render(state["probe_engine"], state["redis"])

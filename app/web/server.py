@@ -18,7 +18,6 @@ import uvicorn
 from app import fail_fast
 from app.observability import traces
 from app.observability.logging import get_logger
-from app.settings import Settings
 from app.web.application import Api
 from app.web.middleware.drain import Drain
 from app.web.protocol import BoundedProtocol
@@ -89,17 +88,15 @@ class Server(uvicorn.Server):
             await asyncio.sleep(0.02)
 
 
-def run(settings: Settings, *, started: float | None = None, on_stop: Callable[[], None] | None = None) -> int:
-    """Serve until a signal; the exit code. `started` by time.monotonic()."""
+def run(api: Api, *, on_stop: Callable[[], None] | None = None) -> int:
+    """Serve until a signal; the exit code."""
+    settings = api.settings
     try:
         sockets = listening(host=settings.host, port=settings.port, environ=os.environ, pid=os.getpid())
     except SocketError as error:
         log.error("cannot listen", reason=str(error))
         return 1
-    api = Api(settings, started=started)
-    server = Server(
-        _config(api, settings), drain=api.drain, drain_seconds=settings.shutdown_drain / 1000, on_stop=on_stop
-    )
+    server = Server(config(api), drain=api.drain, drain_seconds=settings.shutdown_drain / 1000, on_stop=on_stop)
     failed = _end_when_a_thread_fails(api)
     log.info("listening", addresses=[_address(s) for s in sockets], pid=os.getpid())
     server.run(sockets=sockets)
@@ -125,7 +122,8 @@ def _end_when_a_thread_fails(api: Api) -> threading.Event:
     return failed
 
 
-def _config(api: Api, settings: Settings) -> uvicorn.Config:
+def config(api: Api) -> uvicorn.Config:
+    settings = api.settings
     return uvicorn.Config(
         api.app,
         http=partial(BoundedProtocol, refusals=api.refusals),  # type: ignore[arg-type]

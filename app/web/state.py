@@ -1,19 +1,17 @@
-"""What a request needs of the process: built once in the lifespan, handed to requests as `request.state`."""
+"""What requests need of the process: built once in the lifespan, handed to each as `request.state`."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypedDict
+import uuid
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.accounts.guard import LoginGuard
-from app.accounts.passwords import Passwords
-from app.accounts.tokens import Tokens
-from app.deliveries.queries import NewDelivery
 from app.queue.outbox import Nudge
 from app.settings import Settings
-from app.web.batching import Gather
 from app.web.client_address import ClientAddress
 from app.web.health import Health
 
@@ -22,17 +20,20 @@ if TYPE_CHECKING:
 
 
 class State(TypedDict):
+    """A feature that keeps something of its own has a TypedDict on this one, and a Lifespan that gives the rest."""
+
     settings: Settings
     engine: AsyncEngine
     probe_engine: AsyncEngine
     redis: Redis
-    tokens: Tokens
-    passwords: Passwords
-    guard: LoginGuard
+    authenticate: Callable[[str], uuid.UUID]
+    """See app.web.authentication."""
     client_address: ClientAddress
     nudge: Nudge
-    intake: Gather[NewDelivery, bool]
-    """Stores an accepted delivery; whether its key is new."""
     health: Health
     metrics: Metrics | None
     """None without ENABLE_METRICS."""
+
+
+Lifespan = Callable[[State], AbstractAsyncContextManager[Mapping[str, Any]]]
+"""What a feature adds to the state, and takes down at the end."""

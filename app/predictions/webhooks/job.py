@@ -16,7 +16,7 @@ from sqlalchemy import Connection, and_, exists, func, select, text, update
 from sqlalchemy.orm import aliased
 
 from app.db import locks
-from app.db.models import OPEN_PREDICTION, InboundWebhook, Prediction
+from app.predictions.models import OPEN_PREDICTION, InboundWebhook, Prediction
 from app.predictions.providers.base import ProviderName, Snapshot, Unreadable, parse
 from app.predictions.providers.client import ProviderClient, Refused, TryAgain, request_timeout
 from app.predictions.providers.dialects import DIALECTS

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from app.queue.handler import MakeHandlers
     from app.settings import Settings
 
 __all__ = ["run"]
 
 
-def run(settings: Settings) -> int:
+def run(settings: Settings, handlers: MakeHandlers) -> int:
     """Do jobs until SIGTERM or SIGINT; the exit code. To be called in the main thread.
 
     Returns 0 after a signal, 2 when Redis cannot carry the queue, 70 when a job ignored its deadline. A worker that
@@ -18,4 +19,4 @@ def run(settings: Settings) -> int:
     """
     from app.queue.worker.main import main
 
-    return main(settings)
+    return main(settings, handlers)

@@ -27,7 +27,7 @@ from app import fail_fast
 from app.observability import correlation
 from app.observability.logging import configure, get_logger
 from app.queue.claims import Claim
-from app.queue.handler import Handler, Outcome, Transactional
+from app.queue.handler import Handler, MakeHandlers, Outcome, Transactional
 from app.settings import Settings
 
 log = get_logger()
@@ -44,8 +44,8 @@ _context = multiprocessing.get_context("forkserver")
 class IsolatedHandler:
     """The handler of one kind, but for `run`, which happens in a process. See app.queue.handler.Transactional."""
 
-    def __init__(self, handler: Handler, *, kind: str, settings: Settings) -> None:
-        self._handler, self._kind, self._settings = handler, kind, settings
+    def __init__(self, handler: Handler, *, kind: str, settings: Settings, make: MakeHandlers) -> None:
+        self._handler, self._kind, self._settings, self._make = handler, kind, settings, make
         self.lease, self.inline = handler.lease, handler.inline
         self._seconds = max(1.0, self.lease - _STORE_SECONDS)
 
@@ -56,7 +56,7 @@ class IsolatedHandler:
         """Ends the process when the deadline has passed; raises nothing but what starting it raises."""
         mine, theirs = _context.Pipe(duplex=False)
         process = _context.Process(
-            target=_run, args=(theirs, self._settings, self._kind, work, claimed), name=f"job-{self._kind}"
+            target=_run, args=(theirs, self._settings, self._make, self._kind, work, claimed), name=f"job-{self._kind}"
         )
         process.start()
         theirs.close()
@@ -84,16 +84,17 @@ class IsolatedHandler:
         self._handler.abandoned(connection, subject_ids, dead=dead, error=error)
 
 
-def isolate(handlers: Mapping[str, Handler], settings: Settings) -> dict[str, Handler]:
+def isolate(make: MakeHandlers, settings: Settings) -> dict[str, Handler]:
     """The handlers, those of QUEUE_ISOLATED_KINDS in processes. Starts the fork server when there are any: it takes as
     long as this process took, and no job's lease is to pass meanwhile."""
+    handlers = make(settings)
     if settings.queue_isolated_kinds:
-        _context.set_forkserver_preload([__name__, "app.queue.handlers"])
+        _context.set_forkserver_preload([__name__, *{type(handler).__module__ for handler in handlers.values()}])
         first = _context.Process(target=_run_nothing)
         first.start()
         first.join()
     return {
-        kind: IsolatedHandler(handler, kind=kind, settings=settings)
+        kind: IsolatedHandler(handler, kind=kind, settings=settings, make=make)
         if kind in settings.queue_isolated_kinds
         else handler
         for kind, handler in handlers.items()
@@ -110,10 +111,8 @@ def _reason(exit_code: int) -> str:
     return f"the job's process ended with exit code {exit_code} and no result"
 
 
-def _run(pipe: Pipe, settings: Settings, kind: str, work: Any, claimed: Claim) -> None:
+def _run(pipe: Pipe, settings: Settings, make: MakeHandlers, kind: str, work: Any, claimed: Claim) -> None:
     """The child."""
-    from app.queue.handlers import handlers
-
     # Signals are the worker's: it waits for its jobs, or ends them.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -124,7 +123,7 @@ def _run(pipe: Pipe, settings: Settings, kind: str, work: Any, claimed: Claim) -
         resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
     with correlation.bound(claimed.correlation_id):
         try:
-            outcome = handlers(settings)[kind].run(work, claimed)
+            outcome = make(settings)[kind].run(work, claimed)
         except MemoryError:
             outcome = Outcome(result="retry", error=f"the job needed more than {limit:,} bytes of memory")
         except Exception:  # as in a thread: a counted attempt

@@ -16,7 +16,7 @@ from app.db.engine import sync_engine
 from app.observability import traces
 from app.observability.jobs import JobRecorder, MetricsPortError, Unrecorded
 from app.observability.logging import get_logger
-from app.queue.handlers import handlers
+from app.queue.handler import MakeHandlers
 from app.queue.rq_queue import JobQueue, UnsuitableServerError, check_server, patient_client, quick_client
 from app.queue.runtime import Runtime
 from app.queue.sweeper import Sweeper
@@ -35,7 +35,7 @@ EXIT_UNSUITABLE = 2
 _REDIS_POLL = 1.0
 
 
-def main(settings: Settings) -> int:
+def main(settings: Settings, handlers: MakeHandlers) -> int:
     """See app.queue.worker.run."""
     # RQ tells every step of every job at info; ours are one line at a job's start and one at its end.
     logging.getLogger("rq").setLevel(logging.WARNING)
@@ -63,9 +63,7 @@ def main(settings: Settings) -> int:
         return EXIT_UNSUITABLE
 
     engine = sync_engine(settings)
-    runtime = Runtime.of(
-        settings, engine=engine, worker=name, handlers=isolate(handlers(settings), settings), recorder=recorder
-    )
+    runtime = Runtime.of(settings, engine=engine, worker=name, handlers=isolate(handlers, settings), recorder=recorder)
     job_timeout = settings.queue_job_timeout / 1000
     patient = JobQueue(patient_client(url, name=name), name=settings.queue_name, job_timeout=job_timeout)
     loops = JobQueue(quick, name=settings.queue_name, job_timeout=job_timeout)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import uuid
 from typing import TYPE_CHECKING
 
 from limits import RateLimitItemPerSecond
@@ -11,20 +12,16 @@ from limits.aio.strategies import SlidingWindowCounterRateLimiter
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.accounts.tokens import Token, Tokens
 from app.errors import TooManyRequests
+from app.web.authentication import Authenticate, identify
 from app.web.client_address import ClientAddress, network_of
 from app.web.fail_open import FailOpen
-from app.web.http import identify
 
 if TYPE_CHECKING:
     from redis.asyncio import ConnectionPool
 
 # A load balancer that is told 429 takes the replica out of service.
 EXEMPT_PATHS = frozenset({"/health", "/health/live", "/metrics"})
-# Providers send from few addresses, and a webhook that is refused is a result that comes late. Its signature costs less
-# to check than the count.
-EXEMPT_PREFIX = "/v1/webhooks/"
 
 
 class Limiter:
@@ -60,14 +57,17 @@ class RateLimit:
         app: ASGIApp,
         *,
         limiter: Limiter,
-        tokens: Tokens,
+        authenticate: Authenticate,
         client_address: ClientAddress,
+        exempt: tuple[str, ...] = (),
     ) -> None:
         self.app = app
-        self.limiter, self.tokens, self.client_address = limiter, tokens, client_address
+        """`exempt`: beginnings of paths."""
+        self.limiter, self.authenticate, self.client_address = limiter, authenticate, client_address
+        self.exempt = exempt
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or _is_exempt(scope["path"]):
+        if scope["type"] != "http" or self._is_exempt(scope["path"]):
             await self.app(scope, receive, send)
             return
         limiter = self.limiter
@@ -92,11 +92,9 @@ class RateLimit:
         await self.app(scope, receive, marked)
 
     def _key(self, scope: Scope) -> str:
-        identity = identify(scope, self.tokens)
-        if isinstance(identity, Token):
-            return f"account:{identity.user_id}"
+        if isinstance(identity := identify(scope, self.authenticate), uuid.UUID):
+            return f"account:{identity}"
         return f"address:{network_of(self.client_address.of(scope))}"
 
-
-def _is_exempt(path: str) -> bool:
-    return path in EXEMPT_PATHS or path.startswith(EXEMPT_PREFIX)
+    def _is_exempt(self, path: str) -> bool:
+        return path in EXEMPT_PATHS or path.startswith(self.exempt)

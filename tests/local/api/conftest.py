@@ -21,6 +21,7 @@ import httpx2
 import pytest
 from starlette.types import Receive, Scope, Send
 
+from app import composition
 from app.settings import Settings
 from app.web.application import Api
 
@@ -72,7 +73,7 @@ def start(environ: dict[str, str]) -> Start:
 
     @asynccontextmanager
     async def run(**changes: str) -> AsyncIterator[Caller]:
-        api = Api(Settings.load({**environ, **changes}))
+        api = composition.api(Settings.load({**environ, **changes}))
         async with api.app.router.lifespan_context(api.app) as state:
 
             async def with_state(scope: Scope, receive: Receive, send: Send) -> None:

@@ -11,8 +11,8 @@ from alembic.migration import MigrationContext
 from sqlalchemy import CheckConstraint, text
 
 from app.db import locks
+from app.db.base import Base
 from app.db.engine import sync_engine
-from app.db.models import Base
 from app.migrations import revisions, runner
 from app.migrations.runner import MigrationError, migrate
 from app.settings import Settings

@@ -32,10 +32,10 @@ from schemathesis.config import (
 from schemathesis.generation.feedback import FeedbackSources
 from schemathesis.pytest._test_builder import build_operation_test
 
+from app import composition
 from app.settings import Settings
-from app.web.application import Api
 from app.web.openapi import document
-from app.web.server import _config
+from app.web.server import config as server_config
 
 EXAMPLES = 100
 """Inputs for each operation, besides those that cover the bounds of its schema."""
@@ -44,7 +44,10 @@ SEED = 7
 ACCOUNT = {"email": "fuzz@example.org", "password": "correct horse battery"}
 
 SCHEMA = schemathesis.openapi.from_dict(
-    document(Settings.load({"MODE": "migrate", "ENVIRONMENT": "test", "DATABASE_URL": "postgresql:///x"})),
+    document(
+        Settings.load({"MODE": "migrate", "ENVIRONMENT": "test", "DATABASE_URL": "postgresql:///x"}),
+        composition.operations(),
+    ),
     config=SchemathesisConfig(
         seed=SEED,
         projects=ProjectsConfig(
@@ -93,7 +96,7 @@ def served(database: str, valkey_socket: Path) -> Iterator[dict[str, Any]]:
         }
     )
     with socket.create_server(("127.0.0.1", 0), backlog=128) as listener:
-        server = uvicorn.Server(_config(Api(settings), settings))
+        server = uvicorn.Server(server_config(composition.api(settings)))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         base_url = f"http://127.0.0.1:{listener.getsockname()[1]}"

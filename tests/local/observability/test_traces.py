@@ -166,9 +166,10 @@ from app.settings import Settings
 settings = Settings.load(os.environ)
 traces.start(settings)
 from app.web import server
+from app import composition
 from app.web.application import Api
 from app.queue.worker import main
-Api(settings)
+composition.api(settings)
 loaded = [name for name, module in sys.modules.items() if module and name.startswith(("opentelemetry", "requests"))]
 print(traces.current(), loaded)
 """

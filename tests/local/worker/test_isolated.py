@@ -5,20 +5,21 @@ from __future__ import annotations
 import os
 import signal
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import psutil
 import pytest
 
-from app.queue.handlers import handlers
-from app.settings import JobKind, Settings
+from app import composition
+from app.features import JOB_KINDS
+from app.settings import Settings
 
 pytestmark = [pytest.mark.local, pytest.mark.timeout(60)]
 
 # In every Python that the worker starts: what a job does is told by the path of its URL.
 MISBEHAVIOUR = """
 import os, signal, time
-from app.queue import delivery
+from app.deliveries import job as delivery
 
 send = delivery.DeliveryHandler.run
 
@@ -51,7 +52,7 @@ def isolated(workers: Any, tmp_path: Path) -> dict[str, str]:
 
 def test_the_settings_name_the_kinds_that_there_are() -> None:
     settings = Settings.load({"MODE": "migrate", "ENVIRONMENT": "test", "DATABASE_URL": "postgresql://u@/d"})
-    assert set(handlers(settings)) == set(get_args(JobKind))
+    assert tuple(composition.handlers(settings)) == JOB_KINDS
 
 
 def test_a_job_in_a_process_does_what_it_does_in_a_thread(

@@ -12,7 +12,7 @@ import pytest
 from fake_provider import MODEL, Provider
 from sqlalchemy import insert, select
 
-from app.db.models import Prediction
+from app.predictions.models import Prediction
 from app.queue.outbox import new_job
 
 pytestmark = [pytest.mark.local, pytest.mark.timeout(60)]

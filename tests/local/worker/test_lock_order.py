@@ -20,16 +20,17 @@ from sqlalchemy import Connection, NullPool, insert, make_url, select, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from app.db.models import Job, Prediction
 from app.deliveries import queries
 from app.deliveries.queries import NewDelivery
 from app.predictions import results
 from app.predictions.job import PredictionHandler
+from app.predictions.models import Prediction
 from app.predictions.results import Change
 from app.predictions.webhooks.job import News, WebhookHandler
 from app.queue import claims as claim
 from app.queue.claims import Claim, Finish
 from app.queue.handler import Outcome
+from app.queue.models import Job
 from app.queue.runtime import Runtime
 from app.queue.sweeper import Sweeper
 from app.settings import Settings

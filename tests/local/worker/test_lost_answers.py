@@ -14,12 +14,13 @@ import psycopg
 import pytest
 from sqlalchemy import Engine, create_engine, event, text, update
 
-from app.db.models import Delivery, Job
 from app.deliveries.job import Attempt, DeliveryHandler
+from app.deliveries.models import Delivery
 from app.queue.attempts import Ended, Fate
 from app.queue.claims import Claim
 from app.queue.execute import attempt
 from app.queue.handler import Outcome
+from app.queue.models import Job
 from app.queue.runtime import JobsNotStartedError, Runtime
 from app.queue.sweeper import Sweeper
 from app.settings import Settings

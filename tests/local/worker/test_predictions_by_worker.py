@@ -12,8 +12,9 @@ import pytest
 from fake_provider import INPUT, MODEL, SECRET, Made, Provider, answer, event, hang_up
 from sqlalchemy import func, insert, select, update
 
-from app.db.models import InboundWebhook, Job, Prediction
+from app.predictions.models import InboundWebhook, Prediction
 from app.predictions.providers.base import PROVIDERS
+from app.queue.models import Job
 from app.queue.outbox import new_job
 
 pytestmark = [pytest.mark.local, pytest.mark.timeout(90)]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import insert
 
-from app.db.models import Job
+from app.queue.models import Job
 from app.queue.outbox import Nudge
 from app.queue.sweeper import Sweeper
 from app.queue.worker.scheduled import Scheduled

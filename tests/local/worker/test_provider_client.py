@@ -234,6 +234,9 @@ def test_a_provider_without_a_key_has_no_client(provider: Provider) -> None:
 
 def test_the_api_loads_no_http_client() -> None:
     """It costs the first request after a start a fifth of a second."""
-    code = "import sys, app.web.application; print({'httpx2', 'httpcore2', 'rq'} & set(sys.modules))"
+    code = (
+        "import sys, app.web.server; from app import composition; composition.operations()\n"
+        "print({'httpx2', 'httpcore2', 'rq'} & set(sys.modules))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"

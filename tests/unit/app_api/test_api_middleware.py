@@ -14,6 +14,7 @@ import structlog
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.types import ASGIApp
 
+from app import composition
 from app.observability import correlation
 from app.settings import Settings
 from app.web.application import Api
@@ -152,7 +153,7 @@ def test_client_address(peer: str | None, forwarded: str, expected: str) -> None
 
 
 def api(production: dict[str, str], **changes: str) -> Api:
-    return Api(Settings.load({**production, "ENABLE_RATE_LIMIT": "false", **changes}))
+    return composition.api(Settings.load({**production, "ENABLE_RATE_LIMIT": "false", **changes}))
 
 
 async def test_security_headers_on_every_answer(production: dict[str, str]) -> None:

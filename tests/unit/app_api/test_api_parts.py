@@ -13,11 +13,11 @@ import pytest
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 
+from app import composition
 from app.migrations import revisions, runner
 from app.settings import Settings
 from app.web import cursor
 from app.web.openapi import document
-from app.web.operations import OPERATIONS
 from app.web.sockets import SocketError, listening
 
 
@@ -65,13 +65,14 @@ def test_the_known_revisions_are_the_scripts() -> None:
 
 
 def test_the_openapi_document_is_closed(production: dict[str, str]) -> None:
-    text = json.dumps(document(Settings.load(production)))
+    all_operations = composition.operations()
+    text = json.dumps(document(Settings.load(production), all_operations))
     found = json.loads(text)
     operations = {(method.upper(), path) for path, methods in found["paths"].items() for method in methods}
-    assert operations == {(o.method, o.path) for o in OPERATIONS} | {("GET", "/health")}
+    assert operations == {(o.method, o.path) for o in all_operations} | {("GET", "/health")}
     names = {part.split('"')[0] for part in text.split("#/components/schemas/")[1:]}
     assert names <= set(found["components"]["schemas"])
-    assert len({o.name for o in OPERATIONS}) == len(OPERATIONS)
+    assert len({o.name for o in all_operations}) == len(all_operations)
 
 
 LOGGING = """

@@ -8,12 +8,12 @@ import jwt
 import pytest
 from starlette.middleware import Middleware
 
+from app import composition
 from app.accounts.tokens import Tokens
 from app.db.engine import async_engine, async_probe_engine, sync_engine
 from app.settings import Settings
-from app.web.application import Api
 from app.web.client_address import network_of
-from app.web.server import _config
+from app.web.server import config as server_config
 
 
 def load(production: dict[str, str], **changes: str) -> Settings:
@@ -21,7 +21,7 @@ def load(production: dict[str, str], **changes: str) -> Settings:
 
 
 def middleware(settings: Settings, name: str) -> Middleware | None:
-    found = {getattr(m.cls, "__name__", ""): m for m in Api(settings).app.user_middleware}
+    found = {getattr(m.cls, "__name__", ""): m for m in composition.api(settings).app.user_middleware}
     return found.get(name)
 
 
@@ -48,9 +48,9 @@ def test_what_the_database_url_says_wins(production: dict[str, str]) -> None:
 
 def test_server_timeouts(production: dict[str, str]) -> None:
     settings = load(production, KEEP_ALIVE_TIMEOUT="5000", SHUTDOWN_TIMEOUT="7000")
-    config = _config(Api(settings), settings)
+    config = server_config(composition.api(settings))
     assert (config.timeout_keep_alive, config.timeout_graceful_shutdown) == (5, 7)
-    default = _config(Api(load(production)), load(production))
+    default = server_config(composition.api(load(production)))
     # Above the idle timeout of the load balancers in front, else they use a connection that is just being closed.
     assert default.timeout_keep_alive > 60
 

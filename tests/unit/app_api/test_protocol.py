@@ -16,12 +16,11 @@ from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
+from app import composition
 from app.settings import Settings
-from app.web import protocol
-from app.web.application import Api
+from app.web import protocol, server
 from app.web.protocol import MAX_FIELDS, MAX_HEAD, MAX_PIPELINED, BoundedProtocol
 from app.web.refusals import Refusals
-from app.web.server import _config
 
 pytestmark = pytest.mark.anyio
 
@@ -238,8 +237,8 @@ async def test_nonsense_in_a_body_ends_its_request(served: Served) -> None:
 
 
 async def test_the_api_is_served_so(production: dict[str, str]) -> None:
-    api = Api(Settings.load({**production, "ENABLE_METRICS": "true"}))
-    config = _config(api, api.settings)
+    api = composition.api(Settings.load({**production, "ENABLE_METRICS": "true"}))
+    config = server.config(api)
     config.load()
     made = config.http_protocol_class(config=config, server_state=ServerState(), app_state={})  # type: ignore[call-arg]
     assert isinstance(made, BoundedProtocol)
