@@ -8,21 +8,21 @@ import pulumi
 
 from infra.aws import dump_scripts
 from infra.aws.alarms.model import Metric
-from infra.aws.alarms.watched import WatchedDumps
+from infra.aws.alarms.monitored import MonitoredDumps
+from infra.aws.backup_plan import BackupPlanArgs, backup_plan
 from infra.aws.dump import EPHEMERAL_GIB, DumpArgs, schedule, task
 from infra.aws.dump_bucket import bucket
 from infra.aws.dump_copy import copies
 from infra.aws.task import TaskDefinition
-from infra.aws.vault import VaultArgs, vault
 from infra.component import Component, Transforms
 
 
 @dataclass(frozen=True, kw_only=True)
 class BackupArgs:
-    """Either may be None: an external database is not in any vault, and dumps can be switched off."""
+    """Either may be None: AWS Backup copies no external database, and dumps can be switched off."""
 
     dump: DumpArgs | None
-    vault: VaultArgs | None
+    plan: BackupPlanArgs | None
     transforms: Transforms | None = None
 
 
@@ -31,25 +31,25 @@ class Backup(Component):
 
     Creates: with `dump` a bucket (encrypted, versioned, closed, TLS only, emptied by age), a task that writes a dump of
     the whole database to it, and a schedule; with `copy_region` a second such bucket there, to which S3 copies each
-    dump; with `vault` an AWS Backup vault, the plan that fills it every day, and a plan that restores the newest
+    dump; with `plan` a vault of AWS Backup, the plan that fills it every day, and a plan that restores the newest
     snapshot now and then to show that it can be done. Redis needs none of it: its
     snapshots are its own, and Postgres restores the queue.
 
     Costs: dumps 0.023 USD a GB and month and a few cents for the task; snapshots in the vault 0.095 USD a GB and month;
     a weekly test some hours of an instance like the database's.
 
-    Exports: `bucket_name`, `dump` (the task, to start it by hand), `vault_name`, and `absence_metric` and `watched` for
-    the alarm of a missing dump. That alarm stands until the first dump has come, a day at most: start it by hand.
+    Exports: `bucket_name`, `dump` (the task, to start it by hand), `backup_vault_name`, and `monitored` for the alarm
+    of a missing dump. That alarm stands until the first dump has come, a day at most: start it by hand.
 
     Replaces: nothing; another encryption key another vault and nothing of the bucket.
     """
 
     bucket_name: pulumi.Output[str] | None = None
     dump: TaskDefinition | None = None
-    vault_name: pulumi.Output[str] | None = None
+    backup_vault_name: pulumi.Output[str] | None = None
     absence_metric: Metric | None = None
     """Count of stored dumps: of which none for more than a day is an alarm."""
-    watched: WatchedDumps | None = None
+    monitored: MonitoredDumps | None = None
 
     def __init__(self, name: str, args: BackupArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("slipway:aws:Backup", name, opts, args.transforms)
@@ -79,10 +79,10 @@ class Backup(Component):
                 dimensions={"Stack": pulumi.get_stack()},
                 statistic="Sum",
             )
-            self.watched = WatchedDumps(metric=self.absence_metric)
-        if args.vault is not None:
-            self.vault_name = vault(self, args.vault).name
-        self.finish({"bucket": self.bucket_name, "vault": self.vault_name})
+            self.monitored = MonitoredDumps(metric=self.absence_metric)
+        if args.plan is not None:
+            self.backup_vault_name = backup_plan(self, args.plan).name
+        self.finish({"bucket": self.bucket_name, "vault": self.backup_vault_name})
 
 
 def disk_gib(max_storage_gib: int | None) -> int:

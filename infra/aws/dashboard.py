@@ -9,8 +9,8 @@ import pulumi
 
 from infra.aws import queue_metrics
 from infra.aws.alarms.model import RUNBOOK, Metric
+from infra.aws.alarms.monitored import Monitored, MonitoredBalancer, MonitoredPostgres, MonitoredRedis, MonitoredService
 from infra.aws.alarms.queues import queue_metric
-from infra.aws.alarms.watched import Watched, WatchedBalancer, WatchedPostgres, WatchedRedis, WatchedService
 
 _COLUMNS: Final = 24
 _HEIGHT: Final = 6
@@ -23,11 +23,11 @@ Row = tuple[Sequence[Widget], int]
 """Widgets side by side, and their height."""
 
 
-def body(watched: Watched, *, region: str, alarm_arns: Sequence[pulumi.Input[str]]) -> dict[str, Any]:
+def body(monitored: Monitored, *, region: str, alarm_arns: Sequence[pulumi.Input[str]]) -> dict[str, Any]:
     """The dashboard's body; leaves that only a deployment knows are outputs."""
     widgets: list[Widget] = []
     top = 0
-    for row, height in _rows(watched, region, alarm_arns):
+    for row, height in _rows(monitored, region, alarm_arns):
         width = _COLUMNS // len(row)
         for column, widget in enumerate(row):
             widgets.append({"x": column * width, "y": top, "width": width, "height": height, **widget})
@@ -35,27 +35,27 @@ def body(watched: Watched, *, region: str, alarm_arns: Sequence[pulumi.Input[str
     return {"start": "-PT6H", "periodOverride": "inherit", "widgets": widgets}
 
 
-def _rows(watched: Watched, region: str, alarm_arns: Sequence[pulumi.Input[str]]) -> Iterator[Row]:
+def _rows(monitored: Monitored, region: str, alarm_arns: Sequence[pulumi.Input[str]]) -> Iterator[Row]:
     def graph(title: str, *lines: tuple[str, Metric], low: float | None = 0, high: float | None = None) -> Widget:
         return _graph(title, lines, region=region, low=low, high=high)
 
-    yield [_text(f"# {watched.stack}\nWhat to do about an alarm: `{RUNBOOK}`")], 2
+    yield [_text(f"# {monitored.stack}\nWhat to do about an alarm: `{RUNBOOK}`")], 2
     yield [{"type": "alarm", "properties": {"title": "Alarms", "alarms": list(alarm_arns)[:_MOST_ALARMS]}}], 4
-    yield _answers(watched.balancer, graph), _HEIGHT
-    for service in watched.services:
-        yield _service(watched.cluster, service, graph), _HEIGHT
-    for queue in watched.queues:
-        yield _queue(watched.stack, queue, graph), _HEIGHT
-    if watched.postgres is not None:
-        yield _postgres(watched.postgres, graph), _HEIGHT
-    if watched.redis is not None:
-        yield _redis(watched.redis, graph), _HEIGHT
-    groups = [service.log_group for service in watched.services if service.log_group is not None]
+    yield _answers(monitored.balancer, graph), _HEIGHT
+    for service in monitored.services:
+        yield _service(monitored.cluster, service, graph), _HEIGHT
+    for queue in monitored.queues:
+        yield _queue(monitored.stack, queue, graph), _HEIGHT
+    if monitored.postgres is not None:
+        yield _postgres(monitored.postgres, graph), _HEIGHT
+    if monitored.redis is not None:
+        yield _redis(monitored.redis, graph), _HEIGHT
+    groups = [service.log_group for service in monitored.services if service.log_group is not None]
     if groups:
         yield [_errors(groups, region)], _HEIGHT + 2
 
 
-def _answers(balancer: WatchedBalancer, graph: Any) -> list[Widget]:
+def _answers(balancer: MonitoredBalancer, graph: Any) -> list[Widget]:
     dimensions = {"LoadBalancer": balancer.suffix, "TargetGroup": balancer.target_suffix}
 
     def metric(name: str, statistic: str) -> Metric:
@@ -83,7 +83,7 @@ def _answers(balancer: WatchedBalancer, graph: Any) -> list[Widget]:
     ]
 
 
-def _service(cluster: pulumi.Input[str], service: WatchedService, graph: Any) -> list[Widget]:
+def _service(cluster: pulumi.Input[str], service: MonitoredService, graph: Any) -> list[Widget]:
     dimensions = {"ClusterName": cluster, "ServiceName": service.name}
 
     def metric(namespace: str, name: str, statistic: str) -> Metric:
@@ -115,7 +115,7 @@ def _queue(stack: str, queue: str, graph: Any) -> list[Widget]:
     ]
 
 
-def _postgres(postgres: WatchedPostgres, graph: Any) -> list[Widget]:
+def _postgres(postgres: MonitoredPostgres, graph: Any) -> list[Widget]:
     def metric(name: str, statistic: str = "Average") -> Metric:
         dimensions = {"DBInstanceIdentifier": postgres.identifier}
         return Metric(namespace="AWS/RDS", name=name, dimensions=dimensions, statistic=statistic)
@@ -134,7 +134,7 @@ def _postgres(postgres: WatchedPostgres, graph: Any) -> list[Widget]:
     ]
 
 
-def _redis(redis: WatchedRedis, graph: Any) -> list[Widget]:
+def _redis(redis: MonitoredRedis, graph: Any) -> list[Widget]:
     def nodes(name: str, statistic: str) -> Iterator[tuple[str, Metric]]:
         for number, member in enumerate(redis.member_ids, start=1):
             dimensions = {"CacheClusterId": member}

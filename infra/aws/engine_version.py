@@ -1,4 +1,4 @@
-"""Markers in the state that refuse a lower version of a server.
+"""Records in the state that refuse a lower version of a server.
 
 No engine goes back. RDS refuses, but only when half of the change is made; ElastiCache's provider makes another group
 in place of the one that runs, under the identifier that this one has (ElastiCache CustomizeDiff of the Terraform

@@ -88,8 +88,8 @@ class Guard:
         )
 
 
-def guard(guard: Guard) -> None:
-    """Watch over every stateful resource of the stack that is registered from here on.
+def protect_stateful(guard: Guard) -> None:
+    """Protect every stateful resource of the stack that is registered from here on.
 
     Call it once, before the first resource. The hooks exist even where nothing is protected: a resource in the state
     may name them from a time when it was.
@@ -98,10 +98,10 @@ def guard(guard: Guard) -> None:
         pulumi.log.warn(
             f"The permit to {permit.action} {permit.resource} ran out on {permit.until}. Remove it from permits."
         )
-    pulumi.runtime.register_stack_transformation(_Watch(guard).transformation)
+    pulumi.runtime.register_stack_transformation(_Protection(guard).transformation)
 
 
-def unguarded() -> None:
+def protect_nothing() -> None:
     """Register the hooks that protected resources of an earlier run may name, without refusing anything."""
     for name in (_REPLACING, _GOING):
         ResourceHook(name, _nothing, ResourceHookOptions(on_dry_run=True))
@@ -115,7 +115,7 @@ def _nothing(_: ResourceHookArgs) -> None:
     pass
 
 
-class _Watch:
+class _Protection:
     """The hooks of one run of the program."""
 
     def __init__(self, guard: Guard) -> None:

@@ -11,6 +11,9 @@ import pulumi_aws as aws
 from infra.aws.naming import partition
 from infra.component import Component, Transforms
 
+Key = pulumi.Input[str] | None
+"""The ARN of a KMS key; None where AWS's own keys encrypt."""
+
 _ADMINISTRATION = "kms:*"
 _USE = ("kms:Decrypt", "kms:DescribeKey", "kms:Encrypt", "kms:GenerateDataKey*", "kms:ReEncrypt*")
 

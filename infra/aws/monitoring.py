@@ -14,8 +14,8 @@ from infra.aws.alarms import catalogue
 from infra.aws.alarms.delivery import delivery_alarms
 from infra.aws.alarms.events import Event, events
 from infra.aws.alarms.model import Alarm, Composite
+from infra.aws.alarms.monitored import Monitored, MonitoredService
 from infra.aws.alarms.services import error_metric
-from infra.aws.alarms.watched import Watched, WatchedService
 from infra.aws.dashboard import body
 from infra.aws.notifications import Notifications, NotificationsArgs
 from infra.component import Component, Transforms
@@ -31,7 +31,7 @@ _ERROR_ENTRIES: Final = '{ ($.level = "error") || ($.level = "critical") }'
 class MonitoringArgs:
     """What to watch, when to tell, and whom: `alerts.emails` and `webhook`."""
 
-    watched: Watched
+    monitored: Monitored
     alerts: Alerts
     region: str
     account: pulumi.Input[str]
@@ -63,13 +63,13 @@ class Monitoring(Component):
         self.topic_arn = notifications.topic_arn if notifications is not None else None
         actions = [self.topic_arn] if self.topic_arn is not None else []
 
-        for service in args.watched.services:
+        for service in args.monitored.services:
             if service.log_group is not None:
                 self._count_errors(service, service.log_group)
         made = self._alarms(actions)
         self._composites(made, actions)
         if notifications is not None:
-            rules = {event.role: self._send_on(event, notifications) for event in events(args.watched)}
+            rules = {event.role: self._send_on(event, notifications) for event in events(args.monitored)}
             for alarm in delivery_alarms(notifications.topic_name, rules):
                 made[alarm.role] = self._alarm(alarm, actions)
         self.dashboard_url = self._dashboard([alarm.arn for alarm in made.values()])
@@ -88,7 +88,8 @@ class Monitoring(Component):
 
     def _alarms(self, actions: list[pulumi.Output[str]]) -> dict[str, aws.cloudwatch.MetricAlarm]:
         return {
-            alarm.role: self._alarm(alarm, actions) for alarm in catalogue.alarms(self._args.watched, self._args.alerts)
+            alarm.role: self._alarm(alarm, actions)
+            for alarm in catalogue.alarms(self._args.monitored, self._args.alerts)
         }
 
     def _alarm(self, alarm: Alarm, actions: list[pulumi.Output[str]]) -> aws.cloudwatch.MetricAlarm:
@@ -97,7 +98,7 @@ class Monitoring(Component):
         return self.inner(alarm.role, aws.cloudwatch.MetricAlarm, properties)
 
     def _composites(self, made: Mapping[str, aws.cloudwatch.MetricAlarm], actions: list[pulumi.Output[str]]) -> None:
-        for composite in catalogue.composites(self._args.watched):
+        for composite in catalogue.composites(self._args.monitored):
             properties = {
                 "alarm_name": _name("alarm", composite.role),
                 "alarm_description": composite.description,
@@ -112,8 +113,8 @@ class Monitoring(Component):
                 }
             self.inner(composite.role, aws.cloudwatch.CompositeAlarm, properties)
 
-    def _count_errors(self, service: WatchedService, log_group: pulumi.Input[str]) -> None:
-        metric = error_metric(service.role, self._args.watched.stack)
+    def _count_errors(self, service: MonitoredService, log_group: pulumi.Input[str]) -> None:
+        metric = error_metric(service.role, self._args.monitored.stack)
         self.inner(
             f"{service.role}-errors",
             aws.cloudwatch.LogMetricFilter,
@@ -161,7 +162,7 @@ class Monitoring(Component):
             {
                 "dashboard_name": _name("dashboard", "overview"),
                 "dashboard_body": pulumi.Output.json_dumps(
-                    body(self._args.watched, region=region, alarm_arns=alarm_arns)
+                    body(self._args.monitored, region=region, alarm_arns=alarm_arns)
                 ),
             },
         )

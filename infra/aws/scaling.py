@@ -61,7 +61,7 @@ class ScalingArgs:
     """``targetgroup/<name>/<id>``."""
     queue: str | None = None
     ends: pulumi.ResourceHook | None = None
-    """What is done before the target goes: `infra.aws.control.fixed.scaling_ends`."""
+    """What is done before the target goes: `infra.aws.control.desired_count.scaling_ends`."""
     transforms: Transforms | None = None
 
 

@@ -14,7 +14,7 @@ from infra.aws.cluster import Cluster
 from infra.aws.containers import of_service
 from infra.aws.control.explain import explained
 from infra.aws.roles import scale_in_protection
-from infra.aws.rollback import RollbackAlarm, error_share, failing_jobs, slow_answers
+from infra.aws.rollback_alarms import RollbackAlarm, error_share, failing_jobs, slow_answers
 from infra.aws.scaling import ScalingArgs, ServiceScaling
 from infra.aws.task import TaskDefinition, TaskDefinitionArgs
 from infra.component import Component, Transforms
@@ -27,45 +27,36 @@ _MARGIN: Final = 120
 
 
 @dataclass(frozen=True, kw_only=True)
-class WorkerServiceArgs:
+class ServiceArgs:
     """`secrets` must hold every variable that `spec` asks for; `after` is what must be done before a task starts."""
 
     cluster: Cluster
     image: Image
     spec: ServiceSpec
     secrets: Mapping[str, SecretRef]
-    failed_jobs: int
-    """Jobs that fail for good within five minutes of a rollout and undo it."""
     repository_arns: Sequence[pulumi.Input[str]] = ()
     after: Sequence[pulumi.Resource] = ()
     scaling_ends: pulumi.ResourceHook | None = None
-    """What is done before scaling goes: `infra.aws.control.fixed.scaling_ends`."""
+    """What is done before scaling goes: `infra.aws.control.desired_count.scaling_ends`."""
     transforms: Transforms | None = None
-    scaling_transforms: Transforms | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
-class ApiServiceArgs:
-    """As `WorkerServiceArgs`, and the balancer before it."""
-
-    cluster: Cluster
-    image: Image
-    spec: ServiceSpec
-    secrets: Mapping[str, SecretRef]
+class ApiServiceArgs(ServiceArgs):
     balancer: Balancer
     error_percent: int
     """Share of answers with a 5xx status that undoes a rollout."""
     latency_p95_ms: int
-    """Latency at which alerts begin; `infra.aws.rollback.SLOWER` times as much undoes a rollout."""
-    repository_arns: Sequence[pulumi.Input[str]] = ()
-    after: Sequence[pulumi.Resource] = ()
-    scaling_ends: pulumi.ResourceHook | None = None
-    """What is done before scaling goes: `infra.aws.control.fixed.scaling_ends`."""
-    transforms: Transforms | None = None
-    scaling_transforms: Transforms | None = None
+    """Latency at which alerts begin; `infra.aws.rollback_alarms.SLOWER` times as much undoes a rollout."""
 
 
-class _Service(Component):
+@dataclass(frozen=True, kw_only=True)
+class WorkerServiceArgs(ServiceArgs):
+    failed_jobs: int
+    """Jobs that fail for good within five minutes of a rollout and undo it."""
+
+
+class Service(Component):
     """What services have in common: task definition, service, rollback alarm, scaling."""
 
     name: pulumi.Output[str]
@@ -79,7 +70,7 @@ class _Service(Component):
 
     def _build(
         self,
-        args: ApiServiceArgs | WorkerServiceArgs,
+        args: ServiceArgs,
         *,
         group: pulumi.Input[str],
         alarms: Mapping[str, RollbackAlarm],
@@ -143,7 +134,7 @@ class _Service(Component):
         self.name, self.arn = self.resource.name, self.resource.arn
         self.task_definition_arn, self.log_group = self.task.arn, self.task.log_group
 
-    def _scale(self, name: str, args: ApiServiceArgs | WorkerServiceArgs, **measured: Any) -> None:
+    def _scale(self, name: str, args: ServiceArgs, **measured: Any) -> None:
         """Scale where the settings ask for it, on what `measured` says of `ScalingArgs`."""
         spec = args.spec
         if spec.scaling is None:
@@ -157,14 +148,13 @@ class _Service(Component):
                 minimum=spec.replicas,
                 scaling=spec.scaling,
                 ends=args.scaling_ends,
-                transforms=args.scaling_transforms,
                 **measured,
             ),
             pulumi.ResourceOptions(parent=self),
         )
 
 
-class ApiService(_Service):
+class ApiService(Service):
     """The API on Fargate, behind the load balancer.
 
     Creates: a log group, one or two roles, a task definition, alarms that undo a bad rollout, the service, and its
@@ -208,7 +198,7 @@ class ApiService(_Service):
         self.finish({"name": self.name, "arn": self.arn, "url": self.url})
 
 
-class WorkerService(_Service):
+class WorkerService(Service):
     """The workers of one queue on Fargate; with `spec.spot` those above the floor on Fargate Spot.
 
     Creates: a log group, two roles, a task definition, an alarm that undoes a bad rollout, the service, and its scaling

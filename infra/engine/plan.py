@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from infra.collector import collector_paused
 from infra.engine.display.events import Severity
 from infra.engine.program.callbacks import Callbacks, Hooks
 from infra.engine.program.monitor import ResourceMonitor, Target
@@ -19,6 +18,7 @@ from infra.engine.program.runner import run_program
 from infra.engine.project.project import ProgramConfig, Project
 from infra.engine.recorder import Fakes, Recorded, Recorder
 from infra.engine.values import mask
+from infra.garbage_collection import gc_paused
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +97,7 @@ def plan(*, project: Project, stack: str, config: ProgramConfig, fakes: Fakes | 
     callbacks = Callbacks()
     monitor = ResourceMonitor(target, recorder, Hooks(callbacks))
     try:
-        with collector_paused():
+        with gc_paused():
             run_program(
                 root=project.root,
                 main=project.main,

@@ -6,7 +6,7 @@ import importlib.util
 import platform
 from pathlib import Path
 
-from .errors import LocalError
+from infra.local.errors import LocalError
 
 
 def postgres(program: str) -> Path:

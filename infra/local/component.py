@@ -9,8 +9,7 @@ from pulumi.dynamic import Resource as DynamicResource
 from pulumi.dynamic import ResourceProvider
 
 from infra.component import Component, Transforms
-
-from .paths import stack_folder
+from infra.local.paths import stack_folder
 
 __all__ = ["LocalComponent", "LocalResource", "Transforms"]
 

@@ -17,13 +17,12 @@ from typing import Literal
 
 import psutil
 
+from infra.local import binaries, ports
+from infra.local.errors import LocalError
+from infra.local.identity import for_server
+from infra.local.status import ServiceStatus, collect
+from infra.local.supervisor import client, process
 from infra.settings import Settings
-
-from . import binaries, ports
-from .errors import LocalError
-from .identity import for_server
-from .status import ServiceStatus, collect
-from .supervisor import client, process
 
 Level = Literal["ok", "warning", "error"]
 OLDEST_PYTHON = (3, 11)

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .errors import LocalError
+from infra.local.errors import LocalError
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Self
 
-from .errors import LocalError
+from infra.local.errors import LocalError
 
 POLL = 0.2
 """Seconds between two looks at the files."""

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 import pulumi
 
 from infra.contracts import Image, SecretRef, TaskSpec
-
-from .component import LocalComponent, Transforms
-from .resources import MigrationResource
-from .service import bind
+from infra.local.component import LocalComponent, Transforms
+from infra.local.resources import MigrationResource
+from infra.local.service import bind
 
 
 @dataclass(frozen=True, kw_only=True)

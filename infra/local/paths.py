@@ -7,7 +7,7 @@ import shutil
 import stat
 from pathlib import Path
 
-from .errors import LocalError
+from infra.local.errors import LocalError
 
 STATE = ".slipway"
 DELETE_DATA = "SLIPWAY_DELETE_DATA"

@@ -8,7 +8,7 @@ from typing import Any
 
 import psutil
 
-from .paths import write_private
+from infra.local.paths import write_private
 
 LOOPBACK = "127.0.0.1"
 

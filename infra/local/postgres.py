@@ -9,10 +9,9 @@ import pulumi
 import pulumi_random as random
 
 from infra.contracts import Login, PostgresEndpoint
+from infra.local.component import LocalComponent, Transforms
+from infra.local.resources import DatabaseRolesResource, PostgresServerResource
 from infra.rotation import Slots, keepers
-
-from .component import LocalComponent, Transforms
-from .resources import DatabaseRolesResource, PostgresServerResource
 
 PASSWORD_LENGTH = 32
 """Letters and digits: 190 bits."""

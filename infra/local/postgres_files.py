@@ -13,11 +13,11 @@ from pathlib import Path
 
 import psutil
 
-from . import binaries
-from .errors import LocalError
-from .identity import Identity
-from .paths import write_private
-from .supervisor import process
+from infra.local import binaries
+from infra.local.errors import LocalError
+from infra.local.identity import Identity
+from infra.local.paths import write_private
+from infra.local.supervisor import process
 
 SUPERUSER = "postgres"
 _ITERATIONS = 4096

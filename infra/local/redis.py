@@ -9,11 +9,10 @@ import pulumi
 import pulumi_random as random
 
 from infra.contracts import RedisEndpoint
+from infra.local.component import LocalComponent, Transforms
+from infra.local.postgres import PASSWORD_LENGTH
+from infra.local.resources import ValkeyServerResource
 from infra.rotation import Slots, keepers
-
-from .component import LocalComponent, Transforms
-from .postgres import PASSWORD_LENGTH
-from .resources import ValkeyServerResource
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pulumi
 
-from .component import LocalResource
-from .providers.migration import Migration
-from .providers.postgres import PostgresServer
-from .providers.roles import DatabaseRoles
-from .providers.service import Service
-from .providers.valkey import ValkeyServer
+from infra.local.component import LocalResource
+from infra.local.providers.migration import Migration
+from infra.local.providers.postgres import PostgresServer
+from infra.local.providers.roles import DatabaseRoles
+from infra.local.providers.service import Service
+from infra.local.providers.valkey import ValkeyServer
 
 
 class PostgresServerResource(LocalResource, module="slipway", name="PostgresServer"):

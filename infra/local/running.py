@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from . import ports
-from .errors import LocalError, NotServing
-from .paths import write_private
-from .supervisor import client
-from .supervisor.spec import Spec
+from infra.local import ports
+from infra.local.errors import LocalError, NotServing
+from infra.local.paths import write_private
+from infra.local.supervisor import client
+from infra.local.supervisor.spec import Spec
 
 DEPLOYED = "deployed.json"
 """The specification that should be running; there is none once the service was taken down."""

@@ -10,7 +10,7 @@ import secrets as random
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from .paths import make_private, write_private
+from infra.local.paths import make_private, write_private
 
 SUFFIX = "_FILE"
 

@@ -9,9 +9,8 @@ import pulumi
 import pulumi_random as random
 
 from infra.contracts import SecretRef
+from infra.local.component import LocalComponent, Transforms
 from infra.rotation import Ring, key_id
-
-from .component import LocalComponent, Transforms
 
 KEY_BYTES = 64
 """As long as HMAC-SHA-256's block: more adds nothing. In base64 that is 88 characters, above the 64 asked for."""

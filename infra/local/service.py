@@ -9,10 +9,9 @@ from typing import Any
 import pulumi
 
 from infra.contracts import CommandHealth, HttpHealth, Image, SecretRef, ServiceSpec
-
-from .component import LocalComponent, Transforms
-from .ports import LOOPBACK
-from .resources import ServiceResource
+from infra.local.component import LocalComponent, Transforms
+from infra.local.ports import LOOPBACK
+from infra.local.resources import ServiceResource
 
 HEARTBEAT = "HEALTH_FILE"
 """The variable that names a worker's heartbeat file; here each replica gets a file of its own."""

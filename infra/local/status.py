@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from .ports import LOOPBACK
-from .running import deployed
-from .supervisor import client
-from .supervisor.spec import Spec
+from infra.local.ports import LOOPBACK
+from infra.local.running import deployed
+from infra.local.supervisor import client
+from infra.local.supervisor.spec import Spec
 
 Kind = Literal["postgres", "redis", "api", "worker"]
 ORDER: tuple[str, ...] = ("postgres", "redis", "api")

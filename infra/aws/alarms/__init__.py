@@ -1,1 +1,1 @@
-"""What is watched on AWS, when somebody is told, and what is done about silence: data that `Monitoring` makes real."""
+"""The alarms of a stack as data, which `Monitoring` makes real: what is measured, and when somebody is notified."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pulumi
 
 from infra.aws.alarms.model import HOUR, MINUTE, Alarm, Composite, Formula, Metric
-from infra.aws.alarms.watched import WatchedBalancer
+from infra.aws.alarms.monitored import MonitoredBalancer
 from infra.settings.platform import Alerts
 
 _BALANCER = "AWS/ApplicationELB"
@@ -19,7 +19,7 @@ _CERTIFICATE_DAYS = 30
 """ACM renews 60 days before the end; half of that gone without success needs a person."""
 
 
-def api_alarms(balancer: WatchedBalancer, alerts: Alerts) -> tuple[Alarm, ...]:
+def api_alarms(balancer: MonitoredBalancer, alerts: Alerts) -> tuple[Alarm, ...]:
     """Alarms of the load balancer and its target group."""
     whole: Mapping[str, pulumi.Input[str]] = {"LoadBalancer": balancer.suffix}
     target: Mapping[str, pulumi.Input[str]] = {"LoadBalancer": balancer.suffix, "TargetGroup": balancer.target_suffix}

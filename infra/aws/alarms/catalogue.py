@@ -6,31 +6,31 @@ from collections.abc import Iterator
 
 from infra.aws.alarms.api import api_alarms, api_composites
 from infra.aws.alarms.model import Alarm, Composite
+from infra.aws.alarms.monitored import Monitored
 from infra.aws.alarms.postgres import dump_alarm, postgres_alarms
 from infra.aws.alarms.queues import queue_alarms, queue_composites, silence_alarm
 from infra.aws.alarms.redis import redis_alarms
 from infra.aws.alarms.services import service_alarms
-from infra.aws.alarms.watched import Watched
 from infra.settings.platform import Alerts
 
 
-def alarms(watched: Watched, alerts: Alerts) -> Iterator[Alarm]:
+def alarms(monitored: Monitored, alerts: Alerts) -> Iterator[Alarm]:
     """In the order in which the dashboard shows them."""
-    yield from api_alarms(watched.balancer, alerts)
-    for service in watched.services:
-        yield from service_alarms(service, stack=watched.stack, cluster=watched.cluster, alerts=alerts)
-    for queue in watched.queues:
-        yield from queue_alarms(queue, stack=watched.stack, alerts=alerts)
-    yield from (silence_alarm(queue, stack=watched.stack) for queue in watched.queues[:1])
-    if watched.postgres is not None:
-        yield from postgres_alarms(watched.postgres, alerts)
-    if watched.redis is not None:
-        yield from redis_alarms(watched.redis, alerts)
-    if watched.dumps is not None:
-        yield dump_alarm(watched.dumps)
+    yield from api_alarms(monitored.balancer, alerts)
+    for service in monitored.services:
+        yield from service_alarms(service, stack=monitored.stack, cluster=monitored.cluster, alerts=alerts)
+    for queue in monitored.queues:
+        yield from queue_alarms(queue, stack=monitored.stack, alerts=alerts)
+    yield from (silence_alarm(queue, stack=monitored.stack) for queue in monitored.queues[:1])
+    if monitored.postgres is not None:
+        yield from postgres_alarms(monitored.postgres, alerts)
+    if monitored.redis is not None:
+        yield from redis_alarms(monitored.redis, alerts)
+    if monitored.dumps is not None:
+        yield dump_alarm(monitored.dumps)
 
 
-def composites(watched: Watched) -> Iterator[Composite]:
+def composites(monitored: Monitored) -> Iterator[Composite]:
     yield from api_composites()
-    for queue in watched.queues:
+    for queue in monitored.queues:
         yield from queue_composites(queue)

@@ -9,7 +9,7 @@ from typing import Any
 import pulumi
 
 from infra.aws.alarms.model import Trouble, describe
-from infra.aws.alarms.watched import Watched
+from infra.aws.alarms.monitored import Monitored
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,8 +28,8 @@ class Event:
         return f'"{describe(self.means, self.trouble)}"'
 
 
-def events(watched: Watched) -> Iterator[Event]:
-    services = [service.arn for service in watched.services]
+def events(monitored: Monitored) -> Iterator[Event]:
+    services = [service.arn for service in monitored.services]
     yield Event(
         role="rollout-failed",
         means="ECS gave up a rollout of <service>: <reason>",
@@ -68,15 +68,15 @@ def events(watched: Watched) -> Iterator[Event]:
             "source": ["aws.ecs"],
             "detail-type": ["ECS Task State Change"],
             "detail": {
-                "clusterArn": [watched.cluster_arn],
+                "clusterArn": [monitored.cluster_arn],
                 "lastStatus": ["STOPPED"],
                 "containers": {"reason": [{"prefix": "OutOfMemoryError"}]},
             },
         },
         paths={"group": "$.detail.group"},
     )
-    if watched.postgres is not None:
-        yield from _database(watched.postgres.arn)
+    if monitored.postgres is not None:
+        yield from _database(monitored.postgres.arn)
 
 
 def _database(arn: pulumi.Input[str]) -> Iterator[Event]:

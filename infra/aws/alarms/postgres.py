@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from infra.aws.alarms.model import HOUR, MINUTE, Alarm, Metric
-from infra.aws.alarms.watched import WatchedDumps, WatchedPostgres
+from infra.aws.alarms.monitored import MonitoredDumps, MonitoredPostgres
 from infra.settings.platform import Alerts
 
 _GIB = 1024**3
@@ -13,7 +13,7 @@ _TRANSACTION_IDS = 1_000_000_000
 """Half of the 2 147 483 648 after which Postgres stops accepting writes; autovacuum works from 200 million on."""
 
 
-def postgres_alarms(postgres: WatchedPostgres, alerts: Alerts) -> Iterator[Alarm]:
+def postgres_alarms(postgres: MonitoredPostgres, alerts: Alerts) -> Iterator[Alarm]:
     """Alarms of the instance and of its read replica. RDS reports every minute."""
     connections = postgres.max_connections * alerts.database_connections // 100
     storage = postgres.storage_gib * alerts.database_storage_free * _GIB // 100
@@ -85,7 +85,7 @@ def postgres_alarms(postgres: WatchedPostgres, alerts: Alerts) -> Iterator[Alarm
         )
 
 
-def dump_alarm(dumps: WatchedDumps) -> Alarm:
+def dump_alarm(dumps: MonitoredDumps) -> Alarm:
     """No dump within its time. The count is looked at hourly, so that the alarm comes within the hour."""
     return Alarm(
         role="dump-missing",
@@ -101,7 +101,7 @@ def dump_alarm(dumps: WatchedDumps) -> Alarm:
 
 
 def _alarm(
-    postgres: WatchedPostgres,
+    postgres: MonitoredPostgres,
     role: str,
     means: str,
     *,

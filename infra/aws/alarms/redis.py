@@ -7,11 +7,11 @@ from collections.abc import Iterator
 import pulumi
 
 from infra.aws.alarms.model import MINUTE, Alarm, Metric
-from infra.aws.alarms.watched import WatchedRedis
+from infra.aws.alarms.monitored import MonitoredRedis
 from infra.settings.platform import Alerts
 
 
-def redis_alarms(redis: WatchedRedis, alerts: Alerts) -> Iterator[Alarm]:
+def redis_alarms(redis: MonitoredRedis, alerts: Alerts) -> Iterator[Alarm]:
     """Alarms of every node."""
     for number, member in enumerate(redis.member_ids, start=1):
         yield from _node_alarms(member, number, alerts, replicated=len(redis.member_ids) > 1)

@@ -8,12 +8,12 @@ import pulumi
 
 from infra.aws import queue_metrics
 from infra.aws.alarms.model import MINUTE, Alarm, Formula, Metric
-from infra.aws.alarms.watched import WatchedService
+from infra.aws.alarms.monitored import MonitoredService
 from infra.settings.platform import Alerts
 
 
 def service_alarms(
-    service: WatchedService, *, stack: str, cluster: pulumi.Input[str], alerts: Alerts
+    service: MonitoredService, *, stack: str, cluster: pulumi.Input[str], alerts: Alerts
 ) -> tuple[Alarm, ...]:
     """Alarms of one service. Replica counts come from Container Insights."""
     where: Mapping[str, pulumi.Input[str]] = {"ClusterName": cluster, "ServiceName": service.name}
@@ -31,7 +31,7 @@ def error_metric(role: str, stack: str) -> Metric:
     return Metric(namespace=queue_metrics.NAMESPACE, name=f"{stack}-{role}-ErrorLogs", dimensions={}, statistic="Sum")
 
 
-def _errors(service: WatchedService, stack: str, alerts: Alerts) -> Alarm:
+def _errors(service: MonitoredService, stack: str, alerts: Alerts) -> Alarm:
     return Alarm(
         role=f"{service.role}-error-logs",
         means=f"{service.role} wrote more than {alerts.error_logs} errors to its log within five minutes.",
@@ -45,7 +45,7 @@ def _errors(service: WatchedService, stack: str, alerts: Alerts) -> Alarm:
     )
 
 
-def _missing_replicas(service: WatchedService, where: Mapping[str, pulumi.Input[str]]) -> Alarm:
+def _missing_replicas(service: MonitoredService, where: Mapping[str, pulumi.Input[str]]) -> Alarm:
     def count(name: str, statistic: str) -> Metric:
         return Metric(namespace="ECS/ContainerInsights", name=name, dimensions=where, statistic=statistic)
 
@@ -69,7 +69,7 @@ def _missing_replicas(service: WatchedService, where: Mapping[str, pulumi.Input[
 
 
 def _load(
-    service: WatchedService,
+    service: MonitoredService,
     role: str,
     noun: str,
     metric: str,

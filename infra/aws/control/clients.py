@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 
-from .errors import ControlError
+from infra.aws.control.errors import ControlError
 
 FACTORY: Final = "SLIPWAY_AWS_CLIENTS"
 """Variable that names another factory, as ``module:function``: it gets the region and returns `Clients`."""

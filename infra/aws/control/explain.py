@@ -12,9 +12,8 @@ from typing import Any
 import pulumi
 from pulumi import ErrorHook, ErrorHookArgs, ResourceHookBinding
 
+from infra.aws.control.errors import ControlError
 from infra.aws.iam import place
-
-from .errors import ControlError
 
 
 def explained(service: str) -> ResourceHookBinding:
@@ -37,15 +36,15 @@ class _Explainer:
         return False
 
     def _text(self, id_: str, inputs: Any) -> str:
-        from .clients import connect
-        from .watch import Target, evidence
+        from infra.aws.control.clients import connect
+        from infra.aws.control.rollout_waiter import RolloutTarget, evidence
 
         name, cluster, wanted = id_ or inputs.get("name"), inputs.get("cluster"), inputs.get("taskDefinition")
         if not (isinstance(name, str) and isinstance(cluster, str) and isinstance(wanted, str)):
             return ""
         try:
             return evidence(
-                connect(place(cluster).region), Target(cluster=cluster, service=name, task_definition=wanted)
+                connect(place(cluster).region), RolloutTarget(cluster=cluster, service=name, task_definition=wanted)
             )
         except ControlError as error:
             return f"  It could not be looked at: {error}"

@@ -8,10 +8,9 @@ from dataclasses import dataclass, field
 import pulumi
 from pulumi.dynamic import Resource as DynamicResource
 
+from infra.aws.control.providers import TaskSequenceProvider
 from infra.component import Component, Transforms
 from infra.contracts import Image
-
-from .providers import TaskSequenceProvider
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -124,13 +124,13 @@ class TaskSequenceProvider(ControlProvider):
         return str(props["cluster"]).rsplit("/", 1)[-1]
 
     def do(self, props: TaskSequence, /) -> dict[str, Any]:
-        from .clients import connect
-        from .run import Run, run
+        from infra.aws.control.clients import connect
+        from infra.aws.control.run_task import TaskRequest, run_task
 
         clients = connect(props.region)
         done = []
         for step in props.steps:
-            wanted = Run(
+            wanted = TaskRequest(
                 name=step.name,
                 key=_key(props, step),
                 cluster=props.cluster,
@@ -140,7 +140,7 @@ class TaskSequenceProvider(ControlProvider):
                 assign_public_ip=props.assign_public_ip,
                 timeout=step.timeout,
             )
-            done.append(run(clients, wanted).task)
+            done.append(run_task(clients, wanted).task)
         return {"tasks": done}
 
 
@@ -156,16 +156,16 @@ class RolloutProvider(ControlProvider):
         return str(props["service"])
 
     def do(self, props: Rollout, /) -> dict[str, Any]:
-        from .clients import connect
-        from .watch import Target, watch
+        from infra.aws.control.clients import connect
+        from infra.aws.control.rollout_waiter import RolloutTarget, await_rollout
 
-        target = Target(
+        target = RolloutTarget(
             cluster=props.cluster,
             service=props.service,
             task_definition=props.task_definition,
             timeout=props.timeout,
         )
-        return {"deployment": watch(connect(props.region), target)}
+        return {"deployment": await_rollout(connect(props.region), target)}
 
 
 def _key(props: TaskSequence, step: Step) -> str:

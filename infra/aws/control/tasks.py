@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from .clients import AwsError, Clients
-from .errors import ControlError
+from infra.aws.control.clients import AwsError, Clients
+from infra.aws.control.errors import ControlError
 
 LAST_LINES: Final = 20
 _LONGEST: Final = 500

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from .observe import FAILED, Service, ServiceDeployment
+from infra.aws.control.ecs_service import FAILED, Service, ServiceDeployment
 
 
 class State(Enum):

@@ -11,9 +11,9 @@ from pulumi.output import Unknown
 from pulumi.runtime.rpc import UNKNOWN
 from pydantic import BaseModel, ConfigDict
 
-from ..errors import LocalError
-from ..paths import delete_data, recorded, resolve
-from ..running import take_down
+from infra.local.errors import LocalError
+from infra.local.paths import delete_data, recorded, resolve
+from infra.local.running import take_down
 
 
 class Properties(BaseModel):

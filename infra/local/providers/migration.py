@@ -9,12 +9,12 @@ from typing import Any
 
 import psycopg
 
-from .. import secretfiles
-from ..errors import LocalError
-from ..paths import make_private, write_private
-from ..supervisor.environment import base
-from .base import LocalProvider, Properties
-from .service import application_folder, interpreter
+from infra.local import secretfiles
+from infra.local.errors import LocalError
+from infra.local.paths import make_private, write_private
+from infra.local.providers.base import LocalProvider, Properties
+from infra.local.providers.service import application_folder, interpreter
+from infra.local.supervisor.environment import base
 
 _LAST_LINES = 20
 

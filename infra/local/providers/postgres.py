@@ -9,14 +9,14 @@ from typing import Any
 
 import psycopg
 
-from .. import binaries, ports, postgres_files
-from ..errors import LocalError
-from ..identity import Identity, for_server
-from ..paths import make_private
-from ..running import deploy, is_at, port_for
-from ..supervisor import client
-from ..supervisor.spec import Health, Spec
-from .base import LocalProvider, Properties
+from infra.local import binaries, ports, postgres_files
+from infra.local.errors import LocalError
+from infra.local.identity import Identity, for_server
+from infra.local.paths import make_private
+from infra.local.providers.base import LocalProvider, Properties
+from infra.local.running import deploy, is_at, port_for
+from infra.local.supervisor import client
+from infra.local.supervisor.spec import Health, Spec
 
 SETTING = "postgres.port"
 _STARTUP = 120.0

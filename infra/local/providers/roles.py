@@ -9,9 +9,9 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from ..errors import LocalError
-from ..postgres_files import SUPERUSER, verifier
-from .base import LocalProvider, Properties
+from infra.local.errors import LocalError
+from infra.local.postgres_files import SUPERUSER, verifier
+from infra.local.providers.base import LocalProvider, Properties
 
 MAINTENANCE = "postgres"
 

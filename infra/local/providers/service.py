@@ -9,13 +9,13 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from .. import ports, secretfiles
-from ..errors import LocalError
-from ..paths import make_private, project_root
-from ..running import busy, deploy, is_at
-from ..supervisor import client
-from ..supervisor.spec import Health, Spec
-from .base import LocalProvider, Properties
+from infra.local import ports, secretfiles
+from infra.local.errors import LocalError
+from infra.local.paths import make_private, project_root
+from infra.local.providers.base import LocalProvider, Properties
+from infra.local.running import busy, deploy, is_at
+from infra.local.supervisor import client
+from infra.local.supervisor.spec import Health, Spec
 
 
 class ServiceHealth(BaseModel):

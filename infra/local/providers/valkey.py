@@ -11,13 +11,13 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from .. import binaries, ports
-from ..errors import LocalError
-from ..paths import make_private, write_private
-from ..running import deploy, is_at, port_for
-from ..supervisor import client
-from ..supervisor.spec import Health, Spec
-from .base import LocalProvider, Properties
+from infra.local import binaries, ports
+from infra.local.errors import LocalError
+from infra.local.paths import make_private, write_private
+from infra.local.providers.base import LocalProvider, Properties
+from infra.local.running import deploy, is_at, port_for
+from infra.local.supervisor import client
+from infra.local.supervisor.spec import Health, Spec
 
 SETTING = "redis.port"
 ADMIN = "slipway_admin"

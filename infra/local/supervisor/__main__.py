@@ -12,12 +12,12 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from . import fail_fast
-from .child import Children, reserve_descriptors
-from .control import serve, socket_path
-from .process import start_time
-from .service import Service
-from .spec import Spec
+from infra.local.supervisor import fail_fast
+from infra.local.supervisor.child import Children, reserve_descriptors
+from infra.local.supervisor.control import serve, socket_path
+from infra.local.supervisor.process import start_time
+from infra.local.supervisor.service import Service
+from infra.local.supervisor.spec import Spec
 
 EXIT_LOCKED = 3
 _LOOK_AGAIN = 0.5

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import IO
 
-from .process import die_with_parent, kill_group, start_time
+from infra.local.supervisor.process import die_with_parent, kill_group, start_time
 
 FIRST_FD = 3
 """Where inherited sockets begin, as in systemd's socket activation."""

@@ -14,10 +14,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from . import process
-from .control import socket_path
-from .environment import base
-from .spec import Spec
+from infra.local.supervisor import process
+from infra.local.supervisor.control import socket_path
+from infra.local.supervisor.environment import base
+from infra.local.supervisor.spec import Spec
 
 _ANSWER_STATUS = 10.0
 

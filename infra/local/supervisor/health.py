@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from .child import Children
+from infra.local.supervisor.child import Children
 
 
 @dataclass(frozen=True)

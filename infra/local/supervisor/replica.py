@@ -11,11 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
-from . import fail_fast, health
-from .child import Child, Children, Tail
-from .environment import base
-from .logfile import LogFile
-from .spec import Spec
+from infra.local.supervisor import fail_fast, health
+from infra.local.supervisor.child import Child, Children, Tail
+from infra.local.supervisor.environment import base
+from infra.local.supervisor.logfile import LogFile
+from infra.local.supervisor.spec import Spec
 
 State = Literal["starting", "healthy", "unhealthy", "waiting", "stopping", "stopped"]
 

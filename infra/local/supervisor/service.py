@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from . import process
-from .child import Children
-from .logfile import LogFile
-from .replica import Replica, StartFailed
-from .spec import Spec
+from infra.local.supervisor import process
+from infra.local.supervisor.child import Children
+from infra.local.supervisor.logfile import LogFile
+from infra.local.supervisor.replica import Replica, StartFailed
+from infra.local.supervisor.spec import Spec
 
 BACKLOG = 1024
 

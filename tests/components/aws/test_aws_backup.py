@@ -34,7 +34,7 @@ PROGRAM = (
     from infra.aws.dump import DumpArgs
     from infra.aws.postgres_logins import LIBPQ_OPTIONAL
     from infra.aws.task import TaskPlatform
-    from infra.aws.vault import VaultArgs
+    from infra.aws.backup_plan import BackupPlanArgs
     from infra.contracts import SecretRef, TaskSpec
     from infra.workload import LIBPQ
     spec = TaskSpec(
@@ -61,7 +61,7 @@ PROGRAM = (
     )
     vault.update({vault})
     made = Backup("backup", BackupArgs(
-        dump=DumpArgs(**dump) if {with_dump} else None, vault=VaultArgs(**vault) if {with_vault} else None,
+        dump=DumpArgs(**dump) if {with_dump} else None, plan=BackupPlanArgs(**vault) if {with_vault} else None,
     ))
     if made.absence_metric:
         metric = made.absence_metric

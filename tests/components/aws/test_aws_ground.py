@@ -11,7 +11,7 @@ from pathlib import Path
 import pulumi_aws as sdk
 import pytest
 
-from infra.aws import lean
+from infra.aws import lazy_sdk
 from infra.aws.naming import name, prefix
 from infra.engine.plan import Plan
 
@@ -147,15 +147,15 @@ def test_long_names_are_cut_and_stay_different() -> None:
 def test_every_service_of_the_stack_loads_lean(planned_aws: Planned) -> None:
     graph = planned_aws("prod", account="123456789012", encryption={"customer_key": True})
     used = {r.type.split(":")[1].split("/")[0] for r in graph.resources if r.type.startswith("aws:")}
-    assert used <= set(lean.SERVICES)
+    assert used <= set(lazy_sdk.SERVICES)
 
 
 LEAN = """
 import sys, warnings
 import pulumi_aws as aws
-from infra.aws.lean import load_lean
-load_lean()
-load_lean()
+from infra.aws.lazy_sdk import load_services_lazily
+load_services_lazily()
+load_services_lazily()
 assert aws.ec2.Vpc.__module__ == "pulumi_aws.ec2.vpc"
 assert "pulumi_aws.ec2.ami" not in sys.modules
 assert aws.ec2.VpcArgs and aws.ec2.get_vpc and aws.ec2.get_vpc_output
@@ -179,11 +179,11 @@ def test_every_resource_of_the_sdk_is_found_by_its_name() -> None:
     """For the services that are used: a class in another module than its name says would load the whole service."""
     listed = json.loads(Path(sdk.__file__).read_text().split('resource_modules="""')[1].split('"""')[0])
     classes = {(entry["fqn"], each) for entry in listed for each in entry["classes"].values()}
-    for service in lean.SERVICES:
+    for service in lazy_sdk.SERVICES:
         package = f"pulumi_aws.{service}"
         folder = Path(sdk.__file__).parent / service
         for class_name in (class_name for fqn, class_name in classes if fqn == package):
-            assert (folder / f"{lean._module_of(class_name)}.py").is_file(), f"{package}.{class_name}"
+            assert (folder / f"{lazy_sdk._module_of(class_name)}.py").is_file(), f"{package}.{class_name}"
 
 
 def test_the_sdk_loads_what_is_used() -> None:

@@ -25,15 +25,15 @@ PROGRAM = """
 import datetime
 import pulumi
 import pulumi_aws as aws
-from infra.aws.guard import Guard, guard, unguarded
+from infra.aws.guard import Guard, protect_nothing, protect_stateful
 from infra.settings.platform import Permit
 
 day = datetime.date(2026, 6, {day})
 permits = [Permit.model_validate(permit) for permit in {permits}]
 if {guarded}:
-    guard(Guard(permits=permits, stack="prod", day=lambda: day))
+    protect_stateful(Guard(permits=permits, stack="prod", day=lambda: day))
 else:
-    unguarded()
+    protect_nothing()
 if {bucket!r}:
     aws.s3.Bucket("uploads", bucket={bucket!r}, opts=pulumi.ResourceOptions(protect={protect}))
 aws.ec2.Vpc("network", cidr_block="10.0.0.0/16")

@@ -26,7 +26,7 @@ PROGRAM = """
 import datetime
 import pulumi
 import pulumi_random as random
-from infra.aws.guard import Guard, guard
+from infra.aws.guard import Guard, protect_stateful
 from infra.settings.platform import Permit
 
 STATEFUL = frozenset({{"random:index/randomPet:RandomPet"}})
@@ -34,7 +34,7 @@ permits = [
     Permit(resource="data", action=action, until=datetime.date(2026, 6, until), reason="It has been copied.")
     for action, until in {permits}
 ]
-guard(Guard(permits=permits, stack="dev", day=lambda: datetime.date(2026, 6, {day}), stateful=STATEFUL))
+protect_stateful(Guard(permits=permits, stack="dev", day=lambda: datetime.date(2026, 6, {day}), stateful=STATEFUL))
 if {generation}:
     random.RandomPet("data", keepers={{"generation": "{generation}"}})
 """

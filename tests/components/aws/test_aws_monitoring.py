@@ -17,13 +17,13 @@ from infra.aws import queue_metrics
 from infra.aws.alarms import catalogue
 from infra.aws.alarms.delivery import delivery_alarms
 from infra.aws.alarms.model import HOUR, RUNBOOK, Alarm, Formula, Metric, Trouble
-from infra.aws.alarms.watched import (
-    Watched,
-    WatchedBalancer,
-    WatchedDumps,
-    WatchedPostgres,
-    WatchedRedis,
-    WatchedService,
+from infra.aws.alarms.monitored import (
+    Monitored,
+    MonitoredBalancer,
+    MonitoredDumps,
+    MonitoredPostgres,
+    MonitoredRedis,
+    MonitoredService,
 )
 from infra.aws.notifications import SPEAKERS
 from infra.engine.fakes import DeclaredFakes
@@ -45,23 +45,23 @@ WORKER = f"arn:aws:ecs:eu-central-1:{ACCOUNT}:service/slipway-prod/worker-1"
 DATABASE = f"arn:aws:rds:eu-central-1:{ACCOUNT}:db:postgres-1"
 DUMPS = Metric(namespace="Slipway", name="DumpSeconds", dimensions={"Stack": "prod"}, statistic="SampleCount")
 
-WATCHED = Watched(
+MONITORED = Monitored(
     stack="prod",
     cluster="slipway-prod",
     cluster_arn=CLUSTER,
-    balancer=WatchedBalancer(
+    balancer=MonitoredBalancer(
         suffix="app/web/1",
         target_suffix="targetgroup/api/2",
         certificate_arn="arn:aws:acm:eu-central-1:1:certificate/1",
     ),
     services=(
-        WatchedService(role="api", name="api-1", arn=API, floor=2, queue=None, log_group="/slipway/api"),
-        WatchedService(
+        MonitoredService(role="api", name="api-1", arn=API, floor=2, queue=None, log_group="/slipway/api"),
+        MonitoredService(
             role="worker", name="worker-1", arn=WORKER, floor=1, queue="webhook-processor", log_group="/slipway/worker"
         ),
-        WatchedService(role="worker-mail", name="worker-mail-1", arn=f"{WORKER}-mail", floor=0, queue="mail"),
+        MonitoredService(role="worker-mail", name="worker-mail-1", arn=f"{WORKER}-mail", floor=0, queue="mail"),
     ),
-    postgres=WatchedPostgres(
+    postgres=MonitoredPostgres(
         identifier="postgres-1",
         arn=DATABASE,
         max_connections=900,
@@ -70,8 +70,8 @@ WATCHED = Watched(
         burstable=True,
         replica_identifiers=("postgres-replica-1",),
     ),
-    redis=WatchedRedis(member_ids=("redis-1-001", "redis-1-002")),
-    dumps=WatchedDumps(metric=DUMPS),
+    redis=MonitoredRedis(member_ids=("redis-1-001", "redis-1-002")),
+    dumps=MonitoredDumps(metric=DUMPS),
 )
 ALARM, COMPOSITE = "aws:cloudwatch/metricAlarm:MetricAlarm", "aws:cloudwatch/compositeAlarm:CompositeAlarm"
 RULE = "aws:cloudwatch/eventRule:EventRule"
@@ -84,14 +84,14 @@ import pulumi
 
 from infra.aws.monitoring import Monitoring, MonitoringArgs
 from infra.settings.platform import Alerts
-from {module} import WATCHED
+from {module} import MONITORED
 
 given = json.loads({given!r})
 webhook = given.pop("webhook")
 pulumi.export("url", Monitoring(
     "monitoring",
     MonitoringArgs(
-        watched=WATCHED,
+        monitored=MONITORED,
         alerts=Alerts.model_validate(given["alerts"]),
         region="eu-central-1",
         account="123456789012",
@@ -106,9 +106,9 @@ Monitored = Callable[..., Plan]
 
 @pytest.fixture(scope="module")
 def monitored(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Monitored]:
-    """The plan of a program that only monitors `WATCHED`; the same question is answered once."""
+    """The plan of a program that only monitors `MONITORED`; the same question is answered once."""
     module, folder = "monitoring_watched", tmp_path_factory.mktemp("monitoring")
-    sys.modules[module] = types.SimpleNamespace(WATCHED=WATCHED)  # type: ignore[assignment]
+    sys.modules[module] = types.SimpleNamespace(MONITORED=MONITORED)  # type: ignore[assignment]
     answered: dict[str, Plan] = {}
 
     def make(
@@ -134,7 +134,7 @@ def monitored(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 def alarms(alerts: Alerts | None = None) -> dict[str, Alarm]:
     told = delivery_alarms("slipway-prod-alerts", {"rollout-failed": "slipway-prod-rollout-failed"})
-    return {alarm.role: alarm for alarm in (*catalogue.alarms(WATCHED, alerts or Alerts()), *told)}
+    return {alarm.role: alarm for alarm in (*catalogue.alarms(MONITORED, alerts or Alerts()), *told)}
 
 
 def exists(metric: Metric, extra: Mapping[str, Any] | None = None) -> bool:

@@ -10,7 +10,7 @@ import pytest
 
 from infra.aws.control.clients import Clients
 from infra.aws.control.errors import ControlError
-from infra.aws.control.watch import Target, watch
+from infra.aws.control.rollout_waiter import RolloutTarget, await_rollout
 
 OLD, NEW, OTHER = 41, 42, 43
 
@@ -113,8 +113,8 @@ def stage(aws: Any, names: SimpleNamespace) -> Stage:
 
 
 @pytest.fixture
-def target(names: SimpleNamespace) -> Target:
-    return Target(
+def target(names: SimpleNamespace) -> RolloutTarget:
+    return RolloutTarget(
         cluster=names.cluster,
         service=f"{names.prefix}:service/slipway/api",
         task_definition=names.definition(NEW),
@@ -126,43 +126,45 @@ BREAKER = {"deploymentCircuitBreaker": {"status": "TRIGGERED", "failureCount": 3
 ALARM = {"alarms": {"status": "TRIGGERED", "alarmNames": ["api-5xx", "api-p95"], "triggeredAlarmNames": ["api-p95"]}}
 
 
-def fails(clients: Clients, target: Target) -> str:
+def fails(clients: Clients, target: RolloutTarget) -> str:
     with pytest.raises(ControlError) as caught:
-        watch(clients, target)
+        await_rollout(clients, target)
     return str(caught.value)
 
 
-def test_success(aws: Any, clients: Clients, stage: Stage, target: Target) -> None:
+def test_success(aws: Any, clients: Clients, stage: Stage, target: RolloutTarget) -> None:
     new = stage.deploy(NEW)
     stage.at(200, lambda: stage.settle(new, NEW))
-    assert watch(clients, target) == new["serviceDeploymentArn"]
+    assert await_rollout(clients, target) == new["serviceDeploymentArn"]
     assert 200 <= aws.clock.seconds < 220
 
 
-def test_a_service_that_was_never_deployed_before(clients: Clients, stage: Stage, aws: Any, target: Target) -> None:
+def test_a_service_that_was_never_deployed_before(
+    clients: Clients, stage: Stage, aws: Any, target: RolloutTarget
+) -> None:
     aws.service["deployments"].clear()
     aws.service_deployments.clear()
     new = stage.deploy(NEW)
     stage.at(90, lambda: stage.settle(new, NEW))
-    assert watch(clients, target) == new["serviceDeploymentArn"]
+    assert await_rollout(clients, target) == new["serviceDeploymentArn"]
 
 
-def test_a_service_without_tasks(clients: Clients, stage: Stage, aws: Any, target: Target) -> None:
+def test_a_service_without_tasks(clients: Clients, stage: Stage, aws: Any, target: RolloutTarget) -> None:
     """Workers that scaling has taken to none: the rollout is complete at once."""
     new = stage.deploy(NEW)
     stage.settle(new, NEW)
     aws.service |= {"desiredCount": 0, "runningCount": 0}
-    assert watch(clients, target) == new["serviceDeploymentArn"]
+    assert await_rollout(clients, target) == new["serviceDeploymentArn"]
     assert aws.clock.seconds == 0
 
 
-def test_a_deployment_that_ecs_no_longer_lists(clients: Clients, stage: Stage, aws: Any, target: Target) -> None:
+def test_a_deployment_that_ecs_no_longer_lists(clients: Clients, stage: Stage, aws: Any, target: RolloutTarget) -> None:
     stage.settle(stage.deploy(NEW), NEW)
     aws.service_deployments.clear()
-    assert watch(clients, target).startswith("ecs-svc/")
+    assert await_rollout(clients, target).startswith("ecs-svc/")
 
 
-def test_breaker(aws: Any, clients: Clients, stage: Stage, target: Target) -> None:
+def test_breaker(aws: Any, clients: Clients, stage: Stage, target: RolloutTarget) -> None:
     new = stage.deploy(NEW)
     for second in (40, 80, 120):
         stage.at(second, lambda: stage.fail_task(code=1, lines=("Traceback", "KeyError: 'DATABASE_URL'")))
@@ -180,21 +182,21 @@ def test_breaker(aws: Any, clients: Clients, stage: Stage, target: Target) -> No
     assert aws.clock.seconds >= 200
 
 
-def test_alarm(clients: Clients, stage: Stage, target: Target) -> None:
+def test_alarm(clients: Clients, stage: Stage, target: RolloutTarget) -> None:
     new = stage.deploy(NEW)
     stage.at(300, lambda: stage.roll_back(new, **ALARM))
     stage.at(400, lambda: stage.rolled_back(new))
     assert "serves again: alarm api-p95 went off." in fails(clients, target)
 
 
-def test_a_rollback_that_fails(clients: Clients, stage: Stage, target: Target) -> None:
+def test_a_rollback_that_fails(clients: Clients, stage: Stage, target: RolloutTarget) -> None:
     new = stage.deploy(NEW)
     stage.at(100, lambda: stage.roll_back(new, **BREAKER))
     stage.at(400, lambda: new.update(status="ROLLBACK_FAILED"))
     assert "failed, and so did the rollback: look at the service now" in fails(clients, target)
 
 
-def test_timeout(aws: Any, clients: Clients, stage: Stage, target: Target) -> None:
+def test_timeout(aws: Any, clients: Clients, stage: Stage, target: RolloutTarget) -> None:
     new = stage.deploy(NEW)
     aws.service["deployments"][0] |= {"runningCount": 1, "failedTasks": 4}
     aws.service["events"] = [{"id": "1", "createdAt": stage.now, "message": "(service api) is unable to place a task"}]
@@ -207,7 +209,7 @@ def test_timeout(aws: Any, clients: Clients, stage: Stage, target: Target) -> No
 
 @pytest.mark.parametrize("revision", [OTHER, NEW])
 def test_a_second_deployment_at_the_same_time(
-    aws: Any, clients: Clients, stage: Stage, target: Target, revision: int
+    aws: Any, clients: Clients, stage: Stage, target: RolloutTarget, revision: int
 ) -> None:
     """Also one of the same task definition: what runs then is not what this `up` started, whoever was right."""
     new = stage.deploy(NEW)
@@ -224,14 +226,14 @@ def test_a_second_deployment_at_the_same_time(
     assert aws.clock.seconds < 90
 
 
-def test_a_deployment_that_somebody_stopped(clients: Clients, stage: Stage, target: Target) -> None:
+def test_a_deployment_that_somebody_stopped(clients: Clients, stage: Stage, target: RolloutTarget) -> None:
     new = stage.deploy(NEW)
     stage.at(60, lambda: new.update(status="STOP_REQUESTED"))
     stage.at(80, lambda: new.update(status="STOPPED", statusReason="Stopped by user"))
     assert "was stopped: Stopped by user." in fails(clients, target)
 
 
-def test_a_service_changed_right_after(clients: Clients, stage: Stage, target: Target, aws: Any) -> None:
+def test_a_service_changed_right_after(clients: Clients, stage: Stage, target: RolloutTarget, aws: Any) -> None:
     """The deployment ended well, and what runs is something else: outside Pulumi, without a deployment on record."""
     new = stage.deploy(NEW)
 
@@ -243,20 +245,20 @@ def test_a_service_changed_right_after(clients: Clients, stage: Stage, target: T
     assert "ended well, but the service runs api:43" in fails(clients, target)
 
 
-def test_no_deployment_begins(aws: Any, clients: Clients, stage: Stage, target: Target) -> None:
+def test_no_deployment_begins(aws: Any, clients: Clients, stage: Stage, target: RolloutTarget) -> None:
     text = fails(clients, target)
     assert "no deployment of api:42 has begun, and the service runs api:41" in text
     assert aws.clock.seconds < 90
 
 
-def test_a_service_that_is_gone(aws: Any, clients: Clients, stage: Stage, target: Target) -> None:
+def test_a_service_that_is_gone(aws: Any, clients: Clients, stage: Stage, target: RolloutTarget) -> None:
     aws.service["status"] = "DRAINING"
     assert "the service is draining" in fails(clients, target)
     aws.service = None
     assert "ECS knows no such service" in fails(clients, target)
 
 
-def test_answers_that_come_late(aws: Any, clients: Clients, stage: Stage, target: Target) -> None:
+def test_answers_that_come_late(aws: Any, clients: Clients, stage: Stage, target: RolloutTarget) -> None:
     """The service, its deployment and its new state show one after the other: eventual consistency."""
     shown, aws.service = aws.service, None
     stage.at(10, lambda: setattr(aws, "service", shown))
@@ -264,13 +266,13 @@ def test_answers_that_come_late(aws: Any, clients: Clients, stage: Stage, target
     stage.at(20, lambda: made.append(stage.deploy(NEW)))
     stage.at(100, lambda: made[0].update(status="SUCCESSFUL"))
     stage.at(130, lambda: stage.complete(NEW))
-    assert watch(clients, target) == made[0]["serviceDeploymentArn"]
+    assert await_rollout(clients, target) == made[0]["serviceDeploymentArn"]
     assert aws.clock.seconds >= 130
 
 
 @pytest.mark.parametrize("before", ["rolled back", "succeeded", "succeeded, then another"])
 def test_an_earlier_deployment_of_the_same_revision_is_not_mistaken(
-    aws: Any, clients: Clients, stage: Stage, target: Target, before: str
+    aws: Any, clients: Clients, stage: Stage, target: RolloutTarget, before: str
 ) -> None:
     """`up --refresh` after a rollback deploys the same task definition again; the old record shows first."""
     earlier = stage.deploy(NEW)
@@ -283,11 +285,11 @@ def test_an_earlier_deployment_of_the_same_revision_is_not_mistaken(
     made: list[dict[str, Any]] = []
     stage.at(15, lambda: made.append(stage.deploy(NEW)))
     stage.at(120, lambda: stage.settle(made[0], NEW))
-    assert watch(clients, target) == made[0]["serviceDeploymentArn"]
+    assert await_rollout(clients, target) == made[0]["serviceDeploymentArn"]
 
 
 def test_up_again_after_a_rollback_tells_what_happened(
-    aws: Any, clients: Clients, stage: Stage, target: Target
+    aws: Any, clients: Clients, stage: Stage, target: RolloutTarget
 ) -> None:
     """Without --refresh, nothing is deployed: the state has the new revision already."""
     earlier = stage.deploy(NEW)
@@ -299,16 +301,16 @@ def test_up_again_after_a_rollback_tells_what_happened(
     assert aws.clock.seconds < 90
 
 
-def test_throttling_on_the_way(aws: Any, clients: Clients, stage: Stage, target: Target, refusal: Any) -> None:
+def test_throttling_on_the_way(aws: Any, clients: Clients, stage: Stage, target: RolloutTarget, refusal: Any) -> None:
     new = stage.deploy(NEW)
     stage.at(100, lambda: stage.settle(new, NEW))
     for operation in ("DescribeServices", "ListServiceDeployments", "DescribeServiceDeployments") * 3:
         aws.faults.append((operation, refusal("ThrottlingException", "Rate exceeded")))
-    assert watch(clients, target) == new["serviceDeploymentArn"]
+    assert await_rollout(clients, target) == new["serviceDeploymentArn"]
 
 
 def test_ends_of_tasks_are_grouped_and_the_schedulers_own_left_out(
-    clients: Clients, stage: Stage, target: Target
+    clients: Clients, stage: Stage, target: RolloutTarget
 ) -> None:
     new = stage.deploy(NEW)
     elb = "Task failed ELB health checks in (target-group arn:aws:elasticloadbalancing:x)"
@@ -327,7 +329,7 @@ def test_ends_of_tasks_are_grouped_and_the_schedulers_own_left_out(
     assert "of the old revision" not in text
 
 
-def test_tasks_that_run_unwell(aws: Any, clients: Clients, stage: Stage, target: Target) -> None:
+def test_tasks_that_run_unwell(aws: Any, clients: Clients, stage: Stage, target: RolloutTarget) -> None:
     stage.deploy(NEW)
     task = aws.add_task(50, stage.names.definition(NEW), "ecs-svc/422", "RUNNING")
     task["healthStatus"] = "UNHEALTHY"
@@ -338,7 +340,7 @@ def test_tasks_that_run_unwell(aws: Any, clients: Clients, stage: Stage, target:
 
 
 def test_evidence_that_cannot_be_read_hides_nothing(
-    aws: Any, clients: Clients, stage: Stage, target: Target, refusal: Any
+    aws: Any, clients: Clients, stage: Stage, target: RolloutTarget, refusal: Any
 ) -> None:
     new = stage.deploy(NEW)
     stage.at(10, lambda: stage.roll_back(new, **BREAKER), lambda: stage.rolled_back(new))

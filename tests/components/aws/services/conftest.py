@@ -17,9 +17,9 @@ from types import SimpleNamespace
 
 import pulumi
 
-from infra.aws.lean import load_lean
+from infra.aws.lazy_sdk import load_services_lazily
 
-load_lean()
+load_services_lazily()
 
 from infra.aws.balancer import Balancer, BalancerArgs
 from infra.aws.cluster import Cluster, ClusterArgs

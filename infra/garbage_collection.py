@@ -1,4 +1,4 @@
-"""Python's garbage collector, where it costs more than it finds."""
+"""A pause of Python's garbage collection, where it costs more than it finds."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def collector_paused() -> Iterator[None]:
-    """Do without it for a while; for short work that makes much which lives to its end. It may be nested."""
+def gc_paused() -> Iterator[None]:
+    """For short work that makes many objects which live to its end. It may be nested."""
     enabled = gc.isenabled()
     gc.disable()
     try:

@@ -1,4 +1,4 @@
-"""Markers in the state that refuse a rotation by more than one step, or before the last one has run its course.
+"""Records in the state that refuse a rotation by more than one step, or before the last one has run its course.
 
 The program cannot see the last generation, but the hook of a resource that keeps it can: Pulumi hands it the old
 inputs with the new ones.
@@ -29,7 +29,7 @@ def generations(settings: Settings) -> dict[str, int]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RotationMarkerArgs:
+class RotationRecordArgs:
     """`generations` by setting (``rotation.jwt``); `after` is what must have taken them over first. `signing` has the
     times of the signing key's steps kept too."""
 
@@ -38,7 +38,7 @@ class RotationMarkerArgs:
     after: Sequence[pulumi.Resource] = field(default=())
 
 
-class RotationMarker(Component):
+class RotationRecord(Component):
     """Remembers generations, and fails preview and update when one moves by anything but one step up.
 
     A stack has two. The one for what is *requested* refuses jumps and steps back. The one for what is *applied* moves
@@ -50,13 +50,13 @@ class RotationMarker(Component):
 
     kind: ClassVar[str] = "slipway:index:RotationMarker"
 
-    def __init__(self, name: str, args: RotationMarkerArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+    def __init__(self, name: str, args: RotationRecordArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__(self.kind, name, opts, None)
         # Also in previews, so that nothing has changed yet when a step is refused.
         on_preview = ResourceHookOptions(on_dry_run=True)
         self._steps: set[str] = set()
         hook = ResourceHook(f"{name}-step", self._refuse_jumps, on_preview)
-        marker = self.inner(
+        kept = self.inner(
             "generations",
             Stash,
             {"input": dict(args.generations)},
@@ -64,10 +64,10 @@ class RotationMarker(Component):
             hooks=ResourceHookBinding(before_update=[hook]),
         )
         if args.signing is not None:
-            self._keep_times(name, args.signing, marker, on_preview)
+            self._keep_times(name, args.signing, kept, on_preview)
         self.finish({})
 
-    def _keep_times(self, name: str, keys: SigningKeys, marker: Stash, on_preview: ResourceHookOptions) -> None:
+    def _keep_times(self, name: str, keys: SigningKeys, kept: Stash, on_preview: ResourceHookOptions) -> None:
         def refuse_early(call: ResourceHookArgs) -> None:
             # A record that is made together with a step is of a stack from before there were any.
             if call.old_inputs or "rotation.jwt" in self._steps:
@@ -80,14 +80,14 @@ class RotationMarker(Component):
             "signing-keys",
             SigningKeysRecord,
             {"generation": keys.generation, "token_life": keys.token_life},
-            depends_on=[marker],
+            depends_on=[kept],
             hooks=ResourceHookBinding(before_create=[hook], before_update=[hook]),
         )
 
     def _refuse_jumps(self, args: ResourceHookArgs) -> None:
         old, new = (args.old_inputs or {}).get("input", {}), (args.new_inputs or {}).get("input", {})
         for name in sorted(new):
-            # What a marker does not name yet had one generation only when it was written.
+            # What a record does not name yet had one generation only when it was written.
             before, after = int(old.get(name, 1)), int(new[name])
             check_step(before, after, name=name)
             if after != before:

@@ -18,9 +18,9 @@ from infra.engine.state.snapshot import Snapshot
 
 PROGRAM = """
 import pulumi
-from infra.local.rotation import RotationMarker, RotationMarkerArgs
+from infra.local.rotation_record import RotationRecord, RotationRecordArgs
 generations = {"rotation.db": pulumi.Config("slipway").require_int("generation")}
-RotationMarker("requested", RotationMarkerArgs(generations=generations))
+RotationRecord("requested", RotationRecordArgs(generations=generations))
 """
 
 
@@ -78,16 +78,16 @@ def test_anything_else_is_refused_before_it_happens(
 DAY = timedelta(days=1)
 KEYS = """
 import pulumi
-from infra.local.rotation import RotationMarker, RotationMarkerArgs
+from infra.local.rotation_record import RotationRecord, RotationRecordArgs
 from infra.signing_keys import SigningKeys
 config = pulumi.Config("slipway")
 generations = {"rotation.jwt": config.require_int("jwt")}
-RotationMarker("requested", RotationMarkerArgs(generations=generations))
+RotationRecord("requested", RotationRecordArgs(generations=generations))
 rollout = pulumi.ResourceHook("rollout", lambda _: 1 / config.require_int("rolls"))
 options = pulumi.ResourceOptions(hooks=pulumi.ResourceHookBinding(before_update=[rollout]))
 service = pulumi.Stash("service", input=config.require_int("jwt"), opts=options)
 signing = SigningKeys(generation=config.require_int("jwt"), token_life=7 * 86_400, floor=config.get_int("floor"))
-RotationMarker("applied", RotationMarkerArgs(generations=generations, signing=signing, after=[service]))
+RotationRecord("applied", RotationRecordArgs(generations=generations, signing=signing, after=[service]))
 """
 FORMER = KEYS.replace("signing=signing, ", "")
 """Before times were kept."""

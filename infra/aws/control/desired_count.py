@@ -44,7 +44,7 @@ class _End:
             await asyncio.to_thread(self._call, name, self._fixed[name], dict(args.old_inputs or {}))
 
     def _call(self, name: str, replicas: int, target: Mapping[str, Any]) -> None:
-        from .clients import AwsError, connect
+        from infra.aws.control.clients import AwsError, connect
 
         _, cluster, service = str(target["resourceId"]).split("/")
         try:

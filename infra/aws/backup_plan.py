@@ -1,4 +1,4 @@
-"""AWS Backup: copies of the database that outlive it, and restores that show that they can be used."""
+"""AWS Backup: a vault and a plan for copies of the database, and restores that show that they can be used."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _LONGEST_TEST_NAME: Final = 50
 
 
 @dataclass(frozen=True, kw_only=True)
-class VaultArgs:
+class BackupPlanArgs:
     """The instance, and how long its snapshots are kept."""
 
     instance_arn: pulumi.Input[str]
@@ -45,7 +45,7 @@ class VaultArgs:
     protect: bool
 
 
-def vault(owner: Component, args: VaultArgs) -> aws.backup.Vault:
+def backup_plan(owner: Component, args: BackupPlanArgs) -> aws.backup.Vault:
     """The vault, the plan that fills it every day, and the plan that tests it."""
     made = owner.inner(
         "vault",
@@ -83,7 +83,7 @@ def vault(owner: Component, args: VaultArgs) -> aws.backup.Vault:
     return made
 
 
-def _role(owner: Component, args: VaultArgs) -> tuple[aws.iam.Role, list[pulumi.Resource]]:
+def _role(owner: Component, args: BackupPlanArgs) -> tuple[aws.iam.Role, list[pulumi.Resource]]:
     """The role with which AWS Backup copies and restores, and its policies to wait for."""
     # AWS documents what its copies and restores say of themselves for topics only: a condition on what is not sent
     # would end every backup, without a sign until the alarm of the missing ones.
@@ -113,7 +113,7 @@ def _role(owner: Component, args: VaultArgs) -> tuple[aws.iam.Role, list[pulumi.
 
 
 def _restore_test(
-    owner: Component, args: VaultArgs, made: aws.backup.Vault, role: aws.iam.Role, granted: list[pulumi.Resource]
+    owner: Component, args: BackupPlanArgs, made: aws.backup.Vault, role: aws.iam.Role, granted: list[pulumi.Resource]
 ) -> None:
     """Restore the newest snapshot to an instance of its own in the database's network, and delete that after an
     hour."""
@@ -153,7 +153,7 @@ def _restore_test(
     )
 
 
-def _overrides(args: VaultArgs) -> dict[str, Any]:
+def _overrides(args: BackupPlanArgs) -> dict[str, Any]:
     """Without these, the instance would come up in the default network of the account, if it has one."""
     return {
         "dbSubnetGroupName": args.subnet_group_name,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from .clients import Clients
+from infra.aws.control.clients import Clients
 
 FAILED: Final = frozenset(["STOPPED", "ROLLBACK_SUCCESSFUL", "ROLLBACK_FAILED"])
 """Ends of a service deployment other than SUCCESSFUL."""
@@ -66,7 +66,7 @@ class Service:
         return next((one for one in self.deployments if one.status == "PRIMARY"), None)
 
 
-class Observer:
+class EcsService:
     """Asks ECS about one service. What a service revision holds never changes, and is asked once."""
 
     def __init__(self, clients: Clients, *, cluster: str, service: str) -> None:

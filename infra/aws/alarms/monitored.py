@@ -10,7 +10,7 @@ from infra.aws.alarms.model import Metric
 
 
 @dataclass(frozen=True, kw_only=True)
-class WatchedBalancer:
+class MonitoredBalancer:
     """The API's way in: the ARN suffixes that its metrics go by."""
 
     suffix: pulumi.Input[str]
@@ -22,7 +22,7 @@ class WatchedBalancer:
 
 
 @dataclass(frozen=True, kw_only=True)
-class WatchedService:
+class MonitoredService:
     """An ECS service."""
 
     role: str
@@ -39,7 +39,7 @@ class WatchedService:
 
 
 @dataclass(frozen=True, kw_only=True)
-class WatchedPostgres:
+class MonitoredPostgres:
     """An RDS instance."""
 
     identifier: pulumi.Input[str]
@@ -55,7 +55,7 @@ class WatchedPostgres:
 
 
 @dataclass(frozen=True, kw_only=True)
-class WatchedRedis:
+class MonitoredRedis:
     """The nodes of an ElastiCache replication group."""
 
     member_ids: tuple[pulumi.Input[str], ...]
@@ -63,7 +63,7 @@ class WatchedRedis:
 
 
 @dataclass(frozen=True, kw_only=True)
-class WatchedDumps:
+class MonitoredDumps:
     """The daily dump: a metric with one value for each that arrived, of which none in `within` hours is an alarm."""
 
     metric: Metric
@@ -71,19 +71,19 @@ class WatchedDumps:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Watched:
-    """Everything of a stack that is watched."""
+class Monitored:
+    """Everything of a stack that is monitored."""
 
     stack: str
     cluster: pulumi.Input[str]
     """Name of the ECS cluster."""
     cluster_arn: pulumi.Input[str]
-    balancer: WatchedBalancer
-    services: tuple[WatchedService, ...]
-    postgres: WatchedPostgres | None
+    balancer: MonitoredBalancer
+    services: tuple[MonitoredService, ...]
+    postgres: MonitoredPostgres | None
     """None for a database that somebody else runs."""
-    redis: WatchedRedis | None
-    dumps: WatchedDumps | None
+    redis: MonitoredRedis | None
+    dumps: MonitoredDumps | None
 
     @property
     def queues(self) -> tuple[str, ...]:

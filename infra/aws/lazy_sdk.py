@@ -1,4 +1,4 @@
-"""Loads no more of the AWS SDK than the stack uses.
+"""Lazy imports: loads no more of the AWS SDK than the stack uses.
 
 `pulumi_aws` loads a service at its first use, but then all of it: some hundred modules of EC2 for a subnet. For this
 stack that is over a second of the two that a plan may take. Its generated packages have one module for each resource,
@@ -16,7 +16,7 @@ import types
 from importlib.machinery import ModuleSpec
 from typing import Any, Final
 
-from infra.collector import collector_paused
+from infra.garbage_collection import gc_paused
 
 _SDK: Final = "pulumi_aws"
 _lock = threading.RLock()
@@ -29,7 +29,7 @@ SERVICES: Final = (
 """The services that the stack uses. One that is missing here is loaded as a whole."""
 
 
-def load_lean() -> None:
+def load_services_lazily() -> None:
     """Have the SDK load one resource at a time from here on. A service that is loaded already stays as it is."""
     sdk = importlib.import_module(_SDK)
     for service in SERVICES:
@@ -37,13 +37,13 @@ def load_lean() -> None:
         spec = importlib.util.find_spec(name)
         if spec is None:
             raise ModuleNotFoundError(f"the AWS SDK has no service {service}", name=name)
-        if type(sys.modules.get(name)) in (types.ModuleType, _LeanService):
-            continue  # it is loaded, or lean already; the SDK's own stand-in is of another type
-        sys.modules[name] = _LeanService(spec)
+        if type(sys.modules.get(name)) in (types.ModuleType, _LazyService):
+            continue  # it is loaded, or lazy already; the SDK's own stand-in is of another type
+        sys.modules[name] = _LazyService(spec)
         setattr(sdk, service, sys.modules[name])
 
 
-class _LeanService(types.ModuleType):
+class _LazyService(types.ModuleType):
     """Stands in for a service's package. What is not a resource or a function of its own loads the whole after all."""
 
     def __init__(self, spec: ModuleSpec) -> None:
@@ -56,8 +56,8 @@ class _LeanService(types.ModuleType):
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        # Thousands of classes at once make the collector search again and again for what none of them is.
-        with _lock, collector_paused():
+        # Thousands of classes at once make garbage collection search again and again for what none of them is.
+        with _lock, gc_paused():
             if (module := self._submodule(_module_of(name))) is not None and hasattr(module, name):
                 found = getattr(module, name)
             elif (module := self._submodule(name)) is not None:

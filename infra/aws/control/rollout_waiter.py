@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from .clients import Clients
-from .errors import ControlError
-from .observe import ENDED, Observer, Service, ServiceDeployment
-from .tasks import advice, containers_of, describe, log_tails, why_stopped
-from .verdict import State, Verdict, find, judge, short
+from infra.aws.control.clients import Clients
+from infra.aws.control.ecs_service import ENDED, EcsService, Service, ServiceDeployment
+from infra.aws.control.errors import ControlError
+from infra.aws.control.tasks import advice, containers_of, describe, log_tails, why_stopped
+from infra.aws.control.verdict import State, Verdict, find, judge, short
 
 _POLL: Final = (3.0, 15.0)
 """Seconds between two looks: the first, and the longest."""
@@ -24,7 +24,7 @@ _REASONS: Final = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class Target:
+class RolloutTarget:
     """What should come to run where."""
 
     cluster: str
@@ -35,20 +35,20 @@ class Target:
     """Seconds; `watch` alone needs it."""
 
 
-def watch(clients: Clients, target: Target) -> str:
+def await_rollout(clients: Clients, target: RolloutTarget) -> str:
     """Wait until the deployment of the target's task definition is complete and the primary one.
 
     Returns the ARN of the service deployment, or the deployment's id where ECS has no record of it any more. Raises
     ControlError with the reason, the tasks that stopped and their last log lines.
     """
-    observer = Observer(clients, cluster=target.cluster, service=target.service)
+    ecs = EcsService(clients, cluster=target.cluster, service=target.service)
     begun = clients.clock.monotonic()
     pause, longest = _POLL
     ours: ServiceDeployment | None = None
     seen_under_way = False
     unsettled_since: float | None = None
     while True:
-        service, past = observer.service(), observer.history()
+        service, past = ecs.service(), ecs.history()
         waited = clients.clock.monotonic() - begun
         ours = _same(ours, past) if seen_under_way else find(target.task_definition, past)
         seen_under_way = seen_under_way or (ours is not None and ours.status not in ENDED)
@@ -86,7 +86,7 @@ def _name(ours: ServiceDeployment | None, service: Service | None) -> str:
     return primary.id if primary else ""
 
 
-def _timed_out(target: Target, ours: ServiceDeployment | None, service: Service | None) -> str:
+def _timed_out(target: RolloutTarget, ours: ServiceDeployment | None, service: Service | None) -> str:
     entry = _entry(target, service)
     progress = f" ({entry.running} of {entry.desired} tasks run, {entry.failed} failed)" if entry else ""
     stop = (
@@ -98,18 +98,18 @@ def _timed_out(target: Target, ours: ServiceDeployment | None, service: Service 
     return f"has not settled after {target.timeout:g} s{progress}.{stop}"
 
 
-def _entry(target: Target, service: Service | None) -> Any:
+def _entry(target: RolloutTarget, service: Service | None) -> Any:
     entries = [one for one in service.deployments if one.task_definition == target.task_definition] if service else []
     return entries[0] if entries else None
 
 
-def evidence(clients: Clients, target: Target) -> str:
+def evidence(clients: Clients, target: RolloutTarget) -> str:
     """What the tasks of the target's task definition left behind, and what the service says. Raises ControlError."""
-    service = Observer(clients, cluster=target.cluster, service=target.service).service()
+    service = EcsService(clients, cluster=target.cluster, service=target.service).service()
     return "\n".join([*_tasks_left(clients, target), *_events(service)])
 
 
-def _failure(clients: Clients, target: Target, service: Service | None, text: str) -> ControlError:
+def _failure(clients: Clients, target: RolloutTarget, service: Service | None, text: str) -> ControlError:
     name = target.service.rsplit("/", 1)[-1]
     lines = [f"The rollout of {name} to {short(target.task_definition)} {text}"]
     try:
@@ -126,7 +126,7 @@ def _events(service: Service | None) -> list[str]:
     return ["  Latest events of the service, the newest first:", *shown]
 
 
-def _tasks_left(clients: Clients, target: Target) -> list[str]:
+def _tasks_left(clients: Clients, target: RolloutTarget) -> list[str]:
     """How the tasks of the wanted task definition ended, and the last lines of the latest."""
     stopped, unwell = _bad_tasks(clients, target)
     ends = Counter(why_stopped(task) for task in stopped)
@@ -140,7 +140,7 @@ def _tasks_left(clients: Clients, target: Target) -> list[str]:
     return lines
 
 
-def _bad_tasks(clients: Clients, target: Target) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def _bad_tasks(clients: Clients, target: RolloutTarget) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Tasks of the wanted task definition that stopped (ECS remembers an hour), and those that run unwell."""
     found = []
     for status in ("STOPPED", "RUNNING"):

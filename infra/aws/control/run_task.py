@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
 
-from .clients import AwsError, Clients
-from .errors import ControlError
-from .tasks import LogTail, advice, containers_of, describe, ended, log_tails, why_stopped
+from infra.aws.control.clients import AwsError, Clients
+from infra.aws.control.errors import ControlError
+from infra.aws.control.tasks import LogTail, advice, containers_of, describe, ended, log_tails, why_stopped
 
 _POLL: Final = (2.0, 10.0)
 """Seconds between two looks at a task: the first, and the longest."""
@@ -33,7 +33,7 @@ _FAILURES: Final = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Run:
+class TaskRequest:
     """One task to run. The same `key` means the same work: while one is under way, no second is started."""
 
     name: str
@@ -70,7 +70,7 @@ class Finished:
     """Whether an earlier call had started it."""
 
 
-def run(clients: Clients, wanted: Run) -> Finished:
+def run_task(clients: Clients, wanted: TaskRequest) -> Finished:
     """Start the task, or find it, and wait for its end. Raises ControlError unless every container ended with 0."""
     task = _under_way(clients, wanted)
     attached = task is not None
@@ -86,7 +86,7 @@ def run(clients: Clients, wanted: Run) -> Finished:
     return Finished(task=str(task["taskArn"]), attached=attached)
 
 
-def _under_way(clients: Clients, wanted: Run) -> dict[str, Any] | None:
+def _under_way(clients: Clients, wanted: TaskRequest) -> dict[str, Any] | None:
     """The oldest task with this run's mark that has not ended."""
     # No other filter may go with startedBy (ECS API reference, ListTasks); the status filter is RUNNING then.
     arns = clients.pages("ecs", "list_tasks", "taskArns", cluster=wanted.cluster, startedBy=wanted.started_by)
@@ -94,7 +94,7 @@ def _under_way(clients: Clients, wanted: Run) -> dict[str, Any] | None:
     return min(alive, key=_made_at) if alive else None
 
 
-def _last_ended(clients: Clients, wanted: Run) -> str:
+def _last_ended(clients: Clients, wanted: TaskRequest) -> str:
     """The newest ended task with this run's mark, for as long as ECS remembers it (about an hour); empty if none."""
     family = wanted.task_definition.rsplit("/", 1)[-1].rsplit(":", 1)[0]
     arns = clients.pages(
@@ -104,7 +104,7 @@ def _last_ended(clients: Clients, wanted: Run) -> str:
     return str(max(ours, key=_made_at)["taskArn"]) if ours else ""
 
 
-def _start(clients: Clients, wanted: Run) -> dict[str, Any]:
+def _start(clients: Clients, wanted: TaskRequest) -> dict[str, Any]:
     """A task that has not ended: a new one, or one whose start was answered but not heard."""
     before = _last_ended(clients, wanted)
     for _ in range(_STARTS):
@@ -127,7 +127,7 @@ def _earlier(clients: Clients, task: Mapping[str, Any]) -> bool:
     return task.get("lastStatus") == "STOPPED" or (made is not None and clients.clock.now() - made > _OLD)
 
 
-def _ask(clients: Clients, wanted: Run, token: str) -> dict[str, Any]:
+def _ask(clients: Clients, wanted: TaskRequest, token: str) -> dict[str, Any]:
     deadline = clients.clock.monotonic() + _CAPACITY
     while True:
         try:
@@ -146,7 +146,7 @@ def _ask(clients: Clients, wanted: Run, token: str) -> dict[str, Any]:
         clients.clock.sleep(15.0)
 
 
-def _request(wanted: Run, token: str) -> dict[str, Any]:
+def _request(wanted: TaskRequest, token: str) -> dict[str, Any]:
     return {
         "cluster": wanted.cluster,
         "taskDefinition": wanted.task_definition,
@@ -167,7 +167,7 @@ def _request(wanted: Run, token: str) -> dict[str, Any]:
     }
 
 
-def _conflicting(clients: Clients, wanted: Run, error: AwsError) -> dict[str, Any]:
+def _conflicting(clients: Clients, wanted: TaskRequest, error: AwsError) -> dict[str, Any]:
     """The task that an earlier call started with this token but other parameters: another subnet, say."""
     arns = [str(arn) for arn in error.details.get("resourceIds", [])]
     there = describe(clients, wanted.cluster, arns) if arns else []
@@ -194,7 +194,7 @@ def _explained(failures: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _await_end(
-    clients: Clients, wanted: Run, task: dict[str, Any], definitions: Sequence[Mapping[str, Any]]
+    clients: Clients, wanted: TaskRequest, task: dict[str, Any], definitions: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
     """The task once it has stopped; one that takes too long is stopped, and has failed."""
     clock, arn = clients.clock, str(task["taskArn"])
@@ -217,7 +217,7 @@ def _await_end(
     return task
 
 
-def _stop(clients: Clients, wanted: Run, arn: str) -> dict[str, Any]:
+def _stop(clients: Clients, wanted: TaskRequest, arn: str) -> dict[str, Any]:
     reason = f"slipway: longer than {wanted.timeout:g} s"
     task = dict(clients.call("ecs", "stop_task", cluster=wanted.cluster, task=arn, reason=reason)["task"])
     deadline = clients.clock.monotonic() + _STOPPING
