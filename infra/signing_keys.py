@@ -14,9 +14,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import pulumi
-from pulumi.dynamic import CreateResult, DiffResult, ReadResult, ResourceProvider, UpdateResult
 from pulumi.dynamic import Resource as DynamicResource
+from pydantic import BaseModel, ConfigDict
 
+from infra.dynamic_provider import DynamicProvider
 from infra.rotation import RotationError, key_id
 from infra.settings import Settings
 
@@ -84,38 +85,38 @@ class SigningKeys:
         return f"whose tokens may live until {_said(ends)}{arrived}{wrong}"
 
 
-class SigningKeysProvider(ResourceProvider):
+class SigningKeyInputs(BaseModel):
+    """The inputs of the record; `token_life` in seconds."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    generation: int
+    token_life: int
+
+
+class SigningKeysProvider(DynamicProvider[SigningKeyInputs]):
     """Outputs, all times in ISO 8601 and UTC or empty: `stepped`, the last step; `earlier_until`, up to when tokens of
     the generation before may live; `current_until`, the same of the current one for tokens signed under an earlier
     `token_life`.
-
-    It is found by name in the state file, never as code: moving or renaming it breaks the stacks that exist.
     """
 
-    def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
-        return DiffResult(changes=any(_olds.get(key) != _news.get(key) for key in _INPUTS))
+    properties = SigningKeyInputs
 
-    def create(self, props: dict[str, Any]) -> CreateResult:
-        """A stack that is not at its first generation may have come there a moment ago, before this was noted."""
-        until = "" if int(props["generation"]) == 1 else _after(now(), props["token_life"])
-        return CreateResult("signing-keys", _outputs(props, stepped="", earlier_until=until, current_until=""))
+    def identity(self, _props: Mapping[str, Any], /) -> str:
+        return "signing-keys"
 
-    def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
+    def apply(self, props: SigningKeyInputs, olds: Mapping[str, Any], /) -> dict[str, str]:
         """Up to this moment processes signed with the key, and for the life, of before."""
         moment = now()
-        until = max(_after(moment, _olds["token_life"]), str(_olds.get("current_until") or ""))
-        if _olds["generation"] != _news["generation"]:
-            times = {"stepped": moment.isoformat(), "earlier_until": until, "current_until": ""}
-        else:
-            kept = {key: str(_olds.get(key) or "") for key in ("stepped", "earlier_until")}
-            times = {**kept, "current_until": until}
-        return UpdateResult(_outputs(_news, **times))
-
-    def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
-        return ReadResult(id_, props)
-
-    def delete(self, _id: str, _props: dict[str, Any]) -> None:
-        """Nothing stands behind it."""
+        if not olds:
+            # A stack that is not at its first generation may have come there a moment ago, before this was noted.
+            until = "" if props.generation == 1 else _after(moment, props.token_life)
+            return {"stepped": "", "earlier_until": until, "current_until": ""}
+        until = max(_after(moment, olds["token_life"]), str(olds.get("current_until") or ""))
+        if olds["generation"] != props.generation:
+            return {"stepped": moment.isoformat(), "earlier_until": until, "current_until": ""}
+        kept = {key: str(olds.get(key) or "") for key in ("stepped", "earlier_until")}
+        return {**kept, "current_until": until}
 
 
 class SigningKeysRecord(DynamicResource, module="slipway", name="SigningKeys"):
@@ -127,13 +128,6 @@ class SigningKeysRecord(DynamicResource, module="slipway", name="SigningKeys"):
         computed = dict.fromkeys(("stepped", "earlier_until", "current_until"))
         properties = {"generation": generation, "token_life": token_life, **computed}
         super().__init__(SigningKeysProvider(), name, properties, opts)
-
-
-_INPUTS: Final = ("generation", "token_life")
-
-
-def _outputs(props: Mapping[str, Any], **times: str) -> dict[str, Any]:
-    return {**{key: props[key] for key in _INPUTS}, **times}
 
 
 def _after(moment: datetime, seconds: float) -> str:

@@ -8,13 +8,12 @@ from __future__ import annotations
 import importlib
 import os
 import random
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from infra.aws.control.errors import ControlError
+from infra.polling import Clock, SystemClock
 
 FACTORY: Final = "SLIPWAY_AWS_CLIENTS"
 """Variable that names another factory, as ``module:function``: it gets the region and returns `Clients`."""
@@ -36,31 +35,6 @@ _NO_CREDENTIALS: Final = frozenset(
     ]
 )
 _DENIED: Final = frozenset(["AccessDeniedException", "AccessDenied", "UnauthorizedOperation"])
-
-
-class Clock(Protocol):
-    """Time to wait by."""
-
-    def monotonic(self) -> float:
-        """Seconds since some moment."""
-        ...
-
-    def now(self) -> datetime: ...
-
-    def sleep(self, seconds: float) -> None: ...
-
-
-class SystemClock:
-    """This machine's clock."""
-
-    def monotonic(self) -> float:
-        return time.monotonic()
-
-    def now(self) -> datetime:
-        return datetime.now(UTC)
-
-    def sleep(self, seconds: float) -> None:
-        time.sleep(seconds)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,7 @@ from infra.aws.control.ecs_service import ENDED, EcsService, Service, ServiceDep
 from infra.aws.control.errors import ControlError
 from infra.aws.control.tasks import advice, containers_of, describe, log_tails, why_stopped
 from infra.aws.control.verdict import State, Verdict, find, judge, short
+from infra.polling import poll
 
 _POLL: Final = (3.0, 15.0)
 """Seconds between two looks: the first, and the longest."""
@@ -32,7 +33,7 @@ class RolloutTarget:
     """ARN or name."""
     task_definition: str
     timeout: float = 0.0
-    """Seconds; `watch` alone needs it."""
+    """Seconds; `await_rollout` alone needs it."""
 
 
 def await_rollout(clients: Clients, target: RolloutTarget) -> str:
@@ -41,82 +42,91 @@ def await_rollout(clients: Clients, target: RolloutTarget) -> str:
     Returns the ARN of the service deployment, or the deployment's id where ECS has no record of it any more. Raises
     ControlError with the reason, the tasks that stopped and their last log lines.
     """
-    ecs = EcsService(clients, cluster=target.cluster, service=target.service)
-    begun = clients.clock.monotonic()
+    rollout = _Rollout(clients, target)
     pause, longest = _POLL
-    ours: ServiceDeployment | None = None
-    seen_under_way = False
-    unsettled_since: float | None = None
-    while True:
-        service, past = ecs.service(), ecs.history()
-        waited = clients.clock.monotonic() - begun
-        ours = _same(ours, past) if seen_under_way else find(target.task_definition, past)
-        seen_under_way = seen_under_way or (ours is not None and ours.status not in ENDED)
-        verdict = judge(target.task_definition, ours, service, past)
-        if verdict.state is State.FAILED and not seen_under_way:
+    arrived = poll(
+        rollout.arrived, within=target.timeout, pause=pause, growth=1.3, longest=longest, clock=clients.clock
+    )
+    if arrived is None:
+        raise rollout.failure(rollout.timed_out())
+    return arrived
+
+
+class _Rollout:
+    """One rollout from look to look."""
+
+    def __init__(self, clients: Clients, target: RolloutTarget) -> None:
+        self._clients = clients
+        self._target = target
+        self._ecs = EcsService(clients, cluster=target.cluster, service=target.service)
+        self._service: Service | None = None
+        self._ours: ServiceDeployment | None = None
+        self._seen_under_way = False
+        self._unsettled_since: float | None = None
+
+    def arrived(self) -> str | None:
+        """Its name once it is there, None while it is under way; raises ControlError once it has failed."""
+        self._service, past = self._ecs.service(), self._ecs.history()
+        if self._seen_under_way:
+            # Once the deployment was seen under way, no other takes its place.
+            self._ours = next((one for one in past if self._ours and one.arn == self._ours.arn), self._ours)
+        else:
+            self._ours = find(self._target.task_definition, past)
+            self._seen_under_way = self._ours is not None and self._ours.status not in ENDED
+        verdict = judge(self._target.task_definition, self._ours, self._service, past)
+        if verdict.state is State.FAILED and not self._seen_under_way:
             # An earlier deployment of the same task definition, most likely, while the one that
             # `up` has just started does not show yet.
             verdict = Verdict(state=State.UNSETTLED, text=verdict.text)
         match verdict.state:
             case State.DONE:
-                return _name(ours, service)
+                return self._name()
             case State.FAILED:
-                raise _failure(clients, target, service, verdict.text)
+                raise self.failure(verdict.text)
             case State.WAIT:
-                unsettled_since = None
+                self._unsettled_since = None
             case State.UNSETTLED:
-                unsettled_since = waited if unsettled_since is None else unsettled_since
-                if waited - unsettled_since >= _SETTLE:
-                    raise _failure(clients, target, service, verdict.text)
-        if waited >= target.timeout:
-            raise _failure(clients, target, service, _timed_out(target, ours, service))
-        clients.clock.sleep(min(pause, max(target.timeout - waited, 0.1)))
-        pause = min(pause * 1.3, longest)
+                now = self._clients.clock.monotonic()
+                self._unsettled_since = now if self._unsettled_since is None else self._unsettled_since
+                if now - self._unsettled_since >= _SETTLE:
+                    raise self.failure(verdict.text)
+        return None
 
+    def timed_out(self) -> str:
+        """Why the wait is over, as a clause of `failure`."""
+        service, ours = self._service, self._ours
+        entries = service.deployments if service else ()
+        entry = next((one for one in entries if one.task_definition == self._target.task_definition), None)
+        progress = f" ({entry.running} of {entry.desired} tasks run, {entry.failed} failed)" if entry else ""
+        stop = (
+            f" It goes on. To end it: aws ecs stop-service-deployment --service-deployment-arn {ours.arn} "
+            "--stop-type ROLLBACK"
+            if ours
+            else ""
+        )
+        return f"has not settled after {self._target.timeout:g} s{progress}.{stop}"
 
-def _same(ours: ServiceDeployment | None, past: tuple[ServiceDeployment, ...]) -> ServiceDeployment | None:
-    """The deployment under watch as it is now; once it was seen under way, no other takes its place."""
-    return next((one for one in past if ours is not None and one.arn == ours.arn), ours)
+    def failure(self, text: str) -> ControlError:
+        """The error, with what the tasks left behind."""
+        name = self._target.service.rsplit("/", 1)[-1]
+        lines = [f"The rollout of {name} to {short(self._target.task_definition)} {text}"]
+        try:
+            lines += _tasks_left(self._clients, self._target)
+        except ControlError as error:
+            lines.append(f"  Its tasks could not be looked at: {error}")
+        return ControlError("\n".join([*lines, *_events(self._service)]))
 
-
-def _name(ours: ServiceDeployment | None, service: Service | None) -> str:
-    if ours is not None:
-        return ours.arn
-    primary = service.primary if service else None
-    return primary.id if primary else ""
-
-
-def _timed_out(target: RolloutTarget, ours: ServiceDeployment | None, service: Service | None) -> str:
-    entry = _entry(target, service)
-    progress = f" ({entry.running} of {entry.desired} tasks run, {entry.failed} failed)" if entry else ""
-    stop = (
-        f" It goes on. To end it: aws ecs stop-service-deployment --service-deployment-arn {ours.arn} "
-        "--stop-type ROLLBACK"
-        if ours
-        else ""
-    )
-    return f"has not settled after {target.timeout:g} s{progress}.{stop}"
-
-
-def _entry(target: RolloutTarget, service: Service | None) -> Any:
-    entries = [one for one in service.deployments if one.task_definition == target.task_definition] if service else []
-    return entries[0] if entries else None
+    def _name(self) -> str:
+        if self._ours is not None:
+            return self._ours.arn
+        primary = self._service.primary if self._service else None
+        return primary.id if primary else ""
 
 
 def evidence(clients: Clients, target: RolloutTarget) -> str:
     """What the tasks of the target's task definition left behind, and what the service says. Raises ControlError."""
     service = EcsService(clients, cluster=target.cluster, service=target.service).service()
     return "\n".join([*_tasks_left(clients, target), *_events(service)])
-
-
-def _failure(clients: Clients, target: RolloutTarget, service: Service | None, text: str) -> ControlError:
-    name = target.service.rsplit("/", 1)[-1]
-    lines = [f"The rollout of {name} to {short(target.task_definition)} {text}"]
-    try:
-        lines += _tasks_left(clients, target)
-    except ControlError as error:
-        lines.append(f"  Its tasks could not be looked at: {error}")
-    return ControlError("\n".join([*lines, *_events(service)]))
 
 
 def _events(service: Service | None) -> list[str]:

@@ -11,6 +11,7 @@ from typing import Any, Final
 from infra.aws.control.clients import AwsError, Clients
 from infra.aws.control.errors import ControlError
 from infra.aws.control.tasks import LogTail, advice, containers_of, describe, ended, log_tails, why_stopped
+from infra.polling import poll
 
 _POLL: Final = (2.0, 10.0)
 """Seconds between two looks at a task: the first, and the longest."""
@@ -128,22 +129,33 @@ def _earlier(clients: Clients, task: Mapping[str, Any]) -> bool:
 
 
 def _ask(clients: Clients, wanted: TaskRequest, token: str) -> dict[str, Any]:
-    deadline = clients.clock.monotonic() + _CAPACITY
-    while True:
+    """The task of one start, repeated while there is no room or a role is too new."""
+    refusal: ControlError | None = None
+
+    def start() -> dict[str, Any] | None:
+        nonlocal refusal
         try:
             answer = clients.call("ecs", "run_task", **_request(wanted, token))
         except AwsError as error:
             if error.code == "ConflictException":
                 return _conflicting(clients, wanted, error)
-            if "assume the role" not in error.said or clients.clock.monotonic() > deadline:
+            if "assume the role" not in error.said:
                 raise
-        else:
-            if answer.get("tasks"):
-                return dict(answer["tasks"][0])
-            failures = answer.get("failures", [])
-            if not _no_room(failures) or clients.clock.monotonic() > deadline:
-                raise ControlError(f"The {wanted.name} task could not be started: {_explained(failures)}")
-        clients.clock.sleep(15.0)
+            refusal = error
+            return None
+        if answer.get("tasks"):
+            return dict(answer["tasks"][0])
+        failures = answer.get("failures", [])
+        refusal = ControlError(f"The {wanted.name} task could not be started: {_explained(failures)}")
+        if not _no_room(failures):
+            raise refusal
+        return None
+
+    task = poll(start, within=_CAPACITY, pause=15.0, clock=clients.clock)
+    if task is None:
+        assert refusal is not None
+        raise refusal
+    return task
 
 
 def _request(wanted: TaskRequest, token: str) -> dict[str, Any]:
@@ -199,31 +211,36 @@ def _await_end(
     """The task once it has stopped; one that takes too long is stopped, and has failed."""
     clock, arn = clients.clock, str(task["taskArn"])
     begun = clock.monotonic()
-    pause, longest = _POLL
     seen = False
-    while task.get("lastStatus") != "STOPPED":
-        waited = clock.monotonic() - begun
-        if waited >= wanted.timeout:
-            task = _stop(clients, wanted, arn)
-            took = f"The {wanted.name} task took longer than {wanted.timeout:g} s and was stopped"
-            raise _failed(clients, task, definitions, took)
-        clock.sleep(min(pause, wanted.timeout - waited))
-        pause = min(pause * 1.5, longest)
-        found = describe(clients, wanted.cluster, [arn])
-        if found:
+
+    def stopped() -> dict[str, Any] | None:
+        nonlocal task, seen
+        if task.get("lastStatus") == "STOPPED":
+            return task
+        if found := describe(clients, wanted.cluster, [arn]):
             task, seen = found[0], True
         elif seen or clock.monotonic() - begun > _VISIBLE:
             raise ControlError(f"The {wanted.name} task {arn} is gone: ECS does not know it any more. Run up again.")
-    return task
+        return task if task.get("lastStatus") == "STOPPED" else None
+
+    ended = poll(stopped, within=wanted.timeout, pause=_POLL[0], growth=1.5, longest=_POLL[1], clock=clock)
+    if ended is None:
+        took = f"The {wanted.name} task took longer than {wanted.timeout:g} s and was stopped"
+        raise _failed(clients, _stop(clients, wanted, arn), definitions, took)
+    return ended
 
 
 def _stop(clients: Clients, wanted: TaskRequest, arn: str) -> dict[str, Any]:
+    """The task once it has ended, or as it is after the longest time that an end may take."""
     reason = f"slipway: longer than {wanted.timeout:g} s"
     task = dict(clients.call("ecs", "stop_task", cluster=wanted.cluster, task=arn, reason=reason)["task"])
-    deadline = clients.clock.monotonic() + _STOPPING
-    while task.get("lastStatus") != "STOPPED" and clients.clock.monotonic() < deadline:
-        clients.clock.sleep(_POLL[1] / 2)
+
+    def ended() -> bool | None:
+        nonlocal task
         task = next(iter(describe(clients, wanted.cluster, [arn])), task)
+        return True if task.get("lastStatus") == "STOPPED" else None
+
+    poll(ended, within=_STOPPING, pause=_POLL[1] / 2, clock=clients.clock)
     return task
 
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from infra.aws.control.clients import AwsError, Clients
 from infra.aws.control.errors import ControlError
+from infra.polling import poll
 
 LAST_LINES: Final = 20
 _LONGEST: Final = 500
@@ -125,14 +126,14 @@ def _tail(clients: Clients, container: str, group: str, stream: str, *, wait: bo
 
 def _settled(clients: Clients, group: str, stream: str) -> tuple[str, ...]:
     """The lines once there are some and no more come."""
-    deadline = clients.clock.monotonic() + _LOG_DELAY
     seen: tuple[str, ...] = ()
-    while True:
-        lines = _lines(clients, group, stream)
-        if (lines and lines == seen) or clients.clock.monotonic() >= deadline:
-            return lines
-        seen = lines
-        clients.clock.sleep(2.0)
+
+    def no_more() -> tuple[str, ...] | None:
+        nonlocal seen
+        before, seen = seen, _lines(clients, group, stream)
+        return seen if seen and seen == before else None
+
+    return poll(no_more, within=_LOG_DELAY, pause=2.0, clock=clients.clock) or seen
 
 
 def _lines(clients: Clients, group: str, stream: str) -> tuple[str, ...]:

@@ -1,16 +1,14 @@
-"""What the providers share: typed properties, unknown values, and `diff` by looking at what lives."""
+"""What the providers of this target share: a change is also what no longer lives as it should."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, TypeVar
 
-from pulumi.dynamic import CheckResult, CreateResult, DiffResult, ReadResult, ResourceProvider, UpdateResult
-from pulumi.output import Unknown
-from pulumi.runtime.rpc import UNKNOWN
 from pydantic import BaseModel, ConfigDict
 
+from infra.dynamic_provider import DynamicProvider, has_unknown
 from infra.local.errors import LocalError
 from infra.local.paths import delete_data, recorded, resolve
 from infra.local.running import take_down
@@ -32,10 +30,8 @@ class Properties(BaseModel):
 P = TypeVar("P", bound=Properties)
 
 
-class LocalProvider(ResourceProvider, Generic[P]):
+class LocalProvider(DynamicProvider[P]):
     """A resource of this machine. Subclasses say how to see and how to make what the properties describe."""
-
-    properties: ClassVar[type[Properties]]
 
     def see(self, props: P, olds: Mapping[str, Any], /) -> bool:
         """Whether everything is as `props` say. `olds` are the outputs of the last run. Changes nothing."""
@@ -50,30 +46,15 @@ class LocalProvider(ResourceProvider, Generic[P]):
         take_down(path)
         delete_data(path)
 
-    def check(self, _olds: dict[str, Any], news: dict[str, Any]) -> CheckResult:
-        return CheckResult(news, [])
+    def identity(self, props: Mapping[str, Any], /) -> str:
+        return str(props["folder"])
 
-    def diff(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> DiffResult:
-        if has_unknown(_news):
-            return DiffResult(changes=True)
-        return DiffResult(changes=self._changed_inputs(_olds, _news) or not self.see(self._parse(_news), _olds))
+    def changed(self, olds: Mapping[str, Any], news: Mapping[str, Any], /) -> bool:
+        return has_unknown(news) or super().changed(olds, news) or not self.see(self.parse(news), olds)
 
-    def create(self, props: dict[str, Any]) -> CreateResult:
-        return CreateResult(str(props["folder"]), self._made(props, {}))
-
-    def update(self, _id: str, _olds: dict[str, Any], _news: dict[str, Any]) -> UpdateResult:
-        return UpdateResult(self._made(_news, _olds))
-
-    def read(self, id_: str, props: dict[str, Any]) -> ReadResult:
-        return ReadResult(id_, props)
-
-    def delete(self, _id: str, _props: dict[str, Any]) -> None:
-        self.unmake(recorded(str(_props["folder"]), str(_props.get("path", _props["folder"]))))
-
-    def _made(self, news: dict[str, Any], olds: Mapping[str, Any]) -> dict[str, Any]:
-        props = self._parse(news)
+    def apply(self, props: P, olds: Mapping[str, Any], /) -> dict[str, Any]:
         try:
-            return {**_inputs(news), **self.make(props, olds), "path": str(props.path)}
+            return {**self.make(props, olds), "path": str(props.path)}
         except OSError as error:
             # A full disk, most of all. Nothing is half-written: files are replaced whole.
             raise LocalError(
@@ -81,23 +62,5 @@ class LocalProvider(ResourceProvider, Generic[P]):
                 "Make room or mend the permissions, and run up again; slipway doctor looks at both."
             ) from error
 
-    def _parse(self, news: Mapping[str, Any]) -> P:
-        return self.properties.model_validate(_inputs(news))  # type: ignore[return-value]
-
-    @staticmethod
-    def _changed_inputs(olds: Mapping[str, Any], news: Mapping[str, Any]) -> bool:
-        return any(olds.get(key) != value for key, value in _inputs(news).items())
-
-
-def _inputs(props: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in props.items() if not key.startswith("__")}
-
-
-def has_unknown(value: Any) -> bool:
-    """Whether a preview does not know all of it yet."""
-    match value:
-        case Mapping():
-            return any(has_unknown(item) for item in value.values())
-        case list() | tuple():
-            return any(has_unknown(item) for item in value)
-    return isinstance(value, Unknown) or value == UNKNOWN
+    def delete(self, _id: str, _props: dict[str, Any]) -> None:
+        self.unmake(recorded(str(_props["folder"]), str(_props.get("path", _props["folder"]))))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from infra.local.providers.base import LocalProvider, Properties
 from infra.local.running import deploy, is_at, port_for
 from infra.local.supervisor import client
 from infra.local.supervisor.spec import Health, Spec
+from infra.polling import poll
 
 SETTING = "postgres.port"
 _STARTUP = 120.0
@@ -82,11 +82,15 @@ def _change_password(props: Postgres, port: int, old: str) -> None:
 def _serve(props: Postgres, port: int, identity: Identity) -> None:
     """Start the server and wait until it takes logins."""
     deploy(props.path, _spec(props, port, identity), port_setting=SETTING)
-    deadline = time.monotonic() + _STARTUP
-    while (problem := _try(props.password, port)) and any(word in str(problem) for word in _NOT_YET):
-        if time.monotonic() > deadline:
-            raise LocalError(f"postgres: it was not ready within {_STARTUP:g} s: {problem}")
-        time.sleep(0.05)
+    problem: psycopg.Error | None = None
+
+    def answered() -> bool | None:
+        nonlocal problem
+        problem = _try(props.password, port)
+        return None if problem and any(word in str(problem) for word in _NOT_YET) else True
+
+    if not poll(answered, within=_STARTUP, pause=0.05):
+        raise LocalError(f"postgres: it was not ready within {_STARTUP:g} s: {problem}")
 
 
 def _try(password: str, port: int) -> psycopg.Error | None:

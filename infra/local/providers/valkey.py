@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import time
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -18,6 +17,7 @@ from infra.local.providers.base import LocalProvider, Properties
 from infra.local.running import deploy, is_at, port_for
 from infra.local.supervisor import client
 from infra.local.supervisor.spec import Health, Spec
+from infra.polling import poll
 
 SETTING = "redis.port"
 ADMIN = "slipway_admin"
@@ -121,21 +121,21 @@ def _await_data(port: int, password: str) -> None:
 
     After a killed server this takes as long as what was queued is large; without it, an `up` after a reboot failed.
     """
-    deadline = time.monotonic() + _LOADING
-    while True:
+
+    def loaded() -> bool | None:
         try:
             with _connect(port, ADMIN, password) as server:
                 server.ping()
         except redis.BusyLoadingError:
-            if time.monotonic() > deadline:
-                raise LocalError(
-                    f"redis: the server still reads its data after {_LOADING} s. It goes on by itself; run up again."
-                ) from None
-            time.sleep(0.02)
-            continue
+            return None
         except redis.RedisError:
-            pass  # What is wrong is told by who tries the users next.
-        return
+            pass  # The login of the users, which comes next, says what is wrong.
+        return True
+
+    if not poll(loaded, within=_LOADING, pause=0.02):
+        raise LocalError(
+            f"redis: the server still reads its data after {_LOADING} s. It goes on by itself; run up again."
+        )
 
 
 def _connect(port: int, user: str, password: str) -> redis.Redis:

@@ -10,7 +10,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from infra.local.supervisor import process
 from infra.local.supervisor.control import socket_path
 from infra.local.supervisor.environment import base
 from infra.local.supervisor.spec import Spec
+from infra.polling import poll
 
 _ANSWER_STATUS = 10.0
 
@@ -108,12 +108,7 @@ def _end_hung(directory: Path) -> None:
 
 
 def _gone(directory: Path, *, within: float) -> bool:
-    deadline = time.monotonic() + within
-    while running(directory):
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.01)
-    return True
+    return poll(lambda: None if running(directory) else True, within=within, pause=0.01) is not None
 
 
 def _owner(directory: Path) -> tuple[int, str] | None:

@@ -8,10 +8,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+
+from infra.polling import poll
 
 _PR_SET_PDEATHSIG = 1
 
@@ -46,12 +47,13 @@ def end(pid: int, started: str, *, sign: int, within: float) -> bool:
         return False
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, sign)
-    deadline = time.monotonic() + within
-    while start_time(pid) == started:
-        if time.monotonic() > deadline:
-            kill_group(pid)
-            deadline = float("inf")
-        time.sleep(0.02)
+
+    def gone() -> bool | None:
+        return None if start_time(pid) == started else True
+
+    if not poll(gone, within=within, pause=0.02):
+        kill_group(pid)
+        poll(gone, within=float("inf"), pause=0.02)
     return True
 
 
