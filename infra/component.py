@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import pulumi
@@ -13,6 +14,13 @@ Transforms = Mapping[str, Transform]
 """By the inner resource's role: the part of its name after the component's."""
 
 R = TypeVar("R", bound=pulumi.Resource)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComponentArgs:
+    """What every component can be given."""
+
+    transforms: Transforms | None = None
 
 
 class Component(pulumi.ComponentResource):

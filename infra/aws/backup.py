@@ -14,16 +14,15 @@ from infra.aws.dump import EPHEMERAL_GIB, DumpArgs, schedule, task
 from infra.aws.dump_bucket import bucket
 from infra.aws.dump_copy import copies
 from infra.aws.task import TaskDefinition
-from infra.component import Component, Transforms
+from infra.component import Component, ComponentArgs
 
 
 @dataclass(frozen=True, kw_only=True)
-class BackupArgs:
+class BackupArgs(ComponentArgs):
     """Either may be None: AWS Backup copies no external database, and dumps can be switched off."""
 
     dump: DumpArgs | None
     plan: BackupPlanArgs | None
-    transforms: Transforms | None = None
 
 
 class Backup(Component):

@@ -10,9 +10,7 @@ import pulumi
 import pulumi_aws as aws
 
 from infra.aws.iam import service_trust
-from infra.aws.identifiers import description
-from infra.aws.naming import name as physical_name
-from infra.aws.naming import partition
+from infra.aws.naming import description, partition, physical_name
 from infra.component import Component
 
 RestoreTest = Literal["weekly", "monthly", "never"]
@@ -163,5 +161,5 @@ def _overrides(args: BackupPlanArgs) -> dict[str, Any]:
 
 def plan_name(role: str) -> str:
     """A name of a restore test: letters, digits and underscores only, and there is no automatic one."""
-    text = physical_name(pulumi.get_project(), pulumi.get_stack(), role, limit=_LONGEST_TEST_NAME)
+    text = physical_name(role, limit=_LONGEST_TEST_NAME)
     return re.sub(r"[^A-Za-z0-9]", "_", text)

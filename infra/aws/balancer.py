@@ -12,7 +12,7 @@ from infra.aws.accesslogs import PREFIX, access_log_bucket
 from infra.aws.certificate import certificate, point_to
 from infra.aws.network import Network
 from infra.aws.waf import firewall
-from infra.component import Component, Transforms
+from infra.component import Component, ComponentArgs
 from infra.contracts import HttpHealth
 
 TLS_POLICY: Final = "ELBSecurityPolicy-TLS13-1-2-Res-PQ-2025-09"
@@ -24,7 +24,7 @@ HSTS: Final = "max-age=63072000; includeSubDomains"
 
 
 @dataclass(frozen=True, kw_only=True)
-class BalancerArgs:
+class BalancerArgs(ComponentArgs):
     """`health` is what decides whether a replica gets requests, `request_timeout` the longest time of one in seconds.
 
     TLS needs `domain`: with `certificate_arn` a certificate that exists is used, otherwise one is made. Without
@@ -46,7 +46,6 @@ class BalancerArgs:
     key_arn: pulumi.Input[str] | None = None
     protect: bool = True
     """Refuse to delete the balancer, and to delete its logs with it."""
-    transforms: Transforms | None = None
 
 
 class Balancer(Component):

@@ -8,16 +8,17 @@ from typing import Literal
 import pulumi
 import pulumi_aws as aws
 
+from infra.aws.naming import log_group_name
 from infra.aws.network import Network
 from infra.aws.task import Architecture, TaskPlatform
-from infra.component import Component, Transforms
+from infra.component import Component, ComponentArgs
 
 Insights = Literal["disabled", "enabled", "enhanced"]
 PROVIDERS = ("FARGATE", "FARGATE_SPOT")
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClusterArgs:
+class ClusterArgs(ComponentArgs):
     """`network` is where the cluster's tasks live. `region` is the stack's."""
 
     network: Network
@@ -30,7 +31,6 @@ class ClusterArgs:
     """KMS key of secrets and logs; None: AWS's own."""
     exec_enabled: bool = False
     """Let people open a shell in running tasks; what they type is recorded."""
-    transforms: Transforms | None = None
 
 
 class Cluster(Component):
@@ -85,7 +85,7 @@ class Cluster(Component):
             "exec-log",
             aws.cloudwatch.LogGroup,
             {
-                "name": f"/{pulumi.get_project()}/{pulumi.get_stack()}/exec",
+                "name": log_group_name("exec"),
                 "retention_in_days": args.log_retention_days,
                 "kms_key_id": args.key_arn,
             },

@@ -12,7 +12,7 @@ import pulumi_aws as aws
 from infra.aws import dump_scripts as scripts
 from infra.aws.containers import Container
 from infra.aws.iam import Statement, policy, service_trust
-from infra.aws.identifiers import description
+from infra.aws.naming import description
 from infra.aws.task import TaskDefinition, TaskDefinitionArgs, TaskPlatform
 from infra.component import Component
 from infra.contracts import SecretRef, TaskSpec

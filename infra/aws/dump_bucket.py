@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any, Final
 
 import pulumi
 import pulumi_aws as aws
 
 from infra.aws.iam import Statement, policy, tls_only
-from infra.aws.naming import prefix
+from infra.aws.naming import hyphenated_prefix
 from infra.component import Component
 
 _LONGEST: Final = 37
@@ -85,7 +84,7 @@ def bucket(
 
 def bucket_prefix(stem: str) -> str:
     """What the name of the bucket begins with."""
-    return re.sub(r"[^a-z0-9]+", "-", prefix(pulumi.get_project(), pulumi.get_stack(), stem, limit=_LONGEST).lower())
+    return hyphenated_prefix(stem, limit=_LONGEST)
 
 
 def _lifecycle(days: int) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import pulumi_aws as aws
 
 from infra.aws.dump_bucket import bucket, bucket_prefix
 from infra.aws.iam import Statement, policy, service_trust
-from infra.aws.identifiers import description
+from infra.aws.naming import description
 from infra.component import Component
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pulumi
 import pulumi_aws as aws
 
-from infra.aws.iam import Statement, place, policy
+from infra.aws.iam import Statement, document, place, policy
 from infra.component import Component
 
 _AGGREGATION_S = 600
@@ -58,20 +58,22 @@ def flow_logs(
 def _trust(group_arn: pulumi.Output[str]) -> pulumi.Output[str]:
     """The service may act for this account's flow logs alone; another account could otherwise make it write here."""
 
-    def document(arn: str) -> dict[str, Any]:
+    def trust(arn: str) -> dict[str, Any]:
         where = place(arn)
         flow_logs = f"arn:{where.partition}:ec2:{where.region}:{where.account}:vpc-flow-log/*"
-        statement = Statement(
-            sid="FlowLogsOfThisAccount",
-            principal={"Service": "vpc-flow-logs.amazonaws.com"},
-            actions=("sts:AssumeRole",),
-            resources=(),
-            conditions={"StringEquals": {"aws:SourceAccount": where.account}, "ArnLike": {"aws:SourceArn": flow_logs}},
-        ).to_policy()
-        del statement["Resource"]  # a trust policy names none
-        return {"Version": "2012-10-17", "Statement": [statement]}
+        return document(
+            Statement(
+                sid="FlowLogsOfThisAccount",
+                principal={"Service": "vpc-flow-logs.amazonaws.com"},
+                actions=("sts:AssumeRole",),
+                conditions={
+                    "StringEquals": {"aws:SourceAccount": where.account},
+                    "ArnLike": {"aws:SourceArn": flow_logs},
+                },
+            )
+        )
 
-    return pulumi.Output.json_dumps(group_arn.apply(document))
+    return pulumi.Output.json_dumps(group_arn.apply(trust))
 
 
 def _writing(group_arn: pulumi.Output[str]) -> Statement:

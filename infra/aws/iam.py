@@ -34,7 +34,8 @@ class Statement:
 
     sid: str
     actions: tuple[str, ...]
-    resources: Sequence[pulumi.Input[str]]
+    resources: Sequence[pulumi.Input[str]] = ()
+    """None in a trust policy."""
     conditions: Mapping[str, Mapping[str, pulumi.Input[Any]]] | None = None
     effect: str = "Allow"
     principal: Mapping[str, pulumi.Input[Any]] | str | None = None
@@ -47,7 +48,7 @@ class Statement:
             "Effect": self.effect,
             **({"Principal": self.principal} if self.principal else {}),
             "Action": list(self.actions),
-            "Resource": list(self.resources),
+            **({"Resource": list(self.resources)} if self.resources else {}),
             **(
                 {"Condition": {test: dict(values) for test, values in self.conditions.items()}}
                 if self.conditions
@@ -56,39 +57,23 @@ class Statement:
         }
 
 
-def policy(*statements: Statement) -> pulumi.Output[str]:
+def document(*statements: Statement) -> dict[str, Any]:
     """A policy document of these statements."""
-    document = {"Version": "2012-10-17", "Statement": [statement.to_policy() for statement in statements]}
-    return pulumi.Output.json_dumps(document)
+    return {"Version": "2012-10-17", "Statement": [statement.to_policy() for statement in statements]}
 
 
-def task_trust(cluster_arn: pulumi.Input[str]) -> pulumi.Output[str]:
-    """Who may take a task's role: ECS, and only for tasks of this account and region. Without the conditions another
-    account's tasks could make ECS take it for them (the confused deputy)."""
-
-    def document(arn: str) -> dict[str, Any]:
-        where = place(arn)
-        return {
-            "Version": "2012-10-17",
-            "Statement": [
-                {
-                    "Sid": "TasksOfThisAccount",
-                    "Effect": "Allow",
-                    "Principal": {"Service": "ecs-tasks.amazonaws.com"},
-                    "Action": "sts:AssumeRole",
-                    "Condition": {
-                        "StringEquals": {"aws:SourceAccount": where.account},
-                        "ArnLike": {"aws:SourceArn": f"arn:{where.partition}:ecs:{where.region}:{where.account}:*"},
-                    },
-                }
-            ],
-        }
-
-    return pulumi.Output.json_dumps(pulumi.Output.from_input(cluster_arn).apply(document))
+def policy(*statements: Statement) -> pulumi.Output[str]:
+    """The same as JSON."""
+    return pulumi.Output.json_dumps(document(*statements))
 
 
 def service_trust(
-    service: str, neighbour_arn: pulumi.Input[str], *, source: str, if_sent: bool = False
+    service: str,
+    neighbour_arn: pulumi.Input[str],
+    *,
+    source: str,
+    sid: str = "OfThisAccount",
+    if_sent: bool = False,
 ) -> pulumi.Output[str]:
     """Who may take a role: `service`, and only in the name of this account and of `source`, an ARN with
     ``{partition}``, ``{region}`` and ``{account}``, which may hold ``*``. Without them another account could have the
@@ -98,7 +83,7 @@ def service_trust(
     service says for whom it acts: for one whose documentation does not promise that it always does.
     """
 
-    def document(arn: str) -> dict[str, Any]:
+    def trust(arn: str) -> dict[str, Any]:
         where = place(arn)
         end = "IfExists" if if_sent else ""
         of = source.format(partition=where.partition, region=where.region, account=where.account)
@@ -106,7 +91,7 @@ def service_trust(
             "Version": "2012-10-17",
             "Statement": [
                 {
-                    "Sid": "OfThisAccount",
+                    "Sid": sid,
                     "Effect": "Allow",
                     "Principal": {"Service": service},
                     "Action": "sts:AssumeRole",
@@ -118,7 +103,17 @@ def service_trust(
             ],
         }
 
-    return pulumi.Output.json_dumps(pulumi.Output.from_input(neighbour_arn).apply(document))
+    return pulumi.Output.json_dumps(pulumi.Output.from_input(neighbour_arn).apply(trust))
+
+
+def task_trust(cluster_arn: pulumi.Input[str]) -> pulumi.Output[str]:
+    """Who may take a task's role: ECS, and only for tasks of this account and region."""
+    return service_trust(
+        "ecs-tasks.amazonaws.com",
+        cluster_arn,
+        source="arn:{partition}:ecs:{region}:{account}:*",
+        sid="TasksOfThisAccount",
+    )
 
 
 def tls_only(bucket_arn: pulumi.Input[str]) -> Statement:

@@ -11,7 +11,7 @@ import pulumi_aws as aws
 
 from infra import contracts
 from infra.aws.naming import partition
-from infra.component import Component, Transforms
+from infra.component import Component, ComponentArgs
 
 Architecture = Literal["arm64", "x86_64"]
 
@@ -40,7 +40,7 @@ class Build:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageArgs:
+class ImageArgs(ComponentArgs):
     """Exactly one of `reference` and `build`."""
 
     reference: str | None = None
@@ -48,7 +48,6 @@ class ImageArgs:
     build: Build | None = None
     key: pulumi.Input[str] | None = None
     """KMS key of the repository; None: the one that AWS manages for ECR."""
-    transforms: Transforms | None = None
 
     def __post_init__(self) -> None:
         if (self.reference is None) == (self.build is None):

@@ -9,7 +9,7 @@ import pulumi
 import pulumi_aws as aws
 
 from infra.aws.naming import partition
-from infra.component import Component, Transforms
+from infra.component import Component, ComponentArgs
 
 Key = pulumi.Input[str] | None
 """The ARN of a KMS key; None where AWS's own keys encrypt."""
@@ -21,7 +21,7 @@ _PUBLISH = ("kms:Decrypt", "kms:GenerateDataKey*")
 
 
 @dataclass(frozen=True, kw_only=True)
-class KeysArgs:
+class KeysArgs(ComponentArgs):
     """`account` and `region` are needed with a key of the stack's own: its policy names them."""
 
     customer_key: bool = False
@@ -30,7 +30,6 @@ class KeysArgs:
     """A key that exists already; it must let the stack's services use it."""
     account: str | None = None
     region: str | None = None
-    transforms: Transforms | None = None
 
 
 class Keys(Component):

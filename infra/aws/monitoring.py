@@ -9,7 +9,7 @@ from typing import Any, Final
 import pulumi
 import pulumi_aws as aws
 
-from infra.aws import naming, queue_metrics
+from infra.aws import queue_metrics
 from infra.aws.alarms import catalogue
 from infra.aws.alarms.delivery import delivery_alarms
 from infra.aws.alarms.events import Event, events
@@ -17,8 +17,9 @@ from infra.aws.alarms.model import Alarm, Composite
 from infra.aws.alarms.monitored import Monitored, MonitoredService
 from infra.aws.alarms.services import error_metric
 from infra.aws.dashboard import body
+from infra.aws.naming import physical_name
 from infra.aws.notifications import Notifications, NotificationsArgs
-from infra.component import Component, Transforms
+from infra.component import Component, ComponentArgs
 from infra.settings.platform import Alerts
 
 _LONGEST_NAME: Final = {"alarm": 255, "rule": 64, "dashboard": 255, "budget": 100}
@@ -28,7 +29,7 @@ _ERROR_ENTRIES: Final = '{ ($.level = "error") || ($.level = "critical") }'
 
 
 @dataclass(frozen=True, kw_only=True)
-class MonitoringArgs:
+class MonitoringArgs(ComponentArgs):
     """What to watch, when to tell, and whom: `alerts.emails` and `webhook`."""
 
     monitored: Monitored
@@ -39,7 +40,6 @@ class MonitoringArgs:
     """An https address, as a secret."""
     key: pulumi.Input[str] | None = None
     """The stack's KMS key, where it has one."""
-    transforms: Transforms | None = None
 
 
 class Monitoring(Component):
@@ -201,7 +201,7 @@ class Monitoring(Component):
 
 def _name(kind: str, role: str) -> str:
     """A name of its own: people read it in messages and on the dashboard."""
-    return naming.name(pulumi.get_project(), pulumi.get_stack(), role, limit=_LONGEST_NAME[kind])
+    return physical_name(role, limit=_LONGEST_NAME[kind])
 
 
 def _told(actions: list[pulumi.Output[str]]) -> dict[str, Any]:

@@ -8,8 +8,7 @@ import pulumi
 import pulumi_aws as aws
 
 from infra.aws.iam import service_trust
-from infra.aws.identifiers import description
-from infra.aws.naming import partition
+from infra.aws.naming import description, partition
 from infra.component import Component
 
 

@@ -10,10 +10,10 @@ import pulumi
 import pulumi_aws as aws
 
 from infra.aws.flowlogs import flow_logs
-from infra.aws.naming import name as physical_name
+from infra.aws.naming import name_tag
 from infra.aws.security import WORLD, Access, SecurityGroups, security_groups
 from infra.aws.subnets import Subnet, Tier, subnets
-from infra.component import Component, Transforms
+from infra.component import Component, ComponentArgs
 
 Nat = Literal["per_zone", "single", "regional", "none"]
 
@@ -29,7 +29,7 @@ class ExistingNetwork:
 
 
 @dataclass(frozen=True, kw_only=True)
-class NetworkArgs:
+class NetworkArgs(ComponentArgs):
     """`region` and `cidr` describe the VPC; with `existing` only the security groups and endpoints are made in it."""
 
     region: str
@@ -45,7 +45,6 @@ class NetworkArgs:
     key: pulumi.Input[str] | None = None
     """KMS key of flow logs."""
     existing: ExistingNetwork | None = None
-    transforms: Transforms | None = None
 
 
 class Network(Component):
@@ -105,13 +104,13 @@ class Network(Component):
                 "cidr_block": args.cidr,
                 "enable_dns_hostnames": True,
                 "enable_dns_support": True,
-                "tags": self._label("vpc"),
+                "tags": name_tag("vpc"),
             },
         )
         self.vpc_id = vpc.id
         # Nothing uses it, so it must let nothing through: what is started without a group would get it.
-        self.inner("default-group", aws.ec2.DefaultSecurityGroup, {"vpc_id": vpc.id, "tags": self._label("unused")})
-        gateway = self.inner("gateway", aws.ec2.InternetGateway, {"vpc_id": vpc.id, "tags": self._label("gateway")})
+        self.inner("default-group", aws.ec2.DefaultSecurityGroup, {"vpc_id": vpc.id, "tags": name_tag("unused")})
+        gateway = self.inner("gateway", aws.ec2.InternetGateway, {"vpc_id": vpc.id, "tags": name_tag("gateway")})
 
         public = self._tier("public")
         outward = self._table("public")
@@ -174,7 +173,7 @@ class Network(Component):
         address = self.inner(
             f"nat-{letter}-address",
             aws.ec2.Eip,
-            {"domain": "vpc", "tags": self._label(f"nat-{letter}")},
+            {"domain": "vpc", "tags": name_tag(f"nat-{letter}")},
             depends_on=[gateway],
         )
         return self._nat_gateway(letter, {"allocation_id": address.id, "subnet_id": subnet.id}, gateway)
@@ -185,7 +184,7 @@ class Network(Component):
         return self.inner(
             f"nat-{role}",
             aws.ec2.NatGateway,
-            {**properties, "tags": self._label(f"nat-{role}")},
+            {**properties, "tags": name_tag(f"nat-{role}")},
             depends_on=[gateway],
         )
 
@@ -203,12 +202,12 @@ class Network(Component):
                 "availability_zone": subnet.zone,
                 "cidr_block": subnet.cidr,
                 "map_public_ip_on_launch": False,
-                "tags": self._label(role),
+                "tags": name_tag(role),
             },
         )
 
     def _table(self, role: str) -> aws.ec2.RouteTable:
-        return self.inner(f"{role}-routes", aws.ec2.RouteTable, {"vpc_id": self.vpc_id, "tags": self._label(role)})
+        return self.inner(f"{role}-routes", aws.ec2.RouteTable, {"vpc_id": self.vpc_id, "tags": name_tag(role)})
 
     def _associate(
         self, tier: Tier, members: dict[str, aws.ec2.Subnet], tables: dict[str, aws.ec2.RouteTable]
@@ -232,7 +231,7 @@ class Network(Component):
                 "service_name": f"com.amazonaws.{self._args.region}.s3",
                 "vpc_endpoint_type": "Gateway",
                 "route_table_ids": [table.id for table in tables],
-                "tags": self._label("s3"),
+                "tags": name_tag("s3"),
             },
         )
 
@@ -249,10 +248,6 @@ class Network(Component):
                     "private_dns_enabled": True,
                     "subnet_ids": self.task_subnets,
                     "security_group_ids": [self.groups.endpoints],
-                    "tags": self._label(role),
+                    "tags": name_tag(role),
                 },
             )
-
-    def _label(self, role: str) -> dict[str, str]:
-        """The console shows the tag ``Name``."""
-        return {"Name": physical_name(pulumi.get_project(), pulumi.get_stack(), role, limit=255)}

@@ -10,7 +10,7 @@ import pulumi
 import pulumi_aws as aws
 
 from infra.aws import naming
-from infra.component import Component, Transforms
+from infra.component import Component, ComponentArgs
 
 SPEAKERS: Final = ("budgets.amazonaws.com", "cloudwatch.amazonaws.com")
 """The services that publish and say for which account: the budget, alarms."""
@@ -20,7 +20,7 @@ be dropped (EventBridge user guide, resource-based policies, Amazon SNS permissi
 
 
 @dataclass(frozen=True, kw_only=True)
-class NotificationsArgs:
+class NotificationsArgs(ComponentArgs):
     """At least one receiver. `account` and `region` are those of the stack."""
 
     emails: tuple[str, ...]
@@ -30,7 +30,6 @@ class NotificationsArgs:
     region: str
     key: pulumi.Input[str] | None = None
     """A KMS key whose policy lets `SPEAKERS` and `EVENTS` use it; without one the topic gets its own."""
-    transforms: Transforms | None = None
 
 
 class Notifications(Component):
@@ -46,13 +45,12 @@ class Notifications(Component):
 
     def __init__(self, name: str, args: NotificationsArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("slipway:aws:Notifications", name, opts, args.transforms)
-        project, stack = pulumi.get_project(), pulumi.get_stack()
         topic = self.inner(
             "topic",
             aws.sns.Topic,
             {
-                "name": naming.name(project, stack, "alerts", limit=256),
-                "display_name": f"{project} {stack}"[:100],
+                "name": naming.physical_name("alerts", limit=256),
+                "display_name": f"{pulumi.get_project()} {pulumi.get_stack()}"[:100],
                 "kms_master_key_id": args.key if args.key is not None else self._own_key(args),
             },
         )

@@ -11,7 +11,7 @@ from infra.aws.cluster import Cluster
 from infra.aws.containers import of_task
 from infra.aws.control.migration import TaskRun
 from infra.aws.task import TaskDefinition, TaskDefinitionArgs
-from infra.component import Component, Transforms
+from infra.component import Component, ComponentArgs
 from infra.contracts import Image, SecretRef, TaskSpec
 
 
@@ -25,12 +25,11 @@ class OneOffTask:
 
 
 @dataclass(frozen=True, kw_only=True)
-class OneOffTasksArgs:
+class OneOffTasksArgs(ComponentArgs):
     cluster: Cluster
     image: Image
     tasks: Sequence[OneOffTask]
     repository_arns: Sequence[pulumi.Input[str]] = ()
-    transforms: Transforms | None = None
 
 
 class OneOffTasks(Component):

@@ -13,12 +13,12 @@ import pulumi_random as random
 
 from infra.aws import postgres_instance as instance
 from infra.aws.engine_version import engine_version
-from infra.aws.identifiers import description, identifier
 from infra.aws.monitoring_role import monitoring_role
+from infra.aws.naming import description, identifier
 from infra.aws.postgres_instance import Origin
 from infra.aws.postgres_logins import CA_BUNDLE, bootstrap_plan, libpq_secrets, url_secret
 from infra.aws.secrets import Safe, StoredSecret
-from infra.component import Component, Transforms
+from infra.component import Component, ComponentArgs
 from infra.contracts import Login, PostgresEndpoint, SecretRef
 from infra.rotation import SLOT_NAMES, SlotName, Slots, keepers, slots
 from infra.settings.tables import RDS_MEMORY_GIB, rds_max_connections
@@ -33,7 +33,7 @@ _TIMEOUTS: Final = pulumi.CustomTimeouts(create="90m", update="120m", delete="60
 
 
 @dataclass(frozen=True, kw_only=True)
-class PostgresArgs:
+class PostgresArgs(ComponentArgs):
     """`slots` says which of the two application logins is in use, and the generation of each one's password;
     `backup_slots` the same of the dumps; `migrate` and `master` are generations."""
 
@@ -78,7 +78,6 @@ class PostgresArgs:
     """KMS key of disk, logs and secrets; None: AWS's own."""
     recovery_window: int = 30
     """Days for which a deleted secret can be had back."""
-    transforms: Transforms | None = None
 
 
 class Postgres(Component):

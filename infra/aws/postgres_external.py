@@ -9,18 +9,17 @@ import pulumi
 
 from infra.aws.postgres_logins import libpq_secrets, url_secret
 from infra.aws.secrets import Safe
-from infra.component import Component, Transforms
+from infra.component import Component, ComponentArgs
 from infra.contracts import ExternalPostgres, SecretRef
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExternalPostgresArgs:
+class ExternalPostgresArgs(ComponentArgs):
     """URLs from stack config by login; ``app`` stands in for one that is not given."""
 
     urls: Mapping[str, pulumi.Input[str]] = field(repr=False)
     key: pulumi.Input[str] | None = None
     recovery_window: int = 30
-    transforms: Transforms | None = None
 
 
 class ExternalPostgresSecrets(Component):

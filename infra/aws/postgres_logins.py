@@ -7,7 +7,7 @@ from typing import Final
 
 import pulumi
 
-from infra.aws.identifiers import description
+from infra.aws.naming import description
 from infra.aws.secrets import Safe, StoredSecret
 from infra.component import Component
 from infra.contracts import Login, PostgresEndpoint, SecretRef, TaskSpec

@@ -11,9 +11,9 @@ import pulumi_aws as aws
 import pulumi_random as random
 
 from infra.aws.engine_version import engine_version
-from infra.aws.identifiers import description, identifier
+from infra.aws.naming import description, identifier
 from infra.aws.secrets import Safe, StoredSecret
-from infra.component import Component, Transforms
+from infra.component import Component, ComponentArgs
 from infra.contracts import ExternalRedis, RedisEndpoint, SecretRef
 from infra.rotation import Slots, keepers
 
@@ -31,7 +31,7 @@ _TIMEOUTS: Final = pulumi.CustomTimeouts(create="60m", update="90m", delete="60m
 
 
 @dataclass(frozen=True, kw_only=True)
-class RedisArgs:
+class RedisArgs(ComponentArgs):
     """`slots` says which of the two application users is in use, and the generation of each one's password."""
 
     subnet_ids: Sequence[pulumi.Input[str]]
@@ -56,7 +56,6 @@ class RedisArgs:
     key: pulumi.Input[str] | None = None
     """KMS key of data, logs and secrets; None: AWS's own."""
     recovery_window: int = 30
-    transforms: Transforms | None = None
 
 
 class Redis(Component):
@@ -245,13 +244,12 @@ class Redis(Component):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExternalRedisArgs:
+class ExternalRedisArgs(ComponentArgs):
     """The URL from stack config."""
 
     url: pulumi.Input[str] = field(repr=False)
     key: pulumi.Input[str] | None = None
     recovery_window: int = 30
-    transforms: Transforms | None = None
 
 
 class ExternalRedisSecret(Component):

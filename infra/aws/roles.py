@@ -9,7 +9,7 @@ import pulumi
 import pulumi_aws as aws
 
 from infra.aws.containers import secret_arn
-from infra.aws.iam import Statement, place, policy, task_trust
+from infra.aws.iam import Statement, document, place, policy, task_trust
 from infra.component import Component
 
 EXEC_CHANNELS: Final = (
@@ -126,7 +126,7 @@ def _execution_policy(
                 conditions={"StringEquals": {"kms:ViaService": f"secretsmanager.{where.region}.amazonaws.com"}},
             )
         )
-    return {"Version": "2012-10-17", "Statement": [statement.to_policy() for statement in statements]}
+    return document(*statements)
 
 
 def _unsecret(address: pulumi.Input[str]) -> pulumi.Output[str]:

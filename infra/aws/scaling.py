@@ -15,7 +15,7 @@ import pulumi
 import pulumi_aws as aws
 
 from infra.aws import queue_metrics as figures
-from infra.component import Component, Transforms
+from infra.component import Component, ComponentArgs
 from infra.contracts import Scaling
 
 MINUTE: Final = 60
@@ -46,7 +46,7 @@ KEEP: Final = 1_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScalingArgs:
+class ScalingArgs(ComponentArgs):
     """`service` is its plain name, `service_name` and `cluster_name` those on AWS. With a `queue` its figures are
     followed, otherwise load and, given the two ARN suffixes, requests."""
 
@@ -62,7 +62,6 @@ class ScalingArgs:
     queue: str | None = None
     ends: pulumi.ResourceHook | None = None
     """What is done before the target goes: `infra.aws.control.desired_count.scaling_ends`."""
-    transforms: Transforms | None = None
 
 
 class ServiceScaling(Component):

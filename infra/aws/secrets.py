@@ -10,7 +10,7 @@ import pulumi_aws as aws
 import pulumi_random as random
 
 from infra.aws.naming import prefix
-from infra.component import Component, Transforms
+from infra.component import Component, ComponentArgs
 from infra.contracts import SecretRef
 from infra.rotation import Ring, key_id
 
@@ -79,14 +79,13 @@ def pinned(arn: pulumi.Input[str], version: pulumi.Input[str]) -> pulumi.Output[
 
 
 @dataclass(frozen=True, kw_only=True)
-class SecretsArgs:
+class SecretsArgs(ComponentArgs):
     """`given` are values from stack config, by variable; with a ``JWT_SECRET`` among them no key is generated."""
 
     ring: Ring
     given: Mapping[str, pulumi.Input[str]] = field(default_factory=dict, repr=False)
     key: pulumi.Input[str] | None = None
     recovery_window: int = 30
-    transforms: Transforms | None = None
 
 
 class Secrets(Component):

@@ -9,7 +9,7 @@ from typing import Final, Literal
 import pulumi
 import pulumi_aws as aws
 
-from infra.aws.naming import name as physical_name
+from infra.aws.naming import name_tag
 from infra.component import Component
 
 Role = Literal["balancer", "api", "worker", "migrate", "backup", "postgres", "redis", "endpoints"]
@@ -163,7 +163,7 @@ def security_groups(parent: Component, vpc_id: pulumi.Input[str], access: Access
         role: parent.inner(
             f"{role}-group",
             aws.ec2.SecurityGroup,
-            {"vpc_id": vpc_id, "description": PURPOSE[role], "tags": {"Name": _label(role)}},
+            {"vpc_id": vpc_id, "description": PURPOSE[role], "tags": name_tag(role)},
         )
         for role in roles(access)
     }
@@ -193,7 +193,3 @@ def _peer(
     if peer == "v6":
         return {"cidr_ipv6": WORLD["v6"]}
     return {"referenced_security_group_id": groups[peer].id}
-
-
-def _label(role: Role) -> str:
-    return physical_name(pulumi.get_project(), pulumi.get_stack(), role, limit=255)

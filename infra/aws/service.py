@@ -17,7 +17,7 @@ from infra.aws.roles import scale_in_protection
 from infra.aws.rollback_alarms import RollbackAlarm, error_share, failing_jobs, slow_answers
 from infra.aws.scaling import ScalingArgs, ServiceScaling
 from infra.aws.task import TaskDefinition, TaskDefinitionArgs
-from infra.component import Component, Transforms
+from infra.component import Component, ComponentArgs
 from infra.contracts import Image, SecretRef, ServiceSpec
 
 ON_DEMAND: Final = "FARGATE"
@@ -27,7 +27,7 @@ _MARGIN: Final = 120
 
 
 @dataclass(frozen=True, kw_only=True)
-class ServiceArgs:
+class ServiceArgs(ComponentArgs):
     """`secrets` must hold every variable that `spec` asks for; `after` is what must be done before a task starts."""
 
     cluster: Cluster
@@ -38,7 +38,6 @@ class ServiceArgs:
     after: Sequence[pulumi.Resource] = ()
     scaling_ends: pulumi.ResourceHook | None = None
     """What is done before scaling goes: `infra.aws.control.desired_count.scaling_ends`."""
-    transforms: Transforms | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ import pulumi_aws as aws
 
 from infra.aws.containers import EXEC_VOLUMES, Container, check_size
 from infra.aws.iam import Statement
-from infra.aws.naming import name as physical_name
+from infra.aws.naming import log_group_name, physical_name
 from infra.aws.roles import exec_statements, execution_role, task_role
 from infra.component import Component
 
@@ -96,7 +96,7 @@ class TaskDefinition:
             f"{prefix}log",
             aws.cloudwatch.LogGroup,
             {
-                "name": f"/{pulumi.get_project()}/{pulumi.get_stack()}/{args.name}",
+                "name": log_group_name(args.name),
                 "retention_in_days": platform.log_retention_days,
                 "kms_key_id": platform.key_arn,
             },
@@ -122,7 +122,7 @@ class TaskDefinition:
         log = {"awslogs-group": group.name, "awslogs-region": platform.region}
         volumes = sorted({*_mounted(args.containers), *args.volumes, *(EXEC_VOLUMES if exec_enabled else ())})
         properties: dict[str, Any] = {
-            "family": physical_name(pulumi.get_project(), pulumi.get_stack(), args.name, limit=255),
+            "family": physical_name(args.name),
             "container_definitions": pulumi.Output.json_dumps(
                 [container.to_definition(log=log, exec_enabled=exec_enabled) for container in args.containers]
             ),

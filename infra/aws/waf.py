@@ -9,7 +9,7 @@ from typing import Any, Final
 import pulumi
 import pulumi_aws as aws
 
-from infra.aws.naming import name as physical_name
+from infra.aws.naming import physical_name
 from infra.component import Component
 
 LOG_PREFIX: Final = "aws-waf-logs-"
@@ -74,7 +74,7 @@ def firewall(
     association: pulumi.Resource = owner.inner(
         "waf-association", aws.wafv2.WebAclAssociation, {"resource_arn": balancer_arn, "web_acl_arn": acl.arn}
     )
-    suffix = physical_name(pulumi.get_project(), pulumi.get_stack(), "waf", limit=200)
+    suffix = physical_name("waf", limit=200)
     log = owner.inner(
         "waf-log",
         aws.cloudwatch.LogGroup,

@@ -11,8 +11,6 @@ from pulumi.dynamic import ResourceProvider
 from infra.component import Component, Transforms
 from infra.local.paths import stack_folder
 
-__all__ = ["LocalComponent", "LocalResource", "Transforms"]
-
 
 class LocalComponent(Component):
     """A component of this target, whose services keep their files in the stack's folder."""

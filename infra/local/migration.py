@@ -7,20 +7,20 @@ from dataclasses import dataclass
 
 import pulumi
 
+from infra.component import ComponentArgs
 from infra.contracts import Image, SecretRef, TaskSpec
-from infra.local.component import LocalComponent, Transforms
+from infra.local.component import LocalComponent
 from infra.local.resources import MigrationResource
 from infra.local.service import bind
 
 
 @dataclass(frozen=True, kw_only=True)
-class MigrationArgs:
+class MigrationArgs(ComponentArgs):
     """`secrets` must hold every variable that `spec` asks for."""
 
     image: Image
     spec: TaskSpec
     secrets: Mapping[str, SecretRef]
-    transforms: Transforms | None = None
 
 
 class Migration(LocalComponent):

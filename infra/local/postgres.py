@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_random as random
 
+from infra.component import ComponentArgs
 from infra.contracts import Login, PostgresEndpoint
-from infra.local.component import LocalComponent, Transforms
+from infra.local.component import LocalComponent
 from infra.local.resources import DatabaseRolesResource, PostgresServerResource
 from infra.rotation import Slots, keepers
 
@@ -18,7 +19,7 @@ PASSWORD_LENGTH = 32
 
 
 @dataclass(frozen=True, kw_only=True)
-class PostgresArgs:
+class PostgresArgs(ComponentArgs):
     """`slots` says which of the two application logins is in use, and the generation of each one's password; `migrate`
     and `master` are the generations of the other two."""
 
@@ -30,7 +31,6 @@ class PostgresArgs:
     port: pulumi.Input[int] | None = None
     """None: a free one, which is then kept."""
     max_connections: pulumi.Input[int] = 100
-    transforms: Transforms | None = None
 
 
 class Postgres(LocalComponent):

@@ -8,15 +8,16 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_random as random
 
+from infra.component import ComponentArgs
 from infra.contracts import RedisEndpoint
-from infra.local.component import LocalComponent, Transforms
+from infra.local.component import LocalComponent
 from infra.local.postgres import PASSWORD_LENGTH
 from infra.local.resources import ValkeyServerResource
 from infra.rotation import Slots, keepers
 
 
 @dataclass(frozen=True, kw_only=True)
-class RedisArgs:
+class RedisArgs(ComponentArgs):
     """`slots` says which of the two application users is in use, and the generation of each one's password; `master`
     is the generation of the administrator's."""
 
@@ -26,7 +27,6 @@ class RedisArgs:
     """None: a free one, which is then kept."""
     memory: pulumi.Input[int] | None = None
     """Most bytes of data; None: no limit."""
-    transforms: Transforms | None = None
 
 
 class Redis(LocalComponent):

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 import pulumi
 import pulumi_random as random
 
+from infra.component import ComponentArgs
 from infra.contracts import SecretRef
-from infra.local.component import LocalComponent, Transforms
+from infra.local.component import LocalComponent
 from infra.rotation import Ring, key_id
 
 KEY_BYTES = 64
@@ -17,12 +18,11 @@ KEY_BYTES = 64
 
 
 @dataclass(frozen=True, kw_only=True)
-class SecretsArgs:
+class SecretsArgs(ComponentArgs):
     """`given` are values from stack config, by variable; with a ``JWT_SECRET`` among them no key is generated."""
 
     ring: Ring
     given: Mapping[str, pulumi.Input[str]] = field(default_factory=dict, repr=False)
-    transforms: Transforms | None = None
 
 
 class Secrets(LocalComponent):

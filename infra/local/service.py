@@ -8,8 +8,9 @@ from typing import Any
 
 import pulumi
 
+from infra.component import ComponentArgs
 from infra.contracts import CommandHealth, HttpHealth, Image, SecretRef, ServiceSpec
-from infra.local.component import LocalComponent, Transforms
+from infra.local.component import LocalComponent
 from infra.local.ports import LOOPBACK
 from infra.local.resources import ServiceResource
 
@@ -20,14 +21,13 @@ _PROCESS_START = 30
 
 
 @dataclass(frozen=True, kw_only=True)
-class ServiceArgs:
+class ServiceArgs(ComponentArgs):
     """`secrets` must hold every variable that `spec` asks for; `after` is what must be done before a replica starts."""
 
     image: Image
     spec: ServiceSpec
     secrets: Mapping[str, SecretRef]
     after: pulumi.Resource | None = None
-    transforms: Transforms | None = None
 
 
 class _Service(LocalComponent):

@@ -39,6 +39,6 @@ WRITTEN = {
 
 @pytest.mark.parametrize("name", WRITTEN)
 def test_the_provider_of_an_old_state_is_found_and_written_as_before(name: str) -> None:
-    provider = dill.loads(base64.b64decode(WRITTEN[name]))  # noqa: S301 - written above
+    provider = dill.loads(base64.b64decode(WRITTEN[name]))
     assert f"{type(provider).__module__}.{type(provider).__qualname__}" == name
     assert serialize_provider(provider) == WRITTEN[name]

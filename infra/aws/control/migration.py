@@ -9,7 +9,7 @@ import pulumi
 from pulumi.dynamic import Resource as DynamicResource
 
 from infra.aws.control.providers import TaskSequenceProvider
-from infra.component import Component, Transforms
+from infra.component import Component, ComponentArgs
 from infra.contracts import Image
 
 
@@ -27,7 +27,7 @@ class TaskRun:
 
 
 @dataclass(frozen=True, kw_only=True)
-class MigrationArgs:
+class MigrationArgs(ComponentArgs):
     """`runs` go one after the other, each only after the one before ended well."""
 
     region: str
@@ -41,7 +41,6 @@ class MigrationArgs:
     """Whatever else must have them run again when it changes: the identity of the database."""
     after: Sequence[pulumi.Resource] = ()
     """What must be there first and shows in no argument: rules between security groups, policies of roles."""
-    transforms: Transforms | None = None
 
 
 class TaskSequence(DynamicResource, module="slipway", name="EcsTaskSequence"):
