@@ -1,12 +1,17 @@
-"""What an RDS instance is made of, as data: its parameters, its sizes, and where its first data comes from."""
+"""What an RDS instance is made of, as data: its arguments, its parameters, and where its first data comes from."""
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Final
 
+import pulumi
+
+from infra.component import ComponentArgs
+from infra.rotation import Slots, slots
 from infra.settings.units import milliseconds
 
 ENGINE: Final = "postgres"
@@ -52,6 +57,54 @@ class Origin:
             return {}
         moment = {"use_latest_restorable_time": True} if self.time in (None, "latest") else {"restore_time": self.time}
         return {"restore_to_point_in_time": {"source_db_instance_identifier": self.instance, **moment}}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PostgresArgs(ComponentArgs):
+    """`slots` says which of the two application logins is in use, and the generation of each one's password;
+    `backup_slots` the same of the dumps; `migrate` and `master` are generations."""
+
+    subnet_ids: Sequence[pulumi.Input[str]]
+    """At least two, in different zones."""
+    security_group_id: pulumi.Input[str]
+    region: str
+    database: str
+    owner_role: str
+    slots: Slots
+    backup_slots: Slots = field(default_factory=lambda: slots(1))
+    migrate: int = 1
+    master: int = 1
+    """Of a master password that the program makes."""
+    version: int
+    lower_permitted: bool = False
+    """A permit lets `version` go below the one that was asked for last."""
+    size: str
+    storage: int
+    """Bytes at the start."""
+    max_storage: int
+    """Bytes up to which it grows."""
+    multi_az: bool = True
+    port: int = 5432
+    sslmode: str = "verify-full"
+    backup_retention_days: int = 7
+    backup_window: str = "01:00-02:00"
+    maintenance_window: str = "sun:04:30-sun:05:30"
+    performance_insights: bool = True
+    monitoring_interval: int = 60
+    """Seconds; 0: no enhanced monitoring."""
+    slow_query: timedelta = timedelta(seconds=1)
+    apply_immediately: bool = False
+    read_replicas: int = 0
+    origin: Origin = field(default_factory=Origin)
+    protect: bool = True
+    """Deletion protection, a final snapshot, and automated backups that outlive the instance."""
+    released: bool = False
+    """A permit lets this instance go: RDS's own lock is off, so that an `up` after this one can delete it."""
+    log_retention_days: int = 30
+    key: pulumi.Input[str] | None = None
+    """KMS key of disk, logs and secrets; None: AWS's own."""
+    recovery_window: int = 30
+    """Days for which a deleted secret can be had back."""
 
 
 def family(version: int) -> str:

@@ -8,13 +8,13 @@ from typing import Any, Final
 
 import pulumi
 import pulumi_aws as aws
-import pulumi_random as random
 
 from infra.aws.engine_version import engine_version
 from infra.aws.naming import description, identifier
 from infra.aws.secrets import Safe, StoredSecret
 from infra.component import Component, ComponentArgs
 from infra.contracts import ExternalRedis, RedisEndpoint, SecretRef
+from infra.passwords import password, slot_passwords
 from infra.rotation import Slots, keepers
 
 ENGINE: Final = "valkey"
@@ -71,7 +71,7 @@ class Redis(Component):
     Costs at its defaults: 37 USD a month for two cache.t4g.small, 0.40 USD for the secret; further snapshots 0.085 USD
     a GB and month.
 
-    Exports: `endpoint` of the user in use; `secret`; `group_id` and `member_ids` for alarms.
+    Exports: `endpoint` of the user in use; `secret`; `member_ids` for alarms.
 
     Replaces: another `key` or `port` makes another group; the sweeper refills the queue from Postgres. Size and a
     higher version change in place and at once, with a failover where there is a replica; a lower version is refused.
@@ -80,14 +80,12 @@ class Redis(Component):
     endpoint: RedisEndpoint
     secret: SecretRef
     """`REDIS_URL`."""
-    group_id: pulumi.Output[str]
-    arn: pulumi.Output[str]
     member_ids: tuple[pulumi.Output[str], ...]
 
     def __init__(self, name: str, args: RedisArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("slipway:aws:Redis", name, opts, args.transforms)
         self._args = args
-        passwords = {slot: self._password(slot, args.slots.generation(slot)) for slot in ("a", "b")}
+        passwords = slot_passwords(self, args.slots, length=PASSWORD_LENGTH)
         keepers: dict[str, pulumi.Input[str]] = {"port": str(args.port)}
         if args.key is not None:
             keepers["key"] = args.key
@@ -133,11 +131,10 @@ class Redis(Component):
             password=passwords[args.slots.active],
         )
         self.secret = _url_secret(self, self.endpoint.url(), Safe(key=args.key, recovery_window=args.recovery_window))
-        self.group_id, self.arn = group.replication_group_id, group.arn
         # ElastiCache numbers the nodes of a group so, and says it in no other way before they exist.
         nodes = range(1, (2 if args.high_availability else 1) + 1)
         self.member_ids = tuple(pulumi.Output.concat(group.replication_group_id, f"-{node:03}") for node in nodes)
-        self.finish({"group_id": self.group_id, "host": group.primary_endpoint_address, "port": args.port})
+        self.finish({"group_id": group.replication_group_id, "host": group.primary_endpoint_address, "port": args.port})
 
     def _properties(self, named: pulumi.Output[str]) -> dict[str, Any]:
         args = self._args
@@ -168,14 +165,6 @@ class Redis(Component):
             "final_snapshot_identifier": pulumi.Output.concat(named, "-final") if args.protect else None,
         }
 
-    def _password(self, slot: str, generation: int) -> pulumi.Output[str]:
-        properties = {
-            "length": PASSWORD_LENGTH,
-            "special": False,
-            "keepers": {"generation": str(generation)},
-        }
-        return self.inner(f"app-{slot}-password", random.RandomPassword, properties).result
-
     def _parameters(self, rising: pulumi.Resource) -> aws.elasticache.ParameterGroup:
         family = f"{ENGINE}{self._args.version.split('.')[0]}"
         return self.inner(
@@ -196,17 +185,14 @@ class Redis(Component):
     ) -> aws.elasticache.UserGroup:
         """Both users and the disabled default one, in a group that never changes: adding members to one in use fails
         now and then."""
-        kept = keepers(self._args.master)
-        nobody = self.inner(
-            "nobody-password", random.RandomPassword, {"length": PASSWORD_LENGTH, "special": False, **kept}
-        )
+        nobody = password(self, "nobody", keepers(self._args.master), length=PASSWORD_LENGTH)
         wanted = {
-            "default": ("default", NOBODY, nobody.result),
+            "default": ("default", NOBODY, nobody),
             "a": (_user_name("a"), APPLICATION, passwords["a"]),
             "b": (_user_name("b"), APPLICATION, passwords["b"]),
         }
         users: list[aws.elasticache.User] = []
-        for role, (user_name, access, password) in wanted.items():
+        for role, (user_name, access, secret) in wanted.items():
             users.append(
                 self.inner(
                     f"user-{role}",
@@ -216,7 +202,7 @@ class Redis(Component):
                         "user_name": user_name,
                         "engine": ENGINE,
                         "access_string": access,
-                        "authentication_mode": {"type": "password", "passwords": [password]},
+                        "authentication_mode": {"type": "password", "passwords": [secret]},
                     },
                     # One after the other: while one changes, ElastiCache refuses the next (InvalidUserState).
                     depends_on=users[-1:],

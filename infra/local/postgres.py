@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pulumi
-import pulumi_random as random
 
 from infra.component import ComponentArgs
 from infra.contracts import Login, PostgresEndpoint
 from infra.local.component import LocalComponent
 from infra.local.resources import DatabaseRolesResource, PostgresServerResource
+from infra.passwords import password, slot_passwords
 from infra.rotation import Slots, keepers
 
 PASSWORD_LENGTH = 32
@@ -48,12 +48,9 @@ class Postgres(LocalComponent):
 
     def __init__(self, name: str, args: PostgresArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("Postgres", name, opts, args.transforms)
-        admin = self._password("admin", keepers(args.master))
-        migrate = self._password("migrate", keepers(args.migrate))
-        app = {
-            slot: self._password(f"app-{slot}", {"keepers": {"generation": str(args.slots.generation(slot))}})
-            for slot in ("a", "b")
-        }
+        admin = password(self, "admin", keepers(args.master), length=PASSWORD_LENGTH)
+        migrate = password(self, "migrate", keepers(args.migrate), length=PASSWORD_LENGTH)
+        app = slot_passwords(self, args.slots, length=PASSWORD_LENGTH)
         users = {role: pulumi.Output.concat(args.database, "_", role) for role in ("migrate", "a", "b", "app")}
 
         server = self.inner(
@@ -94,16 +91,8 @@ class Postgres(LocalComponent):
         )
         self.finish({"host": self.endpoint.host, "port": self.endpoint.port})
 
-    def _password(self, role: str, kept: Mapping[str, Mapping[str, str]]) -> pulumi.Output[str]:
-        made = self.inner(
-            f"{role}-password",
-            random.RandomPassword,
-            {"length": PASSWORD_LENGTH, "special": False, **kept},
-        )
-        return made.result
 
-
-def _logins(passwords: dict[str, pulumi.Output[str]], database: pulumi.Input[str]) -> pulumi.Output[dict[str, str]]:
+def _logins(passwords: Mapping[str, pulumi.Output[str]], database: pulumi.Input[str]) -> pulumi.Output[dict[str, str]]:
     """User name -> password."""
 
     def named(values: dict[str, str]) -> dict[str, str]:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pulumi
-import pulumi_random as random
 
 from infra.component import ComponentArgs
 from infra.contracts import RedisEndpoint
 from infra.local.component import LocalComponent
 from infra.local.postgres import PASSWORD_LENGTH
 from infra.local.resources import ValkeyServerResource
+from infra.passwords import password, slot_passwords
 from infra.rotation import Slots, keepers
 
 
@@ -42,11 +41,9 @@ class Redis(LocalComponent):
 
     def __init__(self, name: str, args: RedisArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("Redis", name, opts, args.transforms)
-        admin = self._password("admin", keepers(args.master))
-        users = {
-            f"app_{slot}": self._password(f"app-{slot}", {"keepers": {"generation": str(args.slots.generation(slot))}})
-            for slot in ("a", "b")
-        }
+        admin = password(self, "admin", keepers(args.master), length=PASSWORD_LENGTH)
+        passwords = slot_passwords(self, args.slots, length=PASSWORD_LENGTH)
+        users = {f"app_{slot}": made for slot, made in passwords.items()}
         server = self.inner(
             "server",
             ValkeyServerResource,
@@ -63,7 +60,3 @@ class Redis(LocalComponent):
             host=server.host, port=server.port, tls=False, username=active, password=users[active]
         )
         self.finish({"host": server.host, "port": server.port})
-
-    def _password(self, role: str, kept: Mapping[str, Mapping[str, str]]) -> pulumi.Output[str]:
-        properties = {"length": PASSWORD_LENGTH, "special": False, **kept}
-        return self.inner(f"{role}-password", random.RandomPassword, properties).result

@@ -35,8 +35,8 @@ OUTPUTS = {
 PROGRAM = """
     from datetime import timedelta
     import pulumi
-    from infra.aws.postgres import Postgres, PostgresArgs
-    from infra.aws.postgres_instance import Origin
+    from infra.aws.postgres import Postgres
+    from infra.aws.postgres_instance import Origin, PostgresArgs
     from infra.rotation import slots
     args = dict(
         subnet_ids=["subnet-a", "subnet-b"], security_group_id="sg-postgres", region="eu-central-1",

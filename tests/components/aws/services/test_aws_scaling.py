@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from infra.aws import queue_metrics
-from infra.aws.scaling import NO_WORKER_WAIT, WORKERS_WAIT, spare
+from infra.aws.scaling_policies import NO_WORKER_WAIT, WORKERS_WAIT, spare
 from infra.engine.plan import Plan
 
 Services = Callable[..., Plan]
