@@ -8,24 +8,84 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from datetime import datetime, timedelta
+from typing import Any, ClassVar, Final
 
 import pulumi
 from pulumi import ResourceHook, ResourceHookArgs, ResourceHookBinding, ResourceHookOptions, Stash
 
 from infra import signing_keys
 from infra.component import Component
-from infra.rotation import check_step
+from infra.rotation import RotationError, check_step, key_id
 from infra.settings import Settings
 from infra.settings.platform import Rotation
-from infra.signing_keys import SigningKeys, SigningKeysRecord
+from infra.signing_keys import SigningKeysRecord
 
-_KEYS = tuple(name for name in Rotation.model_fields if name != "jwt_min")
+CLOCKS: Final = timedelta(minutes=5)
+"""How far the clock of who deploys may be from those of the servers that sign and check tokens."""
+
+
+_KEYS: Final = tuple(name for name in Rotation.model_fields if name != "jwt_min")
 
 
 def generations(settings: Settings) -> dict[str, int]:
     """The generations that a stack asks for, by their keys."""
     return {f"rotation.{name}": getattr(settings.rotation, name) for name in _KEYS}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SigningKeys:
+    """What the settings say of the keys that sign tokens."""
+
+    generation: int
+    token_life: int
+    """Seconds that the longest-lived token is good for."""
+    floor: int | None = None
+    """Oldest generation that is still to verify: older ones are dropped on purpose."""
+
+    @classmethod
+    def of(cls, settings: Settings) -> SigningKeys:
+        life = max(settings.jwt.refresh_expires_in, settings.jwt.access_expires_in)
+        return cls(
+            generation=settings.rotation.jwt,
+            token_life=int(life.total_seconds()),
+            floor=settings.rotation.jwt_min,
+        )
+
+    def check(self, known: Mapping[str, Any], at: datetime) -> str | None:
+        """Raise RotationError when a step would drop a key whose tokens may live at the time `at`.
+
+        `known` are the outputs of the record before the step; without any, the time of the last step is not known.
+        Where `floor` drops the key on purpose nothing is refused, and what it costs is returned.
+        """
+        dropped, last = self.generation - 2, self.generation - 1
+        if dropped < 1 or not (reason := self._early(known, at)):
+            return None
+        what = f"rotation.jwt goes from {last} to {self.generation}, which drops key {key_id(dropped)}, {reason}."
+        if self.floor is not None and self.floor > dropped:
+            return f"{what} rotation.jwt_min is {self.floor}, so it is done: whoever holds such a token is logged out."
+        first = "and run up, which notes the time" if not known else "until then"
+        started = f" or where an up with {self.generation} has begun," if not known else ""
+        raise RotationError(
+            f"{what} Set rotation.jwt to {last} {first}. To insist, as after a leak,{started} set rotation.jwt_min to "
+            f"{last}: whoever holds such a token is then logged out."
+        )
+
+    def _early(self, known: Mapping[str, Any], at: datetime) -> str:
+        """Why tokens of the dropped key may live; empty when none does."""
+        if not known:
+            return (
+                "and this state does not say since when nothing is signed with it, which may be less than "
+                f"{_span(self.token_life)}"
+            )
+        until, stepped = _read(known.get("earlier_until")), _read(known.get("stepped"))
+        if int(known["generation"]) == self.generation or until is None or at >= until + CLOCKS:
+            return ""
+        arrived = f": the last step arrived on {_said(stepped)}" if stepped else ""
+        wrong = f", and the clock of this machine says {_said(at)}" if stepped and at < stepped else ""
+        # The next full minute: whoever comes at the time that is named is not refused again.
+        ends = until + CLOCKS + timedelta(seconds=59)
+        return f"whose tokens may live until {_said(ends)}{arrived}{wrong}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,3 +152,15 @@ class RotationRecord(Component):
             check_step(before, after, name=name)
             if after != before:
                 self._steps.add(name)
+
+
+def _read(text: object) -> datetime | None:
+    return datetime.fromisoformat(text) if isinstance(text, str) and text else None
+
+
+def _said(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M} UTC"
+
+
+def _span(seconds: int) -> str:
+    return f"{seconds // 86_400} days" if seconds >= 2 * 86_400 else f"{max(1, -(-seconds // 60))} minutes"

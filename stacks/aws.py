@@ -30,9 +30,8 @@ from infra.aws.secrets import Secrets
 from infra.aws.service import ApiService, WorkerService
 from infra.contracts import SecretRef
 from infra.from_settings import application_outputs
-from infra.rotation_record import RotationRecord, RotationRecordArgs, generations
+from infra.rotation_record import RotationRecord, RotationRecordArgs, SigningKeys, generations
 from infra.settings import Settings
-from infra.signing_keys import SigningKeys
 from infra.workload import Workload
 
 ROOT: Final = Path(__file__).resolve().parents[1]

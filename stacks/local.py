@@ -17,9 +17,8 @@ from infra.local.redis import Redis
 from infra.local.rotation_record import RotationRecord, RotationRecordArgs
 from infra.local.secrets import Secrets
 from infra.local.service import ApiService, ServiceArgs, WorkerService
-from infra.rotation_record import generations
+from infra.rotation_record import SigningKeys, generations
 from infra.settings import Settings
-from infra.signing_keys import SigningKeys
 from infra.workload import Workload
 
 

@@ -13,7 +13,7 @@ from infra.aws.backup_plan import BackupPlanArgs, backup_plan
 from infra.aws.dump import EPHEMERAL_GIB, DumpArgs, schedule, task
 from infra.aws.dump_bucket import bucket
 from infra.aws.dump_copy import copies
-from infra.aws.task import TaskDefinition
+from infra.aws.task_definition import TaskDefinition
 from infra.component import Component, ComponentArgs
 
 
@@ -46,8 +46,6 @@ class Backup(Component):
     bucket_name: pulumi.Output[str] | None = None
     dump: TaskDefinition | None = None
     backup_vault_name: pulumi.Output[str] | None = None
-    absence_metric: Metric | None = None
-    """Count of stored dumps: of which none for more than a day is an alarm."""
     monitored: MonitoredDumps | None = None
 
     def __init__(self, name: str, args: BackupArgs, opts: pulumi.ResourceOptions | None = None) -> None:
@@ -72,13 +70,13 @@ class Backup(Component):
             self.bucket_name = kept.bucket
             self.dump = task(self, args.dump, kept)
             schedule(self, args.dump, self.dump, after=settled)
-            self.absence_metric = Metric(
+            stored = Metric(
                 namespace=dump_scripts.NAMESPACE,
                 name=dump_scripts.STORED,
                 dimensions={"Stack": pulumi.get_stack()},
                 statistic="Sum",
             )
-            self.monitored = MonitoredDumps(metric=self.absence_metric)
+            self.monitored = MonitoredDumps(metric=stored)
         if args.plan is not None:
             self.backup_vault_name = backup_plan(self, args.plan).name
         self.finish({"bucket": self.bucket_name, "vault": self.backup_vault_name})

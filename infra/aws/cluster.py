@@ -8,13 +8,31 @@ from typing import Literal
 import pulumi
 import pulumi_aws as aws
 
+from infra.aws.image import Architecture
 from infra.aws.naming import log_group_name
 from infra.aws.network import Network
-from infra.aws.task import Architecture, TaskPlatform
 from infra.component import Component, ComponentArgs
 
 Insights = Literal["disabled", "enabled", "enhanced"]
 PROVIDERS = ("FARGATE", "FARGATE_SPOT")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskPlatform:
+    """What all tasks of a cluster share."""
+
+    cluster_arn: pulumi.Input[str]
+    region: pulumi.Input[str]
+    architecture: Architecture = "arm64"
+    log_retention_days: int = 30
+    key_arn: pulumi.Input[str] | None = None
+    """KMS key of secrets and logs; None: AWS's own."""
+    exec_log_group_arn: pulumi.Input[str] | None = None
+    """Where sessions of `execute-command` are recorded; None where it is switched off."""
+
+    @property
+    def exec_enabled(self) -> bool:
+        return self.exec_log_group_arn is not None
 
 
 @dataclass(frozen=True, kw_only=True)

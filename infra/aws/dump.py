@@ -10,10 +10,10 @@ import pulumi
 import pulumi_aws as aws
 
 from infra.aws import dump_scripts as scripts
-from infra.aws.containers import Container
+from infra.aws.cluster import TaskPlatform
 from infra.aws.iam import Statement, policy, service_trust
 from infra.aws.naming import description
-from infra.aws.task import TaskDefinition, TaskDefinitionArgs, TaskPlatform
+from infra.aws.task_definition import Container, TaskDefinition, TaskDefinitionArgs
 from infra.component import Component
 from infra.contracts import SecretRef, TaskSpec
 

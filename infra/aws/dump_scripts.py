@@ -11,10 +11,8 @@ from typing import Final
 NAMESPACE: Final = "Slipway"
 STORED: Final = "DumpsStored"
 """1 for each dump that is in the bucket. No value means no dump."""
-SIZE: Final = "DumpBytes"
 
 FOLDER: Final = "/dump"
-AUTHORITIES: Final = "authorities.pem"
 
 CERTIFICATES: Final = """\
 import os, shutil

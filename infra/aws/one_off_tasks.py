@@ -8,9 +8,8 @@ from dataclasses import dataclass
 import pulumi
 
 from infra.aws.cluster import Cluster
-from infra.aws.containers import of_task
 from infra.aws.control.migration import TaskRun
-from infra.aws.task import TaskDefinition, TaskDefinitionArgs
+from infra.aws.task_definition import TaskDefinition, TaskDefinitionArgs, of_task
 from infra.component import Component, ComponentArgs
 from infra.contracts import Image, SecretRef, TaskSpec
 

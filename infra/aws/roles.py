@@ -8,8 +8,8 @@ from typing import Any, Final
 import pulumi
 import pulumi_aws as aws
 
-from infra.aws.containers import secret_arn
 from infra.aws.iam import Statement, document, place, policy, task_trust
+from infra.aws.secrets import secret_arn
 from infra.component import Component
 
 EXEC_CHANNELS: Final = (
@@ -73,7 +73,7 @@ def scale_in_protection(cluster_arn: pulumi.Input[str]) -> Statement:
     )
 
 
-def exec_statements(*, log_group_arn: pulumi.Input[str], key_arn: pulumi.Input[str] | None) -> tuple[Statement, ...]:
+def exec_statements(log_group_arn: pulumi.Input[str], key_arn: pulumi.Input[str] | None) -> tuple[Statement, ...]:
     """What a task needs for `aws ecs execute-command`, and for its record."""
     group = pulumi.Output.concat(log_group_arn, ":*")
     statements = (

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 import pulumi
 import pulumi_aws as aws
@@ -13,6 +15,15 @@ from infra.aws.naming import prefix
 from infra.component import Component, ComponentArgs
 from infra.contracts import SecretRef
 from infra.rotation import Ring, key_id
+
+PINNED_SECRET: Final = re.compile(
+    r"arn:[a-z-]+:secretsmanager:[a-z0-9-]+:\d{12}:secret:"
+    r"(?:[A-Za-z0-9/_+=.@-]+"  # the secret
+    r":[A-Za-z0-9_.-]*::[A-Za-z0-9-]{1,64}"  # key of its JSON, no stage, and the version's id
+    r"|rds![A-Za-z0-9/_+=.@-]+:[A-Za-z0-9_.-]*::)"  # a master password, which RDS itself renews: the current one
+)
+"""The one form of `valueFrom` that these definitions take: a value that changes under a running service would show at
+its next restart, one task after the other, with no deployment to roll back."""
 
 KEY_BYTES = 64
 """As long as HMAC-SHA-256's block: more adds nothing. In base64 that is 88 characters, above the 64 asked for."""
@@ -69,13 +80,30 @@ class StoredSecret(SecretRef):
             # The version before stays readable: tasks of the old definition still start with it during a rollback.
             retain_on_delete=True,
         )
-        super().__init__(name=variable, value=pinned(secret.arn, version.version_id))
+        super().__init__(name=variable, value=_address(secret.arn, version.version_id))
         object.__setattr__(self, "arn", secret.arn)
 
 
-def pinned(arn: pulumi.Input[str], version: pulumi.Input[str]) -> pulumi.Output[str]:
+def _address(arn: pulumi.Input[str], version: pulumi.Input[str]) -> pulumi.Output[str]:
     """``valueFrom`` for the whole value of one version: ``arn:json-key:stage:version-id`` with an empty middle."""
     return pulumi.Output.concat(arn, ":::", version)
+
+
+def pinned(name: str, address: pulumi.Input[str]) -> pulumi.Output[str]:
+    """The address of a secret, checked when it is known: a value in its place would end up in the open."""
+
+    def check(text: str) -> str:
+        if not PINNED_SECRET.fullmatch(text):
+            raise ValueError(f"{name} is not bound to a pinned version of a secret in Secrets Manager")
+        return text
+
+    # An address is no secret. Marked as one it would make the whole definition one, and previews of it blind.
+    return pulumi.Output.unsecret(pulumi.Output.from_input(address).apply(check))
+
+
+def secret_arn(address: str) -> str:
+    """The secret's ARN out of `valueFrom`."""
+    return ":".join(address.split(":")[:7])
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,12 +11,11 @@ import pulumi_aws as aws
 
 from infra.aws.balancer import Balancer
 from infra.aws.cluster import Cluster
-from infra.aws.containers import of_service
 from infra.aws.control.explain import explained
 from infra.aws.roles import scale_in_protection
 from infra.aws.rollback_alarms import RollbackAlarm, error_share, failing_jobs, slow_answers
 from infra.aws.scaling import ScalingArgs, ServiceScaling
-from infra.aws.task import TaskDefinition, TaskDefinitionArgs
+from infra.aws.task_definition import TaskDefinition, TaskDefinitionArgs, of_service
 from infra.component import Component, ComponentArgs
 from infra.contracts import Image, SecretRef, ServiceSpec
 
@@ -60,7 +59,6 @@ class Service(Component):
 
     name: pulumi.Output[str]
     arn: pulumi.Output[str]
-    task: TaskDefinition
     task_definition_arn: pulumi.Output[str]
     log_group: pulumi.Output[str]
     spec: ServiceSpec
@@ -78,7 +76,7 @@ class Service(Component):
     ) -> None:
         spec, cluster = args.spec, args.cluster
         self.spec = spec
-        self.task = TaskDefinition(
+        task = TaskDefinition(
             self,
             TaskDefinitionArgs(
                 name=spec.name,
@@ -97,7 +95,7 @@ class Service(Component):
             aws.ecs.Service,
             {
                 "cluster": cluster.arn,
-                "task_definition": self.task.arn,
+                "task_definition": task.arn,
                 "desired_count": spec.replicas,
                 "capacity_provider_strategies": capacity(spec),
                 "platform_version": "LATEST",
@@ -131,7 +129,7 @@ class Service(Component):
             hooks=explained(spec.name),
         )
         self.name, self.arn = self.resource.name, self.resource.arn
-        self.task_definition_arn, self.log_group = self.task.arn, self.task.log_group
+        self.task_definition_arn, self.log_group = task.arn, task.log_group
 
     def _scale(self, name: str, args: ServiceArgs, **measured: Any) -> None:
         """Scale where the settings ask for it, on what `measured` says of `ScalingArgs`."""

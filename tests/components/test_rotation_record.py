@@ -15,6 +15,7 @@ from infra.engine.deployment import Deployment, Result
 from infra.engine.display.events import Diagnostic
 from infra.engine.project.project import ProgramConfig, Project
 from infra.engine.state.snapshot import Snapshot
+from infra.rotation_record import CLOCKS
 
 PROGRAM = """
 import pulumi
@@ -79,7 +80,7 @@ DAY = timedelta(days=1)
 KEYS = """
 import pulumi
 from infra.local.rotation_record import RotationRecord, RotationRecordArgs
-from infra.signing_keys import SigningKeys
+from infra.rotation_record import SigningKeys
 config = pulumi.Config("slipway")
 generations = {"rotation.jwt": config.require_int("jwt")}
 RotationRecord("requested", RotationRecordArgs(generations=generations))
@@ -151,7 +152,7 @@ def test_a_step_within_the_life_of_a_token_changes_nothing(keys: Keys, operation
     message = keys.refused(operation, 3)
     assert "which drops key g1, whose tokens may live until 2026-04-07 12:05 UTC" in message
     keys.up(2)  # The number set back: nothing had moved.
-    keys.time += DAY + signing_keys.CLOCKS
+    keys.time += DAY + CLOCKS
     keys.up(3)
 
 
@@ -217,7 +218,7 @@ def test_a_stack_from_before_goes_on(keys: Keys) -> None:
     assert former.items() <= {resource.urn: resource.id for resource in keys.snapshot.resources}.items()
     assert set(keys.up(4).changes) == {"same"}
     assert "drops key g3" in keys.refused("up", 5)
-    keys.time += 7 * DAY + signing_keys.CLOCKS
+    keys.time += 7 * DAY + CLOCKS
     keys.up(5)
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from infra.aws.arguments import SOURCES
-from infra.aws.containers import USER
+from infra.aws.from_settings.data import SOURCES
 from infra.aws.postgres_logins import CA_BUNDLE
+from infra.aws.task_definition import USER
 from infra.settings import tables
 from infra.workload import COMMAND, HEALTH_COMMAND
 

@@ -10,7 +10,8 @@ import pytest
 
 from infra import signing_keys
 from infra.rotation import RotationError
-from infra.signing_keys import CLOCKS, SigningKeys, SigningKeysProvider
+from infra.rotation_record import CLOCKS, SigningKeys
+from infra.signing_keys import SigningKeysProvider
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 DAY = timedelta(days=1)

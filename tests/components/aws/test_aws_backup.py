@@ -33,7 +33,7 @@ PROGRAM = (
     from infra.aws.backup import Backup, BackupArgs
     from infra.aws.dump import DumpArgs
     from infra.aws.postgres_logins import LIBPQ_OPTIONAL
-    from infra.aws.task import TaskPlatform
+    from infra.aws.cluster import TaskPlatform
     from infra.aws.backup_plan import BackupPlanArgs
     from infra.contracts import SecretRef, TaskSpec
     from infra.workload import LIBPQ
@@ -63,8 +63,8 @@ PROGRAM = (
     made = Backup("backup", BackupArgs(
         dump=DumpArgs(**dump) if {with_dump} else None, plan=BackupPlanArgs(**vault) if {with_vault} else None,
     ))
-    if made.absence_metric:
-        metric = made.absence_metric
+    if made.monitored:
+        metric = made.monitored.metric
         pulumi.export("metric", [metric.namespace, metric.name, dict(metric.dimensions), metric.statistic])
 """.replace("CLUSTER", CLUSTER)
     .replace("SECRET", SECRET)

@@ -12,7 +12,8 @@ import pytest
 
 from infra import signing_keys
 from infra.rotation import RotationError, key_id, ring
-from infra.signing_keys import SigningKeys, SigningKeysProvider
+from infra.rotation_record import CLOCKS, SigningKeys
+from infra.signing_keys import SigningKeysProvider
 
 pytestmark = pytest.mark.anyio
 
@@ -132,6 +133,6 @@ async def test_a_second_step_is_refused_as_long_as_it_would_reject_a_live_token(
     for moment in (arrived, ends - timedelta(seconds=1)):
         with pytest.raises(RotationError, match="drops key g1, whose tokens may live until"):
             third.check(record, moment)
-    allowed = arrived + life + signing_keys.CLOCKS
+    allowed = arrived + life + CLOCKS
     assert ends < allowed
     assert third.check(record, allowed) is None

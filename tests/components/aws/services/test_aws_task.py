@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from infra.aws.containers import PINNED_SECRET, Container, check_size, secret_arn
 from infra.aws.iam import place
+from infra.aws.secrets import PINNED_SECRET, secret_arn
+from infra.aws.task_definition import Container, check_size
 from infra.engine.errors import EngineError
 from infra.engine.plan import Plan
 from infra.engine.values import Secret, Unknown
@@ -105,7 +106,7 @@ def test_anything_but_a_pinned_version_is_refused_without_showing_it(
 ) -> None:
     program = f"""
     import pulumi
-    from infra.aws.containers import pinned
+    from infra.aws.secrets import pinned
     pulumi.export("address", pinned("DATABASE_URL", pulumi.Output.secret({address!r})))
     """
     with pytest.raises(EngineError, match="DATABASE_URL is not bound to a pinned version") as raised:
@@ -148,7 +149,7 @@ def test_an_output_cannot_be_a_plain_variable(planned_program: Callable[..., Pla
     """A secret is an output: this is how one would get into the definition."""
     program = """
     import pulumi
-    from infra.aws.containers import Container
+    from infra.aws.task_definition import Container
     variables = {"PASSWORD": pulumi.Output.secret("planted")}
     Container(name="api", image="repo@sha256:0", command=("python",), environment=variables)
     """

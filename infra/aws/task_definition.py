@@ -1,29 +1,29 @@
-"""Container definitions as data: checked here, because ECS reports a wrong one only when it is registered.
+"""Task definitions: containers, their size, their log, and their two roles.
 
-No secret can be written into one: a plain variable is a `str` that the program knows, and a secret is the address of a
-pinned version in Secrets Manager, which is checked when it becomes known.
+Container definitions are checked here, because ECS reports a wrong one only when it is registered. No secret can be
+written into one: a plain variable is a `str` that the program knows, and a secret is the address of a pinned version in
+Secrets Manager, which is checked when it becomes known.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 import pulumi
+import pulumi_aws as aws
 
+from infra.aws.cluster import TaskPlatform
+from infra.aws.iam import Statement
+from infra.aws.image import Architecture
+from infra.aws.naming import log_group_name, physical_name
+from infra.aws.roles import exec_statements, execution_role, task_role
+from infra.aws.secrets import pinned
+from infra.component import Component
 from infra.contracts import CommandHealth, HttpHealth, SecretRef, ServiceSpec, TaskSpec
 from infra.settings.tables import ECS_HEALTH, FARGATE_MEMORY_MIB, FARGATE_STOP_TIMEOUT_S, MIB
-
-PINNED_SECRET: Final = re.compile(
-    r"arn:[a-z-]+:secretsmanager:[a-z0-9-]+:\d{12}:secret:"
-    r"(?:[A-Za-z0-9/_+=.@-]+"  # the secret
-    r":[A-Za-z0-9_.-]*::[A-Za-z0-9-]{1,64}"  # key of its JSON, no stage, and the version's id
-    r"|rds![A-Za-z0-9/_+=.@-]+:[A-Za-z0-9_.-]*::)"  # a master password, which RDS itself renews: the current one
-)
-"""The one form of `valueFrom` that these definitions take: a value that changes under a running service would show at
-its next restart, one task after the other, with no deployment to roll back."""
 
 USER: Final = "10001:10001"
 """The image's user, by number: the name would be looked up in the image, where another image may mean another."""
@@ -36,6 +36,13 @@ EXEC_VOLUMES: Final = {"ssm-lib": "/var/lib/amazon", "ssm-log": "/var/log/amazon
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,255}")
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 Condition = Literal["START", "COMPLETE", "SUCCESS", "HEALTHY"]
+_CPU_ARCHITECTURE: Mapping[Architecture, str] = {"arm64": "ARM64", "x86_64": "X86_64"}
+_HEALTH_BOUNDS: Final = {
+    "interval": ECS_HEALTH["interval"],
+    "timeout": ECS_HEALTH["timeout"],
+    "retries": ECS_HEALTH["retries"],
+    "startPeriod": ECS_HEALTH["start_period"],
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,14 +135,6 @@ class Container:
         }
 
 
-_HEALTH_BOUNDS: Final = {
-    "interval": ECS_HEALTH["interval"],
-    "timeout": ECS_HEALTH["timeout"],
-    "retries": ECS_HEALTH["retries"],
-    "startPeriod": ECS_HEALTH["start_period"],
-}
-
-
 def of_service(spec: ServiceSpec, *, image: pulumi.Input[str], secrets: Mapping[str, SecretRef]) -> Container:
     """The container of a service; KeyError for a secret variable that nobody gives."""
     return Container(
@@ -162,21 +161,109 @@ def of_task(spec: TaskSpec, *, image: pulumi.Input[str], secrets: Mapping[str, S
     )
 
 
-def pinned(name: str, address: pulumi.Input[str]) -> pulumi.Output[str]:
-    """The address of a secret, checked when it is known: a value in its place would end up in the open."""
+@dataclass(frozen=True, kw_only=True)
+class TaskDefinitionArgs:
+    """`containers` in the order in which they start.
 
-    def check(text: str) -> str:
-        if not PINNED_SECRET.fullmatch(text):
-            raise ValueError(f"{name} is not bound to a pinned version of a secret in Secrets Manager")
-        return text
+    `prefix` stands before the roles of the inner resources, for components with more than one task definition.
+    """
 
-    # An address is no secret. Marked as one it would make the whole definition one, and previews of it blind.
-    return pulumi.Output.unsecret(pulumi.Output.from_input(address).apply(check))
+    name: str
+    """``api``: in the names of its family and its log group."""
+    platform: TaskPlatform
+    containers: tuple[Container, ...]
+    cpu: float
+    memory: int
+    """Bytes."""
+    repository_arns: Sequence[pulumi.Input[str]] = ()
+    """ECR repositories that the images come from; images from elsewhere must be public."""
+    statements: tuple[Statement, ...] = ()
+    """What the code of the task may do."""
+    ephemeral_gib: int | None = None
+    """Disk of the task in GiB, 21 to 200; None: 20, which cost nothing."""
+    prefix: str = ""
+    interactive: bool = False
+    """Whether `execute-command` may reach it, where the cluster allows that."""
 
 
-def secret_arn(address: str) -> str:
-    """The secret's ARN out of `valueFrom`."""
-    return ":".join(address.split(":")[:7])
+class TaskDefinition:
+    """One task definition as inner resources of `owner`: log group, execution role, task role, the definition.
+
+    A change makes a new revision, and the one before stays registered: a rollback needs it. Costs: nothing but its
+    logs.
+    """
+
+    arn: pulumi.Output[str]
+    log_group: pulumi.Output[str]
+    """Name of its log group; streams are ``<container>/<container>/<task id>``."""
+    execution_role_arn: pulumi.Output[str]
+    task_role_arn: pulumi.Output[str] | None
+    """None for a task whose code calls no AWS service."""
+
+    def __init__(self, owner: Component, args: TaskDefinitionArgs) -> None:
+        platform, prefix = args.platform, f"{args.prefix}-" if args.prefix else ""
+        exec_log = platform.exec_log_group_arn if args.interactive else None
+        exec_enabled = exec_log is not None
+        cpu, memory = check_size(cpu=args.cpu, memory=args.memory)
+        names = [container.name for container in args.containers]
+        if len(set(names)) != len(names):
+            raise ValueError(f"two containers of one task have the same name: {', '.join(names)}")
+        group = owner.inner(
+            f"{prefix}log",
+            aws.cloudwatch.LogGroup,
+            {
+                "name": log_group_name(args.name),
+                "retention_in_days": platform.log_retention_days,
+                "kms_key_id": platform.key_arn,
+            },
+        )
+        self.log_group = group.name
+        self.execution_role_arn, started_by = execution_role(
+            owner,
+            f"{prefix}execution-role",
+            task=args.name,
+            cluster_arn=platform.cluster_arn,
+            log_group_arn=group.arn,
+            secrets=[address for container in args.containers for address in container.secrets.values()],
+            repository_arns=args.repository_arns,
+            key_arn=platform.key_arn,
+        )
+        self.task_role_arn = task_role(
+            owner,
+            f"{prefix}task-role",
+            task=args.name,
+            cluster_arn=platform.cluster_arn,
+            statements=(
+                *args.statements,
+                *(exec_statements(exec_log, platform.key_arn) if exec_log is not None else ()),
+            ),
+        )
+        log = {"awslogs-group": group.name, "awslogs-region": platform.region}
+        mounted = {volume for container in args.containers for volume in container.mounts}
+        volumes = sorted({*mounted, *(EXEC_VOLUMES if exec_enabled else ())})
+        properties: dict[str, Any] = {
+            "family": physical_name(args.name),
+            "container_definitions": pulumi.Output.json_dumps(
+                [container.to_definition(log=log, exec_enabled=exec_enabled) for container in args.containers]
+            ),
+            "cpu": cpu,
+            "memory": memory,
+            "network_mode": "awsvpc",
+            "requires_compatibilities": ["FARGATE"],
+            "execution_role_arn": self.execution_role_arn,
+            "task_role_arn": self.task_role_arn,
+            "runtime_platform": {
+                "cpu_architecture": _CPU_ARCHITECTURE[platform.architecture],
+                "operating_system_family": "LINUX",
+            },
+            "volumes": [{"name": volume} for volume in volumes],
+            "ephemeral_storage": {"size_in_gib": args.ephemeral_gib} if args.ephemeral_gib else None,
+            # Otherwise each change takes the revision away that a rollback would go back to.
+            "skip_destroy": True,
+        }
+        # A task that starts before its execution role can read its secrets fails, and counts against the breaker.
+        made = owner.inner(f"{prefix}task", aws.ecs.TaskDefinition, properties, depends_on=[started_by])
+        self.arn = made.arn
 
 
 def check_size(*, cpu: float, memory: int) -> tuple[str, str]:
