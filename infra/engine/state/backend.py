@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import time
 from base64 import b64encode
 from collections.abc import Callable, Mapping
@@ -226,4 +225,4 @@ def _attributes_of(content: bytes) -> bytes:
     names = ("cache_control", "content_disposition", "content_encoding", "content_language")
     attributes: dict[str, Any] = {f"user.{name}": "" for name in names}
     attributes |= {"user.content_type": "text/plain; charset=utf-8", "user.metadata": None, "md5": checksum}
-    return json.dumps(attributes, separators=(",", ":")).encode()
+    return go_json.dumps(attributes, sort_keys=False, escape_html=False).encode()

@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from infra.engine.errors import LockedError
+from infra.engine.state import go_json
 from infra.engine.state.checkpoint import timestamp
 from infra.engine.state.files import make_private, write_atomically
 
@@ -112,7 +113,7 @@ def _content() -> bytes:
         "hostname": socket.gethostname(),
         "timestamp": timestamp(datetime.now(UTC)),
     }
-    return json.dumps(owner, separators=(",", ":")).encode()
+    return go_json.dumps(owner, sort_keys=False, escape_html=False).encode()
 
 
 def _seconds(text: str) -> float:
