@@ -12,7 +12,7 @@ from infra.engine.display.events import DeploymentFinished, DeploymentStarted, E
 from infra.engine.display.reporter import Reporter
 from infra.engine.errors import EngineError
 from infra.engine.interrupts import orderly
-from infra.engine.program.callbacks import Callbacks, Hooks
+from infra.engine.program.callbacks import Hooks
 from infra.engine.program.monitor import DEFAULT_PARALLEL, ResourceMonitor, Target
 from infra.engine.program.runner import ProgramError, run_program, surroundings
 from infra.engine.project.project import ProgramConfig, Project
@@ -162,8 +162,7 @@ class Deployment:
             self._halt.clear()
         snapshots = SnapshotManager(self._snapshot, _save_nothing if dry_run else self._save)
         self._report_pending_operations(reporter)
-        callbacks = Callbacks()
-        hooks = Hooks(callbacks)
+        hooks = Hooks()
         target = Target(
             project=self._project.name,
             stack=self._stack,
@@ -185,7 +184,7 @@ class Deployment:
         except EngineError as error:
             reporter.failed(str(error))
         finally:
-            callbacks.close()
+            hooks.close()
         if context.missing and dry_run:
             reporter.failed(str(UnsupportedError(context.missing)))
         self._flush(snapshots, reporter)

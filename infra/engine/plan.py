@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from infra.engine.display.events import Severity
-from infra.engine.program.callbacks import Callbacks, Hooks
+from infra.engine.program.callbacks import Hooks
 from infra.engine.program.monitor import ResourceMonitor, Target
 from infra.engine.program.registration import Registration
 from infra.engine.program.runner import run_program
@@ -94,8 +94,8 @@ def plan(*, project: Project, stack: str, config: ProgramConfig, fakes: Fakes | 
         secret_keys=config.secret_keys,
         dry_run=fakes is None,
     )
-    callbacks = Callbacks()
-    monitor = ResourceMonitor(target, recorder, Hooks(callbacks))
+    hooks = Hooks()
+    monitor = ResourceMonitor(target, recorder, hooks)
     try:
         with gc_paused():
             run_program(
@@ -105,7 +105,7 @@ def plan(*, project: Project, stack: str, config: ProgramConfig, fakes: Fakes | 
                 on_output=lambda line: recorder.log("info", line, urn=None, ephemeral=False),
             )
     finally:
-        callbacks.close()
+        hooks.close()
     if error := monitor.first_error():
         raise error
     return Plan(

@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from infra.engine.display.events import Severity
-from infra.engine.errors import EngineError
 from infra.engine.program.monitor import InvokeRequest, RegisterResult
-from infra.engine.program.registration import Registration
+from infra.engine.program.registration import RegisteredTwiceError, Registration
 from infra.engine.urns import STACK_TYPE, make_urn
 from infra.engine.values import UNKNOWN, mark_keys, mark_like
 
@@ -75,10 +74,7 @@ class Recorder:
         urn = make_urn(stack=self._stack, project=self._project, parent=goal.parent, type_=goal.type, name=goal.name)
         with self._lock:
             if urn in self._records:
-                raise EngineError(
-                    f"the program registers {goal.type} {goal.name!r} twice: "
-                    "give one of them another name or another parent"
-                )
+                raise RegisteredTwiceError(goal)
             record = self._records[urn] = Recorded(urn=urn, goal=goal, read_id=read_id)
         return record
 

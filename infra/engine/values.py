@@ -10,7 +10,7 @@ name, as Pulumi does for providers that do not know secrets.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, final
 
@@ -72,28 +72,26 @@ def mask(value: Any) -> Any:
     return UNKNOWN_TEXT if value is UNKNOWN else value
 
 
-def has_secret(value: Any) -> bool:
-    """Whether `value` is or holds a secret."""
+def contains(value: Any, test: Callable[[Any], bool]) -> bool:
+    """Whether `value` or anything in it, also inside secrets, passes the test."""
+    if test(value):
+        return True
     match value:
         case Secret():
-            return True
+            return contains(value.value, test)
         case dict():
-            return any(has_secret(item) for item in value.values())
+            return any(contains(item, test) for item in value.values())
         case list() | tuple():
-            return any(has_secret(item) for item in value)
+            return any(contains(item, test) for item in value)
     return False
 
 
+def has_secret(value: Any) -> bool:
+    return contains(value, lambda item: isinstance(item, Secret))
+
+
 def has_unknown(value: Any) -> bool:
-    """Whether `value` is or holds an unknown, also inside secrets."""
-    match value:
-        case Secret():
-            return has_unknown(value.value)
-        case dict():
-            return any(has_unknown(item) for item in value.values())
-        case list() | tuple():
-            return any(has_unknown(item) for item in value)
-    return value is UNKNOWN
+    return contains(value, lambda item: item is UNKNOWN)
 
 
 def mark_like(outputs: Mapping[str, Any], inputs: Mapping[str, Any]) -> dict[str, Any]:

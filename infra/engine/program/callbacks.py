@@ -24,33 +24,6 @@ class CallbackError(EngineError):
     """A hook of the program failed, or could not be reached."""
 
 
-class Callbacks:
-    """The channels to the program's callback servers; safe to use from several threads."""
-
-    def __init__(self) -> None:
-        self._channels: dict[str, grpc.Channel] = {}
-        self._lock = threading.Lock()
-
-    def invoke(self, callback: callback_pb2.Callback, request: bytes) -> bytes:
-        """Run the callback and wait for it; raises CallbackError with the program's message."""
-        with self._lock:
-            channel = self._channels.get(callback.target)
-            if channel is None:
-                channel = self._channels[callback.target] = grpc.insecure_channel(callback.target, options=_OPTIONS)
-        message = callback_pb2.CallbackInvokeRequest(token=callback.token, request=request)
-        try:
-            response = callback_pb2_grpc.CallbacksStub(channel).Invoke(message)
-        except grpc.RpcError as error:
-            raise CallbackError(str(error.details())) from None
-        return bytes(response.response)
-
-    def close(self) -> None:
-        with self._lock:
-            for channel in self._channels.values():
-                channel.close()
-            self._channels.clear()
-
-
 @dataclass(frozen=True, kw_only=True)
 class HookCall:
     """What a hook gets of its resource; maps that do not apply are None."""
@@ -69,16 +42,15 @@ class Hook:
     callback: callback_pb2.Callback
     on_dry_run: bool
     ignore_errors: bool
-    handles_errors: bool = False
-    """True for an error hook, which is asked whether to try a failed operation again."""
 
 
 class Hooks:
-    """The hooks that the program has registered, by name."""
+    """The hooks that the program has registered, by name; safe to use from several threads."""
 
-    def __init__(self, callbacks: Callbacks) -> None:
-        self._callbacks = callbacks
+    def __init__(self) -> None:
         self._hooks: dict[str, Hook] = {}
+        self._channels: dict[str, grpc.Channel] = {}
+        """By the address of a callback server of the program."""
         self._lock = threading.Lock()
 
     def add(self, hook: Hook) -> None:
@@ -99,9 +71,7 @@ class Hooks:
         urn = parse_urn(call.urn)
         request = resource_pb2.ResourceHookRequest(urn=call.urn, id=call.id, name=urn.name, type=urn.type)
         _fill_maps(request, call)
-        answer = resource_pb2.ResourceHookResponse.FromString(
-            self._callbacks.invoke(hook.callback, request.SerializeToString())
-        )
+        answer = resource_pb2.ResourceHookResponse.FromString(self._invoke(hook.callback, request))
         return answer.error or None
 
     def wants_retry(self, hook: Hook, call: HookCall, *, operation: str, errors: list[str]) -> bool:
@@ -111,12 +81,29 @@ class Hooks:
             urn=call.urn, id=call.id, name=urn.name, type=urn.type, failed_operation=operation, errors=errors
         )
         _fill_maps(request, call)
-        answer = resource_pb2.ErrorHookResponse.FromString(
-            self._callbacks.invoke(hook.callback, request.SerializeToString())
-        )
+        answer = resource_pb2.ErrorHookResponse.FromString(self._invoke(hook.callback, request))
         if answer.error:
             raise CallbackError(f"error hook {hook.name!r} failed: {answer.error}")
         return answer.retry
+
+    def _invoke(self, callback: callback_pb2.Callback, request: Any) -> bytes:
+        """Run the callback and wait for it; raises CallbackError with the program's message."""
+        with self._lock:
+            channel = self._channels.get(callback.target)
+            if channel is None:
+                channel = self._channels[callback.target] = grpc.insecure_channel(callback.target, options=_OPTIONS)
+        message = callback_pb2.CallbackInvokeRequest(token=callback.token, request=request.SerializeToString())
+        try:
+            response = callback_pb2_grpc.CallbacksStub(channel).Invoke(message)
+        except grpc.RpcError as error:
+            raise CallbackError(str(error.details())) from None
+        return bytes(response.response)
+
+    def close(self) -> None:
+        with self._lock:
+            for channel in self._channels.values():
+                channel.close()
+            self._channels.clear()
 
 
 def _fill_maps(request: Any, call: HookCall) -> None:

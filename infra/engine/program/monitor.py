@@ -218,28 +218,17 @@ class ResourceMonitor:
             raise EngineError("the program registers an invoke transform: use the Pulumi CLI")
 
     def RegisterResourceHook(self, request: resource_pb2.RegisterResourceHookRequest) -> empty_pb2.Empty:
-        with self._noted():
-            self._hooks.add(
-                Hook(
-                    name=request.name,
-                    callback=request.callback,
-                    on_dry_run=request.on_dry_run,
-                    ignore_errors=request.ignore_errors,
-                )
-            )
-        return empty_pb2.Empty()
+        return self._add_hook(request, on_dry_run=request.on_dry_run, ignore_errors=request.ignore_errors)
 
     def RegisterErrorHook(self, request: resource_pb2.RegisterErrorHookRequest) -> empty_pb2.Empty:
+        return self._add_hook(request)
+
+    def _add_hook(self, request: Any, *, on_dry_run: bool = False, ignore_errors: bool = False) -> empty_pb2.Empty:
         with self._noted():
-            self._hooks.add(
-                Hook(
-                    name=request.name,
-                    callback=request.callback,
-                    on_dry_run=False,
-                    ignore_errors=False,
-                    handles_errors=True,
-                )
+            hook = Hook(
+                name=request.name, callback=request.callback, on_dry_run=on_dry_run, ignore_errors=ignore_errors
             )
+            self._hooks.add(hook)
         return empty_pb2.Empty()
 
     def SignalAndWaitForShutdown(self, _: empty_pb2.Empty) -> empty_pb2.Empty:

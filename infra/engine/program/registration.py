@@ -155,6 +155,13 @@ class Registration:
         return {key: value for key, value in values.items() if value not in (None, [], {})}
 
 
+class RegisteredTwiceError(EngineError):
+    def __init__(self, goal: Registration) -> None:
+        super().__init__(
+            f"the program registers {goal.type} {goal.name!r} twice: give one of them another name or another parent"
+        )
+
+
 def read_registration(request: resource_pb2.RegisterResourceRequest) -> Registration:
     """Read a request; raises EngineError on a field that this engine does not know, rather than drop it."""
     what = f"{request.type} {request.name!r}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +17,7 @@ from infra.engine import signatures as sig
 from infra.engine.errors import SecretsError, StateError
 from infra.engine.state import go_json
 from infra.engine.state.crypto import SecretsManager
-from infra.engine.values import BLINDED, UNKNOWN, Secret
+from infra.engine.values import BLINDED, UNKNOWN, Secret, contains
 
 
 @dataclass
@@ -40,97 +40,63 @@ class Ciphertexts:
 
 def encode(value: Any, *, place: tuple[str, ...], secrets: SecretsManager, ciphertexts: Ciphertexts) -> Any:
     """`value` in the form of a state file."""
-    match value:
-        case Secret():
-            plaintext = go_json.dumps(_shape(value.value))
-            return {sig.KEY: sig.SECRET, "ciphertext": ciphertexts.encrypt(place, plaintext, secrets)}
-        case dict():
-            return {
-                key: encode(item, place=(*place, key), secrets=secrets, ciphertexts=ciphertexts)
-                for key, item in sorted(value.items())
-            }
-        case list() | tuple():
-            return [
-                encode(item, place=(*place, str(i)), secrets=secrets, ciphertexts=ciphertexts)
-                for i, item in enumerate(value)
-            ]
-    return _scalar(value)
+    return _written(value, place, lambda text, at: ciphertexts.encrypt(at, text, secrets))
 
 
 def decode(value: Any, *, place: tuple[str, ...], secrets: SecretsManager | None, ciphertexts: Ciphertexts) -> Any:
     """`value` as the engine holds it. Without `secrets` every secret is `Secret(BLINDED)`."""
-    match value:
-        case {sig.KEY: sig.SECRET}:
-            return _open(value, place=place, secrets=secrets, ciphertexts=ciphertexts)
-        case {sig.KEY: sig.FLOAT, "value": str(bits)}:
-            return struct.unpack(">d", bytes.fromhex(bits))[0]
-        case dict():
-            return {
-                key: decode(item, place=(*place, key), secrets=secrets, ciphertexts=ciphertexts)
-                for key, item in value.items()
-            }
-        case list():
-            return [
-                decode(item, place=(*place, str(i)), secrets=secrets, ciphertexts=ciphertexts)
-                for i, item in enumerate(value)
-            ]
-    return UNKNOWN if value == sig.UNKNOWN else value
+
+    def open_secret(found: Mapping[str, Any], at: tuple[str, ...]) -> Any:
+        if isinstance(plaintext := found.get("plaintext"), str):
+            return _read_plaintext(plaintext)
+        ciphertext = found.get("ciphertext")
+        if not isinstance(ciphertext, str):
+            raise StateError(f"{'.'.join(at)}: a secret without ciphertext")
+        if secrets is None:
+            return BLINDED
+        try:
+            plaintext = secrets.decrypt(ciphertext)
+        except SecretsError as error:
+            raise SecretsError(f"{'.'.join(at)}: {error}") from None
+        ciphertexts.known[at] = (plaintext, ciphertext)
+        return _read_plaintext(plaintext)
+
+    return _read(value, place, open_secret)
 
 
 def holds_byte_string(value: Any) -> bool:
     """Whether a text that is not UTF-8 stands somewhere in `value`, in a secret too."""
+    return contains(value, lambda item: isinstance(item, dict) and item.get(sig.KEY) == sig.BYTE_STRING)
+
+
+def _written(value: Any, place: tuple[str, ...], encrypt: Callable[[str, tuple[str, ...]], str]) -> Any:
     match value:
         case Secret():
-            return holds_byte_string(value.value)
+            # Encrypted as a whole, yet what was secret or unknown within stays marked.
+            plaintext = go_json.dumps(_written(value.value, (), lambda text, _: text))
+            return {sig.KEY: sig.SECRET, "ciphertext": encrypt(plaintext, place)}
         case dict():
-            return value.get(sig.KEY) == sig.BYTE_STRING or any(holds_byte_string(item) for item in value.values())
+            return {key: _written(item, (*place, key), encrypt) for key, item in sorted(value.items())}
         case list() | tuple():
-            return any(holds_byte_string(item) for item in value)
-    return False
-
-
-def _open(
-    value: Mapping[str, Any], *, place: tuple[str, ...], secrets: SecretsManager | None, ciphertexts: Ciphertexts
-) -> Secret:
-    if isinstance(plaintext := value.get("plaintext"), str):
-        return Secret(_reveal(json.loads(plaintext)))
-    ciphertext = value.get("ciphertext")
-    if not isinstance(ciphertext, str):
-        raise StateError(f"{'.'.join(place)}: a secret without ciphertext")
-    if secrets is None:
-        return Secret(BLINDED)
-    try:
-        plaintext = secrets.decrypt(ciphertext)
-    except SecretsError as error:
-        raise SecretsError(f"{'.'.join(place)}: {error}") from None
-    ciphertexts.known[place] = (plaintext, ciphertext)
-    return Secret(_reveal(json.loads(plaintext)))
-
-
-def _shape(value: Any) -> Any:
-    """What is inside a secret: encrypted as a whole, yet what was secret or unknown within stays marked."""
-    match value:
-        case Secret():
-            return {sig.KEY: sig.SECRET, "ciphertext": go_json.dumps(_shape(value.value))}
-        case dict():
-            return {key: _shape(item) for key, item in value.items()}
-        case list() | tuple():
-            return [_shape(item) for item in value]
+            return [_written(item, (*place, str(i)), encrypt) for i, item in enumerate(value)]
     return _scalar(value)
 
 
-def _reveal(value: Any) -> Any:
-    """The reverse of `_shape`."""
+def _read(value: Any, place: tuple[str, ...], open_secret: Callable[[Mapping[str, Any], tuple[str, ...]], Any]) -> Any:
     match value:
         case {sig.KEY: sig.SECRET}:
-            return Secret(_reveal(json.loads(value["ciphertext"])))
+            return Secret(open_secret(value, place))
         case {sig.KEY: sig.FLOAT, "value": str(bits)}:
             return struct.unpack(">d", bytes.fromhex(bits))[0]
         case dict():
-            return {key: _reveal(item) for key, item in value.items()}
+            return {key: _read(item, (*place, key), open_secret) for key, item in value.items()}
         case list():
-            return [_reveal(item) for item in value]
+            return [_read(item, (*place, str(i)), open_secret) for i, item in enumerate(value)]
     return UNKNOWN if value == sig.UNKNOWN else value
+
+
+def _read_plaintext(text: str) -> Any:
+    return _read(json.loads(text), (), lambda found, _: _read_plaintext(found["ciphertext"]))
 
 
 def _scalar(value: Any) -> Any:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from infra.engine.errors import EngineError
 from infra.engine.program.monitor import Target
-from infra.engine.program.registration import Alias, Registration
+from infra.engine.program.registration import Alias, RegisteredTwiceError, Registration
 from infra.engine.state.snapshot import ResourceState
 from infra.engine.state.snapshot_manager import SnapshotManager
 from infra.engine.urns import STACK_TYPE, is_default_provider, make_urn, package_of, parse_urn, provider_urn
@@ -44,10 +44,7 @@ class Registrations:
             goal = self._inherit(goal)
             urn = self._urn(goal)
             if urn in self._goals:
-                raise EngineError(
-                    f"the program registers {goal.type} {goal.name!r} twice: "
-                    "give one of them another name or another parent"
-                )
+                raise RegisteredTwiceError(goal)
             if urn in self._claimed:
                 raise EngineError(
                     f"{goal.type} {goal.name!r} is claimed as a former name by {self._claimed[urn]}: "
