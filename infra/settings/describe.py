@@ -6,7 +6,7 @@ import types
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
@@ -31,6 +31,9 @@ def spell(path: Sequence[str | int]) -> str:
     return text
 
 
+T = TypeVar("T")
+
+
 @dataclass(frozen=True)
 class Key:
     """One key of the tree, or one kind of key below a map or a list."""
@@ -39,8 +42,18 @@ class Key:
     field: FieldInfo
     kind: Any
     """The type without ``None`` and without its markers."""
-    rule: Rule | None
-    """The check of the value, or of each item of a list."""
+    markers: tuple[Any, ...]
+
+    @property
+    def rule(self) -> Rule | None:
+        """The check of the value, or of each item of a list."""
+        items = unwrap(get_args(self.kind)[0])[1] if get_origin(self.kind) is tuple else ()
+        return _rule(self.markers) or _rule(items)
+
+    @property
+    def group(self) -> type[BaseModel] | None:
+        """The group below the key: itself, or the items of its list or map."""
+        return model_of(self.kind)
 
     @property
     def secret(self) -> bool:
@@ -62,18 +75,22 @@ class Key:
         return allowed(self.kind, self.rule)
 
 
-def unwrap(annotation: Any, metadata: Sequence[Any] = ()) -> tuple[Any, Rule | None]:
-    """The type inside ``Annotated[...]`` and ``... | None``, and its rule."""
-    rule = next((item for item in metadata if isinstance(item, Rule)), None)
+def unwrap(annotation: Any, metadata: Sequence[Any] = ()) -> tuple[Any, tuple[Any, ...]]:
+    """The type inside ``Annotated[...]`` and ``... | None``, and its markers."""
     if get_origin(annotation) is Annotated:
-        inner, *markers = get_args(annotation)
-        return unwrap(inner, [*markers, *metadata])
+        inner, *inside = get_args(annotation)
+        return unwrap(inner, [*inside, *metadata])
     if get_origin(annotation) in (Union, types.UnionType):
         options = [option for option in get_args(annotation) if option is not type(None)]
         if len(options) == 1:
             kind, found = unwrap(options[0])
-            return kind, rule or found
-    return annotation, rule
+            return kind, (*metadata, *found)
+    return annotation, tuple(metadata)
+
+
+def marker(markers: Sequence[Any], kind: type[T]) -> T | None:
+    """The first marker of that type."""
+    return next((item for item in markers if isinstance(item, kind)), None)
 
 
 def model_of(kind: Any) -> type[BaseModel] | None:
@@ -92,11 +109,10 @@ def keys(model: type[BaseModel], path: Path = ()) -> Iterator[Key]:
     for name, field in model.model_fields.items():
         if field.exclude:
             continue
-        kind, rule = unwrap(field.annotation, field.metadata)
-        key = Key((*path, name), field, kind, rule or _item_rule(kind))
+        key = Key((*path, name), field, *unwrap(field.annotation, field.metadata))
         yield key
-        if (inner := model_of(kind)) is not None:
-            yield from keys(inner, (*key.path, *step(kind)))
+        if key.group is not None:
+            yield from keys(key.group, (*key.path, *step(key.kind)))
 
 
 def step(kind: Any) -> Path:
@@ -106,22 +122,25 @@ def step(kind: Any) -> Path:
     return (0,) if get_origin(kind) is tuple else ()
 
 
-def find(model: type[BaseModel], path: Sequence[str | int]) -> Key | None:
-    """The key at `path` (names of maps and items of lists as they are), or None."""
-    current: type[BaseModel] | None = model
-    found: Key | None = None
-    walked: Path = ()
-    for part in path:
-        walked = (*walked, part)
-        if found is not None and get_origin(found.kind) in (dict, tuple) and len(walked) == len(found.path) + 1:
+def walk(model: type[BaseModel], path: Sequence[str | int]) -> list[Key]:
+    """The keys on the way to `path` (names of maps and items of lists as they are), itself last; none where there is no
+    such key."""
+    group: type[BaseModel] | None = model
+    found: list[Key] = []
+    for length, part in enumerate(path, 1):
+        if found and get_origin(found[-1].kind) in (dict, tuple) and length == len(found[-1].path) + 1:
             continue  # a name in a map, an item of a list
-        field = current.model_fields.get(str(part)) if current else None
+        field = group.model_fields.get(str(part)) if group else None
         if field is None or field.exclude:
-            return None
-        kind, rule = unwrap(field.annotation, field.metadata)
-        found = Key(walked, field, kind, rule or _item_rule(kind))
-        current = model_of(kind)
+            return []
+        found.append(Key(tuple(path[:length]), field, *unwrap(field.annotation, field.metadata)))
+        group = found[-1].group
     return found
+
+
+def find(model: type[BaseModel], path: Sequence[str | int]) -> Key | None:
+    """The key at `path`, or None."""
+    return next(reversed(walk(model, path)), None)
 
 
 def is_text(model: type[BaseModel], path: Sequence[str | int]) -> bool:
@@ -131,13 +150,14 @@ def is_text(model: type[BaseModel], path: Sequence[str | int]) -> bool:
     kind, rule = found.kind, found.rule
     if len(path) > len(found.path):
         # A name in a map, or an item of a list.
-        kind, rule = unwrap([item for item in get_args(kind) if item is not Ellipsis][-1])
+        kind, markers = unwrap([item for item in get_args(kind) if item is not Ellipsis][-1])
+        rule = _rule(markers)
     return kind in (str, date, timedelta, SecretStr) or get_origin(kind) is Literal or isinstance(rule, Size)
 
 
 def names(model: type[BaseModel], path: Sequence[str | int]) -> tuple[str, ...]:
     """The keys that are legal directly below `path`."""
-    group = model_of(found.kind) if (found := find(model, path)) else model if not path else None
+    group = found.group if (found := find(model, path)) else model if not path else None
     return tuple(n for n, field in group.model_fields.items() if not field.exclude) if group else ()
 
 
@@ -153,7 +173,7 @@ def allowed(kind: Any, rule: Rule | None) -> str:
     if get_origin(kind) is tuple:
         return f"a list; each item {rule.allowed}" if rule else "a list"
     if get_origin(kind) is dict:
-        name_rule = unwrap(get_args(kind)[0])[1]
+        name_rule = _rule(unwrap(get_args(kind)[0])[1])
         return "a map" + (f"; each name {name_rule.allowed}" if name_rule else "")
     if (model := model_of(kind)) is not None:
         return "a map with the keys " + ", ".join(n for n, f in model.model_fields.items() if not f.exclude)
@@ -182,7 +202,5 @@ def write(value: Any, rule: Rule | None = None) -> str:
     return str(value)
 
 
-def _item_rule(kind: Any) -> Rule | None:
-    if get_origin(kind) is not tuple:
-        return None
-    return unwrap(get_args(kind)[0])[1]
+def _rule(markers: Sequence[Any]) -> Rule | None:
+    return marker(markers, Rule)  # type: ignore[type-abstract]

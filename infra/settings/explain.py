@@ -127,7 +127,7 @@ class Writer:
             return self._command("set", path)
         if (suggestion := _suggestion(key, given)) is not None:
             return self._command("set", path, suggestion)
-        needed = missing or (key is not None and key.required and not describe.model_of(key.kind))
+        needed = missing or (key is not None and key.required and not key.group)
         return self._command("set", path, "VALUE") if needed else self._command("rm", path)
 
     def _command(self, verb: Literal["set", "rm"], path: Path, value: str | None = None) -> str:
@@ -188,7 +188,7 @@ def _message(error: ErrorDetails, key: Key | None) -> str:
         return str(error["msg"]).removeprefix("Value error, ")
     if kind == "literal_error":
         return "is not one of the choices"
-    if key is not None and describe.model_of(key.kind) is not None:
+    if key is not None and key.group is not None:
         return "is not a map of settings"
     if key is not None and get_origin(key.kind) is tuple:
         return "is not a list"

@@ -11,11 +11,13 @@ from pydantic import Field
 from infra.settings.group import Group
 from infra.settings.rules import Between, NumberOf, Span, Text
 from infra.settings.tables import CLOUDWATCH_RETENTION_DAYS
+from infra.settings.variables import API, EVERY, IN_PLACE, ROLLS_ALL, ROLLS_API, WORKER, Effect, Variable
 
 _REFERENCE = Text(
     r"[a-z0-9][a-z0-9._/:-]{0,254}@sha256:[0-9a-f]{64}",
     "repository@sha256:<64 hexadecimal digits>, since a tag can come to mean another image",
 )
+_VERSION = Text(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}", "1 to 64 letters, digits or '._+-'")
 _HOST_NAME = Text(
     r"(?=.{4,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,63}", "a host name such as api.example.com"
 )
@@ -36,7 +38,7 @@ class Image(Group):
 
     reference: Annotated[str, _REFERENCE] | None = None
     """An image that CI has built, by digest."""
-    version: Annotated[str, Text(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}", "1 to 64 letters, digits or '._+-'")] = "0.0.0"
+    version: Annotated[str, _VERSION, Variable("SERVICE_VERSION", EVERY)] = "0.0.0"
     """Version in logs and `/health` (`SERVICE_VERSION`)."""
     architecture: Annotated[Literal["arm64", "x86_64"], Field()] = "arm64"
     """Processor to build for and run on. ARM costs about 20 % less on Fargate. App Platform runs x86_64 only, which is
@@ -60,29 +62,34 @@ class ExistingNetwork(Group):
 class Network(Group):
     """The private network. AWS, and the address range on DigitalOcean."""
 
-    cidr: Annotated[str, _CIDR] = "10.0.0.0/16"
+    cidr: Annotated[str, _CIDR, Effect("makes the network anew, and all that lives in it")] = "10.0.0.0/16"
     """Address range of the VPC, from /16 to /22 on AWS. It cannot change later without making everything anew."""
-    zones: tuple[Annotated[str, _ZONE], ...] = ()
+    zones: Annotated[tuple[Annotated[str, _ZONE], ...], Effect("subnets, and replicas that live in them")] = ()
     """Availability zones. Given, not asked for, so that a plan needs no credentials. Default: the region's `a` and `b`;
     name others where an account has no such zone. Two at least: RDS and the load balancer want them."""
-    nat: Literal["per_zone", "regional", "single", "none"] = "per_zone"
+    nat: Annotated[
+        Literal["per_zone", "regional", "single", "none"], Effect("in place; connections to the outside break once")
+    ] = "per_zone"
     """Ways out of the private subnets: 33 USD a month for each (0.045 USD/h) and 0.045 USD a GB. `regional` is one that
     AWS spreads over the zones in use and bills for each of them. `single` shares one, so that losing its zone cuts off
     the others. `none` puts tasks in public subnets with a public address each (3.65 USD a month), closed to incoming
     traffic."""
-    endpoints: tuple[
-        Literal["ecr.api", "ecr.dkr", "kms", "logs", "monitoring", "secretsmanager", "ssmmessages", "sts"], ...
+    endpoints: Annotated[
+        tuple[Literal["ecr.api", "ecr.dkr", "kms", "logs", "monitoring", "secretsmanager", "ssmmessages", "sts"], ...],
+        Effect(IN_PLACE),
     ] = ()
     """AWS services to reach inside the VPC: 7.30 USD a month for each and zone, and 0.01 USD a GB. Cheaper than NAT
     only beyond about a terabyte a month. S3 has its own, free one always. AWS only."""
-    existing: ExistingNetwork = Field(default_factory=ExistingNetwork)
+    existing: Annotated[ExistingNetwork, Effect("makes everything anew in the other network; nothing is moved")] = (
+        Field(default_factory=ExistingNetwork)
+    )
     """A VPC to use in place of one of the stack's own."""
-    flow_logs: bool = True
+    flow_logs: Annotated[bool, Effect(IN_PLACE)] = True
     """Record accepted and refused connections; billed as logs (0.50 USD a GB)."""
-    waf: bool = True
+    waf: Annotated[bool, Effect(IN_PLACE)] = True
     """Put AWS WAF with the managed rule groups before the load balancer: about 10 USD a month and 0.60 USD a million
     requests. AWS only."""
-    waf_rate_limit: Annotated[int, Between(10, 2_000_000, "requests")] = 2000
+    waf_rate_limit: Annotated[int, Between(10, 2_000_000, "requests"), Effect(IN_PLACE)] = 2000
     """Requests of one address within five minutes above which WAF refuses more. Many people behind one gateway share an
     address. AWS only."""
 
@@ -118,24 +125,36 @@ class Domain(Group):
     trial on AWS only."""
 
 
+def _or_empty(value: str | None) -> str:
+    return value or ""
+
+
+def _share(percent: int) -> str:
+    return str(percent / 100)
+
+
 class Log(Group):
     """What the application writes, and how long it is kept."""
 
-    level: Literal["debug", "info", "warning", "error"] = "info"
+    level: Annotated[Literal["debug", "info", "warning", "error"], Variable("LOG_LEVEL", EVERY)] = "info"
     """Least severe level written (`LOG_LEVEL`)."""
-    format: Literal["json", "text"] = "json"
+    format: Annotated[Literal["json", "text"], Variable("LOG_FORMAT", EVERY)] = "json"
     """`text` is for people at a terminal (`LOG_FORMAT`)."""
-    retention_days: Annotated[int, NumberOf(CLOUDWATCH_RETENTION_DAYS, "days")] = 30
+    retention_days: Annotated[
+        int, NumberOf(CLOUDWATCH_RETENTION_DAYS, "days"), Effect("in place; older entries go")
+    ] = 30
     """Days that CloudWatch keeps logs; 0.03 USD a GB and month. AWS only."""
 
 
 class Observability(Group):
     """Where the application's traces go."""
 
-    otlp_endpoint: Annotated[str, _COLLECTOR] | None = None
+    otlp_endpoint: Annotated[
+        Annotated[str, _COLLECTOR] | None, Variable("OTEL_EXPORTER_OTLP_ENDPOINT", API | WORKER, _or_empty)
+    ] = None
     """OpenTelemetry collector that takes OTLP over HTTP (`OTEL_EXPORTER_OTLP_ENDPOINT`). Without one nothing is
     traced. No password: it stands in the open, so let the collector hold what its backend wants."""
-    trace_percent: Annotated[int, Between(0, 100, "%")] = 100
+    trace_percent: Annotated[int, Between(0, 100, "%"), Variable("OTEL_TRACES_SAMPLER_ARG", API | WORKER, _share)] = 100
     """Share of traces that are kept (`OTEL_TRACES_SAMPLER_ARG`)."""
 
 
@@ -145,23 +164,25 @@ class Rotation(Group):
     Never by more than one at a time, and never back: `infra.rotation.check_step` says why.
     """
 
-    jwt: Annotated[int, Between(1, 1_000_000)] = 1
+    jwt: Annotated[int, Between(1, 1_000_000), Effect(f"a new key, then {ROLLS_API}; nobody is logged out")] = 1
     """Generation of the key that signs tokens. The one before still verifies, the one after is already known. A step is
     refused while tokens of the key that it drops may live: `jwt.refresh_expires_in` after the last one."""
-    jwt_min: Annotated[int, Between(1, 1_000_000)] | None = None
+    jwt_min: Annotated[int, Between(1, 1_000_000), Effect(f"{ROLLS_API}; tokens of older keys end")] | None = None
     """Oldest generation that still verifies. Set it to `rotation.jwt` to drop a compromised predecessor now, which
     logs out whoever holds a token of it. It is also the way to insist on a step that comes too early: what it names is
     dropped on purpose, by this step and no later one."""
-    db: Annotated[int, Between(1, 1_000_000)] = 1
+    db: Annotated[int, Between(1, 1_000_000), Effect(f"a new password of the idle login, then {ROLLS_ALL}")] = 1
     """Generation of the application's database login. Two logins alternate; one step changes the idle one."""
-    redis: Annotated[int, Between(1, 1_000_000)] = 1
+    redis: Annotated[int, Between(1, 1_000_000), Effect(f"a new password of the idle login, then {ROLLS_ALL}")] = 1
     """Generation of the application's Redis login. Two alternate, as with `db`."""
-    migrate: Annotated[int, Between(1, 1_000_000)] = 1
+    migrate: Annotated[int, Between(1, 1_000_000), Effect("a new password, and the migration runs again")] = 1
     """Generation of the login that migrates. Only the migration of the same `up` logs in with it."""
-    backup: Annotated[int, Between(1, 1_000_000)] = 1
+    backup: Annotated[
+        int, Between(1, 1_000_000), Effect("a new password of the idle login, to which the dumps move")
+    ] = 1
     """Generation of the login of the dumps. Two alternate, as with `db`, since a dump may start at any time. AWS
     only."""
-    master: Annotated[int, Between(1, 1_000_000)] = 1
+    master: Annotated[int, Between(1, 1_000_000), Effect("new passwords, in place; sessions go on")] = 1
     """Generation of the passwords that administer Postgres and Redis, which no service has. Where RDS keeps the master
     password it renews it by itself, and this number does nothing to it."""
 

@@ -64,10 +64,10 @@ def schema() -> dict[str, Any]:
             continue
         entry: dict[str, Any] = {"type": _schema_type(key)}
         if entry["type"] == "array":
-            object_items = describe.model_of(key.kind) is not None
+            object_items = key.group is not None
             entry["items"] = {"type": "object" if object_items else "string"}
         entry["description"] = DoubleQuotedScalarString(_line(key.field.description))
-        if not key.required or describe.model_of(key.kind) is not None:
+        if not key.required or key.group is not None:
             entry["default"] = {"object": {}, "array": [], "string": "", "boolean": key.default}[entry["type"]]
         entries[str(key.path[0])] = entry
     return entries
@@ -97,7 +97,7 @@ def _sections() -> Iterator[str]:
     yield "## Top level\n"
     yield from _table([key for key in describe.keys(Settings) if len(key.path) == 1])
     for key in describe.keys(Settings):
-        if (model := describe.model_of(key.kind)) is not None:
+        if (model := key.group) is not None:
             step = {dict: ".<name>", tuple: "[0]"}.get(get_origin(key.kind), "")
             yield f"## `{describe.spell(key.path)}{step}`\n"
             yield f"{_paragraph(model.__doc__)}\n"
@@ -115,7 +115,7 @@ def _table(keys: list[Key]) -> Iterator[str]:
             _default(key),
             _cell(_allowed(key)),
             _cell(key.field.description) + _where(key.path),
-            "" if describe.model_of(key.kind) is not None else _cell(effect(key.path)),
+            "" if key.group is not None else _cell(effect(key.path)),
         )
         yield f"| {' | '.join(cells)} |"
     yield ""
@@ -154,7 +154,7 @@ def _rows(where: str, tree: Mapping[str, Any], prefix: str) -> Iterator[str]:
 
 
 def _type(key: Key) -> str:
-    if describe.model_of(key.kind) is not None:
+    if key.group is not None:
         return {dict: "map of groups", tuple: "list of groups"}.get(get_origin(key.kind), "group")
     if isinstance(key.rule, Span | Size | Cpus) and get_origin(key.kind) is None:
         return {Span: "duration", Size: "size", Cpus: "vCPUs"}[type(key.rule)]
@@ -166,13 +166,13 @@ def _type(key: Key) -> str:
 
 
 def _allowed(key: Key) -> str:
-    if describe.model_of(key.kind) is not None or key.kind is bool or key.secret:
+    if key.group is not None or key.kind is bool or key.secret:
         return ""
     return key.allowed
 
 
 def _default(key: Key) -> str:
-    if describe.model_of(key.kind) is not None:
+    if key.group is not None:
         return ""
     if key.required:
         return "by target" if key.path[-1] == "provider" else "**required**"
@@ -183,7 +183,7 @@ def _default(key: Key) -> str:
 def _schema_type(key: Key) -> str:
     if get_origin(key.kind) is tuple:
         return "array"
-    if get_origin(key.kind) is dict or describe.model_of(key.kind) is not None:
+    if get_origin(key.kind) is dict or key.group is not None:
         return "object"
     return "boolean" if key.kind is bool else "integer" if isinstance(key.rule, Between | NumberOf) else "string"
 

@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
@@ -104,6 +104,10 @@ class Span(Rule):
             return None
         low, high = units.parse_duration(self.low), units.parse_duration(self.high)
         return units.format_duration(min(max(span, low), high))
+
+
+Duration = Annotated[timedelta, Span("1ms", "24h")]
+"""A time span within the bounds of the application's own variables."""
 
 
 @dataclass(frozen=True)

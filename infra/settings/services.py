@@ -1,4 +1,4 @@
-"""The application's processes: the API, the workers and what they share."""
+"""The application's processes: the API, the workers and what both have."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from infra.settings.application import LoginFailures, RateLimit
 from infra.settings.group import Group
-from infra.settings.rules import Between, Cpus, OneOf, Size, Span, Text
+from infra.settings.rules import Between, Cpus, Duration, OneOf, Size, Span, Text
 from infra.settings.tables import DO_APP_SIZES
+from infra.settings.variables import API, IN_PLACE, OWN, ROLLS_ALL, ROLLS_API, WORKER, Effect, Variable
 
 QUEUE_NAME = Text(r"[A-Za-z0-9_.-]{1,64}", "1 to 64 letters, digits, '_', '.' or '-'")
 GROUP_NAME = Text(r"[a-z]([a-z0-9-]{0,14}[a-z0-9])?", "1 to 16 lower-case letters, digits or '-', a letter first")
-JOB_KIND = Text("delivery|prediction|webhook", "delivery, prediction or webhook")
+JobKinds = tuple[Annotated[str, Text("delivery|prediction|webhook", "delivery, prediction or webhook")], ...]
 _CIDR = Text(r"[0-9A-Fa-f:.]+(/\d{1,3})?", "a network such as 10.0.0.0/16")
-_BASE_URL = Text(r"https?://[^\s/?#@]{1,253}(/[^\s?#@]{1,200})?", "an address such as https://api.example.com")
-_NAME = Text(r"\S(.{0,126}\S)?", "1 to 128 characters")
 
 
 class Health(Group):
@@ -43,26 +43,6 @@ class Rollout(Group):
     could ever be replaced. Counts for database connections too: old and new replicas hold theirs together."""
     timeout: Annotated[timedelta, Span("1m", "3h")] = timedelta(minutes=30)
     """Time after which a rollout that has not settled fails the command."""
-
-
-class RateLimit(Group):
-    """Requests of one account, else of one client address. Switched by `features.rate_limit`."""
-
-    max: Annotated[int, Between(1, 100_000, "requests")] = 100
-    """Requests allowed in a window (`RATE_LIMIT_MAX`)."""
-    window: Annotated[timedelta, Span("1s", "24h")] = timedelta(seconds=60)
-    """Length of a window (`RATE_LIMIT_TIMEWINDOW`)."""
-
-
-class LoginFailures(Group):
-    """Against guessing passwords. A network from which an account has logged in before is held to this limit alone;
-    all other networks together may fail five times as often for one account, and one network twenty times as often for
-    all accounts."""
-
-    max: Annotated[int, Between(1, 100_000, "failures")] = 5
-    """Failed logins of one account from one network in a window (`LOGIN_FAILURES_MAX`). The next is answered 429."""
-    window: Annotated[timedelta, Span("1s", "24h")] = timedelta(minutes=15)
-    """Length of a window (`LOGIN_FAILURES_WINDOW`)."""
 
 
 class ApiScaling(Group):
@@ -123,13 +103,13 @@ class Process(Group):
     size: Annotated[str, OneOf.keys(DO_APP_SIZES, "App Platform instance size")] | None = None
     """Instance size on DigitalOcean, in place of `cpu` and `memory`; decides the bill. Only `apps-d-*` sizes (dedicated
     processor) can scale. Default there: `apps-s-1vcpu-1gb`, 12 USD a month."""
-    pool_size: Annotated[int, Between(1, 1000, "connections")] = 5
+    pool_size: Annotated[int, Between(1, 1000, "connections"), Variable("DATABASE_POOL_SIZE", OWN)] = 5
     """Database connections that one process keeps (`DATABASE_POOL_SIZE`)."""
-    pool_overflow: Annotated[int, Between(0, 1000, "connections")] = 5
+    pool_overflow: Annotated[int, Between(0, 1000, "connections"), Variable("DATABASE_MAX_OVERFLOW", OWN)] = 5
     """Database connections above the pool under load (`DATABASE_MAX_OVERFLOW`)."""
-    pool_timeout: Annotated[timedelta, Span("1ms", "24h")] = timedelta(seconds=5)
+    pool_timeout: Annotated[Duration, Variable("DATABASE_POOL_TIMEOUT", OWN)] = timedelta(seconds=5)
     """Longest wait for a connection (`DATABASE_POOL_TIMEOUT`)."""
-    rollout: Rollout = Field(default_factory=Rollout)
+    rollout: Annotated[Rollout, Effect("the next rollout")] = Field(default_factory=Rollout)
     """How a new version takes over."""
     health: Health = Field(default_factory=Health)
     """When a replica counts as lost."""
@@ -144,77 +124,90 @@ class Process(Group):
 class Api(Process):
     """The HTTP API."""
 
-    mode: Literal["api", "all"] = "api"
+    mode: Annotated[Literal["api", "all"], Effect(f"makes or removes the main workers and {ROLLS_API}")] = "api"
     """`all` runs a worker inside each API replica, for small systems: one service to pay for, and both scale together.
     The settings of `worker` then hold for that worker, and no worker service is made."""
-    replicas: Annotated[int, Between(1, 1000, "replicas")] = 2
+    replicas: Annotated[
+        int, Between(1, 1000, "replicas"), Effect("adds or removes replicas, without a restart of the others")
+    ] = 2
     """Replicas that always run. Two, so that one can be lost or replaced."""
-    host: Annotated[str, Text(r"[0-9A-Za-z:.-]{1,253}", "an address or host name")] = "0.0.0.0"  # noqa: S104 - inside a container
+    host: Annotated[str, Text(r"[0-9A-Za-z:.-]{1,253}", "an address or host name"), Variable("HOST", API)] = "0.0.0.0"  # noqa: S104 - inside a container
     """Address to listen on (`HOST`). On the local target 127.0.0.1: nothing else reaches this machine's stack."""
-    port: Annotated[int, Between(1, 65535)] = 3000
+    port: Annotated[int, Between(1, 65535), Variable("PORT", API)] = 3000
     """Port to listen on (`PORT`)."""
     rate_limit: RateLimit = Field(default_factory=RateLimit)
     """Requests allowed for one client."""
     login_failures: LoginFailures = Field(default_factory=LoginFailures)
     """Failed logins allowed before an account's next one is refused."""
-    body_limit: Annotated[int, Size("1 KiB", "100 MiB")] = 1024**2
+    body_limit: Annotated[int, Size("1 KiB", "100 MiB"), Variable("BODY_LIMIT", API)] = 1024**2
     """Largest request body (`BODY_LIMIT`)."""
-    request_timeout: Annotated[timedelta, Span("1ms", "24h")] = timedelta(seconds=30)
+    request_timeout: Annotated[Duration, Variable("REQUEST_TIMEOUT", API)] = timedelta(seconds=30)
     """Longest time for one request, then 503 (`REQUEST_TIMEOUT`)."""
-    keep_alive_timeout: Annotated[timedelta, Span("1s", "1h")] = timedelta(seconds=75)
+    keep_alive_timeout: Annotated[timedelta, Span("1s", "1h"), Variable("KEEP_ALIVE_TIMEOUT", API)] = timedelta(
+        seconds=75
+    )
     """Idle life of a connection (`KEEP_ALIVE_TIMEOUT`). Above the 60 s of a load balancer, which would otherwise send
     a request into a connection that is just being closed."""
-    drain_timeout: Annotated[timedelta, Span("0s", "10m")] = timedelta(seconds=1)
+    drain_timeout: Annotated[timedelta, Span("0s", "10m"), Variable("SHUTDOWN_DRAIN", API)] = timedelta(seconds=1)
     """After SIGTERM: how long to go on answering, with `Connection: close` (`SHUTDOWN_DRAIN`)."""
-    shutdown_timeout: Annotated[timedelta, Span("1ms", "24h")] = timedelta(seconds=25)
+    shutdown_timeout: Annotated[Duration, Variable("SHUTDOWN_TIMEOUT", OWN)] = timedelta(seconds=25)
     """After that: how long requests under way may take (`SHUTDOWN_TIMEOUT`)."""
     stop_timeout: Annotated[timedelta, Span("2s", "10m")] = timedelta(seconds=30)
     """Time from SIGTERM to SIGKILL; above `drain_timeout` and `shutdown_timeout` together. Fargate allows 120 s."""
-    trusted_proxies: tuple[Annotated[str, _CIDR], ...] = ()
+    trusted_proxies: Annotated[tuple[Annotated[str, _CIDR], ...], Variable("TRUSTED_PROXIES", API)] = ()
     """Networks whose `X-Forwarded-For` is believed (`TRUSTED_PROXIES`). Default on AWS: the VPC, which holds the load
     balancer."""
-    scaling: ApiScaling = Field(default_factory=ApiScaling)
+    scaling: Annotated[ApiScaling, Effect(IN_PLACE)] = Field(default_factory=ApiScaling)
     """When replicas are added."""
 
 
 class WorkerGroup(Process):
     """Workers of one queue. A named group starts from the values of `worker` and states what differs."""
 
-    replicas: Annotated[int, Between(0, 1000, "replicas")] = 1
+    replicas: Annotated[
+        int, Between(0, 1000, "replicas"), Effect("adds or removes workers, which finish their jobs")
+    ] = 1
     """Workers that always run. 0 only where scaling can wake one, or with `api.mode: all`."""
-    queue: Annotated[str, QUEUE_NAME] = "webhook-processor"
+    queue: Annotated[
+        str, QUEUE_NAME, Variable("QUEUE_NAME", API | WORKER), Effect(f"{ROLLS_ALL}; the sweeper moves waiting jobs")
+    ] = "webhook-processor"
     """Queue that these workers serve (`QUEUE_NAME`). Default in a named group: the group's name."""
-    concurrency: Annotated[int, Between(1, 1000, "jobs")] = 10
+    concurrency: Annotated[int, Between(1, 1000, "jobs"), Variable("QUEUE_CONCURRENCY", WORKER)] = 10
     """Jobs at once in one worker (`QUEUE_CONCURRENCY`). About 20 suits work that waits on the network, 2 work that
     computes."""
-    isolated_kinds: tuple[Annotated[str, JOB_KIND], ...] = ()
+    isolated_kinds: Annotated[JobKinds, Variable("QUEUE_ISOLATED_KINDS", WORKER)] = ()
     """Kinds of jobs that run each in a process of its own (`QUEUE_ISOLATED_KINDS`): for work that computes or may
     crash. Costs some ten milliseconds a job, and the memory of an interpreter for each of `concurrency`."""
-    isolated_memory: Annotated[int, Size("0 B", "64 GiB")] = 0
+    isolated_memory: Annotated[int, Size("0 B", "64 GiB"), Variable("QUEUE_ISOLATED_MEMORY", WORKER)] = 0
     """Memory that such a process may have (`QUEUE_ISOLATED_MEMORY`). 0: no limit of its own."""
-    job_timeout: Annotated[timedelta, Span("1s", "24h")] = timedelta(seconds=100)
+    job_timeout: Annotated[timedelta, Span("1s", "24h"), Variable("QUEUE_JOB_TIMEOUT", API | WORKER)] = timedelta(
+        seconds=100
+    )
     """Longest run of one job (`QUEUE_JOB_TIMEOUT`). Not above `shutdown_timeout`, so that a replaced worker can
     finish."""
-    lease: Annotated[timedelta, Span("1s", "24h")] = timedelta(seconds=120)
+    lease: Annotated[timedelta, Span("1s", "24h"), Variable("QUEUE_LEASE", API | WORKER)] = timedelta(seconds=120)
     """How long a claimed job belongs to its worker (`QUEUE_LEASE`); not below `job_timeout`. After this time another
     worker takes a lost job over."""
-    shutdown_timeout: Annotated[timedelta, Span("1ms", "24h")] = timedelta(seconds=110)
+    shutdown_timeout: Annotated[Duration, Variable("SHUTDOWN_TIMEOUT", OWN)] = timedelta(seconds=110)
     """After SIGTERM: how long running jobs may take to finish (`SHUTDOWN_TIMEOUT`). Those that are not done by then are
     handed back to other workers and run again. With `api.mode: all` that of `api` holds."""
     stop_timeout: Annotated[timedelta, Span("2s", "10m")] = timedelta(seconds=120)
     """Time from SIGTERM to SIGKILL; above `shutdown_timeout`, so that there is time to hand back. Fargate allows 120 s,
     App Platform 600 s."""
-    spot: bool = True
+    spot: Annotated[bool, Effect("in place; new replicas")] = True
     """Run replicas above `replicas` on Fargate Spot: about 70 % cheaper, with two minutes' notice before one is taken
     away; the lease and the outbox make that safe. AWS only, and only with `scaling.max_replicas`."""
-    scaling: WorkerScaling = Field(default_factory=WorkerScaling)
+    scaling: Annotated[WorkerScaling, Effect(IN_PLACE)] = Field(default_factory=WorkerScaling)
     """When workers are added."""
 
 
 class NamedGroup(WorkerGroup):
     """Further workers, for some kinds of jobs or for a queue that others fill."""
 
-    kinds: tuple[Annotated[str, JOB_KIND], ...] = ()
+    kinds: Annotated[
+        JobKinds,
+        Effect(f"{ROLLS_API}; jobs on the other queue stay there until they are done"),
+    ] = ()
     """Kinds of jobs that the API puts on this queue (`QUEUE_ROUTES`), to give them a size and a concurrency of their
     own. All others go to the main queue."""
 
@@ -222,99 +215,15 @@ class NamedGroup(WorkerGroup):
 class Worker(WorkerGroup):
     """The workers of the main queue, and what all workers share."""
 
-    keep_completed: Annotated[int, Between(0, 1_000_000, "jobs")] = 100
+    keep_completed: Annotated[int, Between(0, 1_000_000, "jobs"), Variable("QUEUE_REMOVE_ON_COMPLETE", WORKER)] = 100
     """Finished jobs that Redis keeps (`QUEUE_REMOVE_ON_COMPLETE`). Postgres keeps all of them."""
-    keep_failed: Annotated[int, Between(0, 1_000_000, "jobs")] = 1000
+    keep_failed: Annotated[int, Between(0, 1_000_000, "jobs"), Variable("QUEUE_REMOVE_ON_FAIL", WORKER)] = 1000
     """Failed jobs that Redis keeps (`QUEUE_REMOVE_ON_FAIL`)."""
-    sweep_interval: Annotated[timedelta, Span("1s", "24h")] = timedelta(seconds=5)
+    sweep_interval: Annotated[timedelta, Span("1s", "24h"), Variable("SWEEP_INTERVAL", WORKER)] = timedelta(seconds=5)
     """How often a worker looks for due, lost or abandoned jobs (`SWEEP_INTERVAL`)."""
-    urgent_kinds: tuple[Annotated[str, JOB_KIND], ...] = ()
+    urgent_kinds: Annotated[JobKinds, Variable("QUEUE_URGENT_KINDS", API | WORKER)] = ()
     """Kinds of jobs that go before all others on their queue (`QUEUE_URGENT_KINDS`)."""
-    groups: dict[Annotated[str, GROUP_NAME], NamedGroup] = Field(default_factory=dict)
+    groups: Annotated[dict[Annotated[str, GROUP_NAME], NamedGroup], Effect("makes, removes or rolls that group")] = (
+        Field(default_factory=dict)
+    )
     """Further workers by name, each with its own queue, size and concurrency."""
-
-
-class Jwt(Group):
-    """The tokens that the API issues. Their keys are `rotation.jwt` or `secrets.jwt`."""
-
-    issuer: Annotated[str, _NAME] = "slipway"
-    """`iss` of tokens (`JWT_ISSUER`). A change invalidates every token."""
-    audience: Annotated[str, _NAME] = "slipway"
-    """`aud` of tokens (`JWT_AUDIENCE`). A change invalidates every token."""
-    access_expires_in: Annotated[timedelta, Span("1s", "24h")] = timedelta(minutes=15)
-    """Life of an access token (`JWT_ACCESS_EXPIRES_IN`)."""
-    refresh_expires_in: Annotated[timedelta, Span("1m", "365d")] = timedelta(days=7)
-    """Life of a refresh token (`JWT_REFRESH_EXPIRES_IN`). A step of `rotation.jwt` is refused before
-    that time since the last one."""
-
-
-class Deliveries(Group):
-    """Outbound webhook deliveries."""
-
-    timeout: Annotated[timedelta, Span("1ms", "24h")] = timedelta(seconds=10)
-    """Total time of one attempt (`DELIVERY_TIMEOUT`); below `worker.job_timeout`."""
-    max_attempts: Annotated[int, Between(1, 50, "attempts")] = 3
-    """Attempts of a delivery that asks for no number (`DELIVERY_MAX_ATTEMPTS`)."""
-    backoff: Annotated[timedelta, Span("1ms", "24h")] = timedelta(seconds=2)
-    """Base of the exponential wait between attempts, with full jitter (`DELIVERY_BACKOFF`)."""
-    backoff_max: Annotated[timedelta, Span("1ms", "24h")] = timedelta(minutes=10)
-    """Longest wait between attempts (`DELIVERY_BACKOFF_MAX`); not below `backoff`."""
-    max_response_size: Annotated[int, Size("0 B", "10 MiB")] = 64 * 1024
-    """How much of a receiver's answer is read and kept (`DELIVERY_MAX_RESPONSE_BYTES`)."""
-    allow_http: bool = False
-    """Deliver to `http://` too (`DELIVERY_ALLOW_HTTP`). Default on the local target: true."""
-    allow_private_networks: bool = False
-    """Deliver to private, loopback and link-local addresses too (`DELIVERY_ALLOW_PRIVATE_NETWORKS`): a user could then
-    reach what only the server may. Default on the local target: true."""
-
-
-class Predictions(Group):
-    """Predictions by Replicate and OpenAI, whose keys are in `secrets`."""
-
-    replicate_base_url: Annotated[str, _BASE_URL] = "https://api.replicate.com"
-    """Where the Replicate API is (`REPLICATE_BASE_URL`)."""
-    openai_base_url: Annotated[str, _BASE_URL] = "https://api.openai.com/v1"
-    """Where the OpenAI API is, or one that speaks like it, with its version (`OPENAI_BASE_URL`)."""
-    webhook_base_url: Annotated[str, _BASE_URL] | None = None
-    """Public address of the API, for Replicate's webhooks (`WEBHOOK_BASE_URL`). Default: `https://` and `domain.name`,
-    where there is one. Without it, or without `secrets.webhook_secret_replicate`, results are asked for."""
-    max_attempts: Annotated[int, Between(1, 50, "attempts")] = 8
-    """Attempts to hand a prediction to its provider (`PREDICTION_MAX_ATTEMPTS`)."""
-    timeout: Annotated[timedelta, Span("1s", "24h")] = timedelta(hours=1)
-    """How long a provider may work on a prediction until it is called off and counts as failed
-    (`PREDICTION_TIMEOUT`). Replicate keeps results for an hour."""
-    poll_interval: Annotated[timedelta, Span("100ms", "1h")] = timedelta(seconds=5)
-    """How soon to ask for a result that no webhook will tell of; later ever more rarely
-    (`PREDICTION_POLL_INTERVAL`)."""
-    webhook_grace: Annotated[timedelta, Span("1s", "24h")] = timedelta(minutes=2)
-    """How long to wait for a webhook before asking for the result (`PREDICTION_WEBHOOK_GRACE`)."""
-    request_timeout: Annotated[timedelta, Span("100ms", "10m")] = timedelta(seconds=30)
-    """Longest time of one request to a provider (`PREDICTION_REQUEST_TIMEOUT`); never above two fifths of
-    `worker.job_timeout`."""
-    max_response_size: Annotated[int, Size("1 KiB", "100 MiB")] = 4 * 1024 * 1024
-    """Largest answer of a provider (`PREDICTION_MAX_RESPONSE_BYTES`)."""
-
-
-class Features(Group):
-    """What the application offers besides its purpose."""
-
-    swagger: bool = False
-    """Serve `/docs` and `/openapi.json` (`ENABLE_SWAGGER`)."""
-    metrics: bool = False
-    """Serve `/metrics` of the API for Prometheus (`ENABLE_METRICS`)."""
-    metrics_port: Annotated[int, Between(0, 65535)] = 0
-    """Port of each worker's own metrics (`METRICS_PORT`); 0 serves none. Reachable inside the network only. Not on the
-    local target, whose workers share one host, nor on DigitalOcean, where a worker has no port."""
-    health_check: bool = True
-    """Serve `/health` (`ENABLE_HEALTH_CHECK`). Without it, load balancers ask `/health/live`, which knows nothing of
-    the database and Redis."""
-    rate_limit: bool = True
-    """Limit requests by `api.rate_limit` (`ENABLE_RATE_LIMIT`)."""
-    emf: bool = False
-    """Write the queues' figures into the log, in CloudWatch's embedded metric format (`ENABLE_EMF`): workers scale on
-    them and alarms watch them. Seven figures of each queue, 0.30 USD a month each. Default on AWS: true."""
-    emf_interval: Annotated[timedelta, Span("5s", "1m")] = timedelta(seconds=30)
-    """How often (`EMF_INTERVAL`). Twice in each minute that CloudWatch counts, so that no minute is left without."""
-    exec: bool = False
-    """Let people with the permission open a shell in a running replica (`aws ecs execute-command`); what they type is
-    recorded. AWS only."""

@@ -15,9 +15,10 @@ import yaml
 from app.settings import Settings as AppSettings
 from infra.contracts import CommandHealth, HttpHealth, ServiceSpec, TaskSpec
 from infra.settings import Settings, defaults, parse
-from infra.settings.describe import Key, keys, write
+from infra.settings.describe import Key, keys, marker, write
 from infra.settings.effects import effect
 from infra.settings.rules import Between, Size, Span
+from infra.settings.variables import Variable
 from infra.workload import LIBPQ, Workload
 
 ROOT = Path(__file__).parents[2]
@@ -38,7 +39,6 @@ EVERY_SECRET = {
 }
 COLLECTOR = {"otlp_endpoint": "http://collector:4318"}
 AWS = {"target": "aws", "region": "eu-central-1", "domain": {"name": "api.example.com"}}
-VARIABLE = re.compile(r"\(`([A-Z_]+)`\)")
 
 
 def application_specs(workload: Workload) -> list[ServiceSpec | TaskSpec]:
@@ -127,12 +127,22 @@ def other_value(key: Key) -> Any:
     )
 
 
+def named(key: Key) -> set[str]:
+    """The variables of the application that a key's description names."""
+    return set(re.findall(r"\(`([A-Z_]+)`\)", key.field.description or ""))
+
+
 READ = [
-    (key, variable)
+    (key, variable.name)
     for key in keys(Settings)
-    if "<name>" not in key.path and key.path[0] != "secrets"
-    for variable in VARIABLE.findall(key.field.description or "")
+    if "<name>" not in key.path and key.path[0] != "secrets" and (variable := marker(key.markers, Variable))
 ]
+
+
+def test_every_description_names_the_keys_variable() -> None:
+    for key in keys(Settings):
+        variable = marker(key.markers, Variable)
+        assert named(key) - {"QUEUE_ROUTES"} == ({variable.name} if variable else set()), key.path
 
 
 def test_every_variable_has_a_key() -> None:
