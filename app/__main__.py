@@ -40,7 +40,7 @@ def main(environ: Mapping[str, str] | None = None) -> int:
         return EXIT_SETTINGS
     from app.observability import logging, traces
 
-    logging.configure(settings)
+    logging.configure(settings, traces.add_span)
     if settings.mode != "migrate":
         traces.start(settings)
     return _dispatch(settings, started)

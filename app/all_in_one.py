@@ -72,7 +72,7 @@ class _Watch:
 def _work(settings: Settings) -> None:
     """The child. Ctrl-C at a terminal reaches the whole group; the parent passes on what counts."""
     os.setpgid(0, 0)
-    configure(settings)
+    configure(settings, traces.add_span)
     traces.start(settings)
     parent = multiprocessing.parent_process()
     assert parent is not None

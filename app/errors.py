@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Self
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +82,11 @@ class UnsupportedMediaType(AppError):
 
 class InvalidInput(AppError):
     status = 422
+
+    @classmethod
+    def of(cls, pointer: str, detail: str) -> Self:
+        """One thing is wrong: see FieldError."""
+        return cls("the input is not valid", errors=[FieldError(pointer=pointer, detail=detail)])
 
 
 class TooManyRequests(AppError):

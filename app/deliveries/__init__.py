@@ -1,1 +1,4 @@
 """Outbound webhook deliveries."""
+
+KIND = "delivery"
+"""Of job."""

@@ -32,8 +32,7 @@ async def create(request: Request[DeliveriesState]) -> Response:
     accepted, replayed = await service.accept(
         request.state, user_id, given, texts["payload"], key=key, is_gone=request.scope.get(IS_GONE)
     )
-    headers = {"Location": f"/v1/deliveries/{accepted.id}", **({"Idempotent-Replayed": "true"} if replayed else {})}
-    return http.reply(accepted, 202, headers)
+    return idempotency.reply(accepted, location=f"/v1/deliveries/{accepted.id}", replayed=replayed)
 
 
 async def read(request: Request[State]) -> Response:

@@ -17,6 +17,7 @@ from typing import Any
 from sqlalchemy import Connection, func, update
 
 from app.db import locks
+from app.deliveries import KIND
 from app.deliveries.models import Delivery
 from app.json_text import storable
 from app.observability import correlation
@@ -30,8 +31,6 @@ from app.queue.handler import Handler, Outcome
 from app.settings import Settings
 
 log = get_logger()
-
-KIND = "delivery"
 
 EXCERPT_CHARACTERS = 2048
 _RETRYABLE_STATUS = frozenset({408, 425, 429})

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import RowMapping, Select, Text, cast, func, select, text, tuple_, update
+from sqlalchemy import RowMapping, Select, Text, cast, func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.deliveries.models import Delivery, DeliveryAttempt
@@ -105,15 +105,6 @@ async def add(connection: AsyncConnection, new: Sequence[NewDelivery], *, kind: 
     return set(rows.scalars())
 
 
-async def get_by_key(connection: AsyncConnection, user_id: uuid.UUID, key: str) -> tuple[uuid.UUID, bytes | None]:
-    """Id and request hash of the delivery that first used the key."""
-    statement = select(Delivery.id, Delivery.request_hash).where(
-        Delivery.user_id == user_id, Delivery.idempotency_key == key
-    )
-    row = (await connection.execute(statement)).one()
-    return row.id, row.request_hash
-
-
 async def get(connection: AsyncConnection, user_id: uuid.UUID, delivery_id: uuid.UUID) -> RowMapping | None:
     """The delivery, its payload as text."""
     payload = func.coalesce(Delivery.payload_text, cast(Delivery.payload, Text))
@@ -148,22 +139,10 @@ async def list_attempts(connection: AsyncConnection, delivery_id: uuid.UUID) -> 
     return list((await connection.execute(statement)).mappings())
 
 
-async def page(
-    connection: AsyncConnection,
-    user_id: uuid.UUID,
-    *,
-    status: str | None,
-    after: tuple[datetime, uuid.UUID] | None,
-    limit: int,
-) -> list[RowMapping]:
-    """Newest first, those that come after (are older than) `after`."""
-    statement: Select[Any] = select(*_SUMMARY).where(Delivery.user_id == user_id)
-    if status is not None:
-        statement = statement.where(Delivery.status == status)
-    if after is not None:
-        statement = statement.where(tuple_(Delivery.created_at, Delivery.id) < after)
-    statement = statement.order_by(Delivery.created_at.desc(), Delivery.id.desc()).limit(limit)
-    return list((await connection.execute(statement)).mappings())
+def summaries(user_id: uuid.UUID, *, status: str | None) -> Select[*tuple[Any, ...]]:
+    """Of the account's deliveries, as a page shows them."""
+    conditions = [Delivery.user_id == user_id, *([] if status is None else [Delivery.status == status])]
+    return select(*_SUMMARY).where(*conditions)
 
 
 async def lock(connection: AsyncConnection, user_id: uuid.UUID, delivery_id: uuid.UUID) -> RowMapping | None:

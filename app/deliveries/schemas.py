@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field
 
 from app.deliveries.models import DeliveryStatus
-from app.web.http import RequestModel, ResponseModel, WrittenJson, storable
+from app.web.http import RequestModel, ResponseModel, Storable, WrittenJson
 
 MAX_HEADERS = 50
 MAX_HEADER_LENGTH = 4096
@@ -53,11 +53,9 @@ class DeliveryIn(RequestModel):
         str,
         # For readers of the document alone: app.outbound.urls says more clearly what is wrong.
         Field(max_length=2048, json_schema_extra={"format": "uri", "pattern": "^https?://."}),
-        AfterValidator(storable),
+        Storable,
     ]
-    payload: Annotated[
-        Any, Field(description="Any JSON; its text is sent as the body, byte for byte."), AfterValidator(storable)
-    ]
+    payload: Annotated[Any, Field(description="Any JSON; its text is sent as the body, byte for byte."), Storable]
     headers: Annotated[
         dict[str, str], Field(max_length=MAX_HEADERS, default_factory=dict), AfterValidator(_deliverable)
     ]

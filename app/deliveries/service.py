@@ -9,13 +9,12 @@ from datetime import datetime
 from functools import lru_cache
 
 from sqlalchemy.exc import DBAPIError, IntegrityError
-from sqlalchemy.ext.asyncio import AsyncConnection
 from starlette.requests import ClientDisconnect
 
 from app.db import errors
 from app.db.cancellation import end_statement, is_canceled
-from app.db.transactions import transaction
-from app.deliveries import queries
+from app.deliveries import KIND, queries
+from app.deliveries.models import Delivery
 from app.deliveries.queries import NewDelivery
 from app.deliveries.schemas import (
     Accepted,
@@ -26,18 +25,15 @@ from app.deliveries.schemas import (
     DeliveryQuery,
     DeliverySummary,
 )
-from app.errors import Conflict, FieldError, InvalidInput, NotFound, Unauthenticated, Unavailable
+from app.errors import Conflict, InvalidInput, NotFound, Unauthenticated, Unavailable
 from app.observability import correlation, traces
 from app.outbound.urls import UrlPolicy, UrlRefused, check_url_shape
-from app.queue.outbox import new_job
-from app.web import caching, cursor
+from app.settings import Settings
+from app.web import caching, idempotency, paging
 from app.web.batching import Batch, CallerGone, Gather, OutcomeUnknown
 from app.web.caching import Tag
-from app.web.idempotency import fingerprint
+from app.web.jobs import transaction_with_jobs
 from app.web.state import State
-
-JOB_KIND = "delivery"
-"""As app.deliveries.job registers it; that module is not imported here, because it brings the HTTP client along."""
 
 
 class DeliveriesState(State):
@@ -64,7 +60,7 @@ async def accept(
     process and of Redis. Raises ClientDisconnect when `is_gone` said so in time to store nothing.
     """
     settings = state["settings"]
-    _check_url(given.url, UrlPolicy(allow_http=settings.delivery_allow_http, allow_private=_allow_private(state)))
+    _check_url(given.url, settings)
     new = NewDelivery(
         user_id=user_id,
         url=given.url,
@@ -73,7 +69,7 @@ async def accept(
         headers=given.headers,
         max_attempts=given.max_attempts or settings.delivery_max_attempts,
         idempotency_key=key,
-        request_hash=fingerprint(given) if key else None,
+        request_hash=idempotency.fingerprint(given) if key else None,
         correlation_id=correlation.current(),
         traceparent=traces.current(),
     )
@@ -91,24 +87,25 @@ async def accept(
         if isinstance(refused.__cause__, IntegrityError):
             raise Unauthenticated("the account does not exist any more") from None
         raise
-    if not added:
-        async with state["engine"].connect() as connection:
-            return await _first_answer(connection, new), True
-    return Accepted(id=new.id, status="pending"), False
+    if added:
+        return Accepted(id=new.id, status="pending"), False
+    async with state["engine"].connect() as connection:
+        first = await idempotency.first_use(connection, Delivery, user_id, key, new.request_hash)
+    return Accepted(id=first, status="pending"), True
 
 
 def intake(state: State) -> Gather[NewDelivery, bool]:
     """Stores accepted deliveries, and announces their jobs once they are committed."""
     settings, nudge = state["settings"], state["nudge"]
     committing = state["engine"].execution_options(isolation_level="AUTOCOMMIT")
-    queue, urgent = settings.queue_of(JOB_KIND), settings.is_urgent(JOB_KIND)
+    queue, urgent = settings.queue_of(KIND), settings.is_urgent(KIND)
 
     async def store(batch: Batch[NewDelivery, bool]) -> list[bool]:
         try:
             async with committing.connect() as connection:
                 try:
                     with batch.under_way(lambda: end_statement(connection)) as new:
-                        added = await queries.add(connection, new, kind=JOB_KIND, queue=queue) if new else set()
+                        added = await queries.add(connection, new, kind=KIND, queue=queue) if new else set()
                 finally:
                     if batch.interrupted:
                         # The request to cancel may still be on its way, and is to meet nobody else's statement.
@@ -157,31 +154,27 @@ def _shape() -> str:
 
 
 async def page(state: State, user_id: uuid.UUID, wanted: DeliveryQuery) -> DeliveryPage:
-    try:
-        after = None if wanted.cursor is None else cursor.decode(wanted.cursor)
-    except ValueError:
-        error = FieldError(pointer="/cursor", detail="take it from next_cursor of the page before")
-        raise InvalidInput("the input is not valid", errors=[error]) from None
-    async with state["engine"].connect() as connection:
-        # One more than asked for tells whether there is a next page.
-        rows = await queries.page(connection, user_id, status=wanted.status, after=after, limit=wanted.limit + 1)
-    items = [DeliverySummary(**row) for row in rows[: wanted.limit]]
-    more = len(rows) > wanted.limit
-    return DeliveryPage(items=items, next_cursor=cursor.encode(items[-1].created_at, items[-1].id) if more else None)
+    rows, next_cursor = await paging.read(
+        state["engine"],
+        queries.summaries(user_id, status=wanted.status),
+        Delivery,
+        cursor=wanted.cursor,
+        limit=wanted.limit,
+    )
+    return DeliveryPage(items=[DeliverySummary(**row) for row in rows], next_cursor=next_cursor)
 
 
 async def retry(state: State, user_id: uuid.UUID, delivery_id: uuid.UUID) -> Accepted:
     """Another round of attempts for a delivery that has failed."""
-    async with transaction(state["engine"]) as connection:
+    async with transaction_with_jobs(state) as (connection, jobs):
         found = await queries.lock(connection, user_id, delivery_id)
         if found is None:
             raise missing()
         if found["status"] != "failed":
             raise Conflict(f"only a failed delivery can be tried again, this one is {found['status']}")
         await queries.reopen(connection, delivery_id)
-        job_id = await _add_job(connection, state, delivery_id, found["max_attempts"])
-    # Somebody waits for what was asked for by hand.
-    state["nudge"].soon(job_id, _queue(state), urgent=True)
+        # Somebody waits for what was asked for by hand.
+        await jobs.enqueue(KIND, delivery_id, max_attempts=found["max_attempts"], urgent=True)
     return Accepted(id=delivery_id, status="pending")
 
 
@@ -190,41 +183,9 @@ def missing() -> NotFound:
     return NotFound("there is no such delivery")
 
 
-async def _add_job(connection: AsyncConnection, state: State, delivery_id: uuid.UUID, max_attempts: int) -> uuid.UUID:
-    job_id = uuid.uuid4()
-    await connection.execute(
-        new_job(
-            job_id=job_id,
-            kind=JOB_KIND,
-            queue=_queue(state),
-            subject_id=delivery_id,
-            max_attempts=max_attempts,
-            correlation_id=correlation.current(),
-            traceparent=traces.current(),
-        )
-    )
-    return job_id
-
-
-async def _first_answer(connection: AsyncConnection, again: NewDelivery) -> Accepted:
-    """What the first request with this key was answered; another body under the same key is a mistake of the caller."""
-    assert again.idempotency_key is not None
-    delivery_id, request_hash = await queries.get_by_key(connection, again.user_id, again.idempotency_key)
-    if request_hash != again.request_hash:
-        raise InvalidInput("this Idempotency-Key was used with another body: use a new key for a new delivery")
-    return Accepted(id=delivery_id, status="pending")
-
-
-def _queue(state: State) -> str:
-    return state["settings"].queue_of(JOB_KIND)
-
-
-def _check_url(url: str, policy: UrlPolicy) -> None:
+def _check_url(url: str, settings: Settings) -> None:
+    policy = UrlPolicy(allow_http=settings.delivery_allow_http, allow_private=settings.delivery_allow_private_networks)
     try:
         check_url_shape(url, policy)
     except UrlRefused as refused:
-        raise InvalidInput("the input is not valid", errors=[FieldError(pointer="/url", detail=str(refused))]) from None
-
-
-def _allow_private(state: State) -> bool:
-    return state["settings"].delivery_allow_private_networks
+        raise InvalidInput.of("/url", str(refused)) from None

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import structlog
 from structlog.types import EventDict, Processor, WrappedLogger
 
-from app.observability import traces
 from app.settings import Settings
 
-# Chatty at info: one line a request, query or poll that our own lines already tell.
+# Chatty at info: one line a request, query or poll that our own lines have already.
 _QUIET = ("httpx2", "httpcore2", "sqlalchemy.engine", "alembic", "uvicorn")
 
 
-def configure(settings: Settings) -> None:
-    """Set up structlog and the standard library's root logger for this process."""
-    shared = _processors(settings)
+def configure(settings: Settings, *more: Processor) -> None:
+    """Set up structlog and the standard library's root logger for this process. `more` is done with every line."""
+    shared = _processors(settings, more)
     level = logging.getLevelNamesMapping()[settings.log_level.upper()]
     render = _renderer(settings)
 
@@ -44,7 +44,7 @@ def configure(settings: Settings) -> None:
     logging.captureWarnings(True)
 
 
-def _processors(settings: Settings) -> list[Processor]:
+def _processors(settings: Settings, more: Sequence[Processor]) -> list[Processor]:
     static = {"service": settings.service_name, "version": settings.service_version, "mode": settings.mode}
 
     def add_service(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
@@ -52,7 +52,7 @@ def _processors(settings: Settings) -> list[Processor]:
 
     return [
         structlog.contextvars.merge_contextvars,
-        *([traces.name_span] if settings.otel_exporter_otlp_endpoint is not None else []),
+        *more,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         *([add_service] if settings.log_format == "json" else []),

@@ -1,7 +1,7 @@
 """OpenTelemetry, as it is used here: spans in batches to one collector, over HTTP and protobuf.
 
 Loaded only by `app.observability.traces`, and only with an endpoint. A collector that is away costs its spans and
-nothing else: they are sent from a thread, from a queue of bounded length, and one line in the log tells of it.
+nothing else: they are sent from a thread, from a queue of bounded length, and the log has one line about it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import logging
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Final
 
 from opentelemetry.context import Context
@@ -23,7 +22,6 @@ from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer, get_
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from app.observability.logging import get_logger
-from app.queue.claims import Claim
 from app.settings import Settings
 
 SCOPE: Final = "slipway"
@@ -44,7 +42,7 @@ class Tracing:
 
     def __init__(self, settings: Settings) -> None:
         """Connects to nothing before the first batch."""
-        # It tells of every batch that fails, as an error; an outage is one line here.
+        # It logs every batch that fails, as an error; an outage is one line here.
         logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
         endpoint = str(settings.otel_exporter_otlp_endpoint).rstrip("/") + _PATH
         # The same decision for a whole trace wherever it is made, because it follows from the trace's id: a caller
@@ -61,7 +59,7 @@ class Tracing:
             ),
             shutdown_on_exit=False,
         )
-        exporter = ToldOnce(OTLPSpanExporter(endpoint=endpoint, timeout=_SEND_TIMEOUT))
+        exporter = QuietExporter(OTLPSpanExporter(endpoint=endpoint, timeout=_SEND_TIMEOUT))
         self._provider.add_span_processor(BatchSpanProcessor(exporter, schedule_delay_millis=1000 * _DELAY))
         self.tracer: Tracer = self._provider.get_tracer(SCOPE)
         self._queue = settings.queue_name
@@ -83,26 +81,23 @@ class Tracing:
         return {"trace_id": f"{context.trace_id:032x}", "span_id": f"{context.span_id:016x}"}
 
     @contextmanager
-    def attempt(self, claimed: Claim) -> Iterator[TracedAttempt]:
+    def attempt(self, traceparent: str | None, attributes: Mapping[str, str | int]) -> Iterator[TracedAttempt]:
         with self.tracer.start_as_current_span(
             f"process {self._queue}",
-            context=remote_parent({"traceparent": claimed.traceparent} if claimed.traceparent else {}),
+            context=remote_parent({"traceparent": traceparent} if traceparent else {}),
             kind=SpanKind.CONSUMER,
             attributes={
                 "messaging.system": "rq",
                 "messaging.operation.type": "process",
                 "messaging.operation.name": "process",
                 "messaging.destination.name": self._queue,
-                "messaging.message.id": str(claimed.job_id),
-                "slipway.job.kind": claimed.kind,
-                "slipway.job.attempt": claimed.attempt,
-                "slipway.job.waited_ms": round(claimed.waited * 1000),
+                **attributes,
             },
             # Messages of exceptions can hold what nobody wants in a trace; the log has them.
             record_exception=False,
             set_status_on_exception=False,
         ) as span:
-            attempt = TracedAttempt(replace(claimed, traceparent=_traceparent(span)), span)
+            attempt = TracedAttempt(span)
             try:
                 yield attempt
             finally:
@@ -112,25 +107,25 @@ class Tracing:
 class TracedAttempt:
     """See app.observability.traces.Attempt."""
 
-    def __init__(self, claimed: Claim, span: Span) -> None:
-        self.claimed = claimed
+    def __init__(self, span: Span) -> None:
+        self.traceparent = _traceparent(span)
         self._span = span
-        self._told = False
+        self._ended = False
 
     def ended(self, result: str, error: str | None) -> None:
-        self._told = True
+        self._ended = True
         self._span.set_attribute("slipway.job.outcome", result)
         if result != "done":
             self._span.set_attribute("error.type", result)
             self._span.set_status(Status(StatusCode.ERROR, error))
 
     def close(self) -> None:
-        if not self._told:
+        if not self._ended:
             self.ended("lost", "nothing could be stored for this attempt")
 
 
-class ToldOnce(SpanExporter):
-    """Tells that the collector is away, and that it is back, and not each batch in between."""
+class QuietExporter(SpanExporter):
+    """Logs that the collector is away and that it is back, and not each batch in between."""
 
     def __init__(self, exporter: SpanExporter) -> None:
         self._exporter = exporter

@@ -1,13 +1,15 @@
 """Traces from a request to its jobs, when a collector is set. Without one nothing here costs anything.
 
-OpenTelemetry is loaded by `start` alone: who sends no traces should not pay for its import at every start.
+OpenTelemetry is loaded by `start` alone, so that a process that sends no traces does not pay for its import.
 """
 
 from __future__ import annotations
 
 import sys
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from structlog.types import EventDict, WrappedLogger
@@ -16,7 +18,6 @@ from app.settings import Settings
 
 if TYPE_CHECKING:
     from app.observability.otel import Tracing
-    from app.queue.claims import Claim
 
 _tracing: Tracing | None = None
 
@@ -24,19 +25,19 @@ _tracing: Tracing | None = None
 class Attempt(Protocol):
     """One attempt at a job, as it is traced."""
 
-    claimed: Claim
-    """The claim with the `traceparent` that what the job calls should see."""
+    traceparent: str | None
+    """For what the job calls."""
 
     def ended(self, result: str, error: str | None) -> None:
-        """What came of it; an attempt that is never told so was lost."""
+        """What came of it; an attempt for which this is not called was lost."""
 
 
+@dataclass
 class _Untraced:
-    def __init__(self, claimed: Claim) -> None:
-        self.claimed = claimed
+    traceparent: str | None
 
     def ended(self, result: str, error: str | None) -> None:
-        """Nobody wants to know."""
+        """Nothing to do."""
 
 
 def start(settings: Settings) -> None:
@@ -65,12 +66,18 @@ def current() -> str | None:
 
 
 @contextmanager
-def attempt(claimed: Claim) -> Iterator[Attempt]:
-    """The block is one attempt at the job."""
+def attempt(*, job_id: uuid.UUID, kind: str, attempt: int, waited: float, traceparent: str | None) -> Iterator[Attempt]:
+    """The block is one attempt at the job, which was due for `waited` seconds; `traceparent` is the request's."""
     if _tracing is None:
-        yield _Untraced(claimed)
+        yield _Untraced(traceparent)
         return
-    with _tracing.attempt(claimed) as traced:
+    attributes: dict[str, str | int] = {
+        "messaging.message.id": str(job_id),
+        "slipway.job.kind": kind,
+        "slipway.job.attempt": attempt,
+        "slipway.job.waited_ms": round(waited * 1000),
+    }
+    with _tracing.attempt(traceparent, attributes) as traced:
         yield traced
 
 
@@ -84,6 +91,6 @@ def active() -> Tracing | None:
     return _tracing
 
 
-def name_span(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    """For structlog: a line within a span says which one."""
+def add_span(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """Processor of structlog: a line within a span says which one."""
     return {**event, **ids()} if _tracing is not None else event

@@ -1,1 +1,4 @@
 """Predictions by providers."""
+
+KIND = "prediction"
+"""Of the job that sees a prediction through."""

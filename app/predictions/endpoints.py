@@ -26,8 +26,7 @@ async def create(request: Request[State]) -> Response:
     given, texts = await http.body_and_texts(request, PredictionIn)
     http.check_names(texts, "input")
     accepted, replayed = await service.accept(request.state, user_id, given, texts["input"], key=key)
-    headers = {"Location": f"/v1/predictions/{accepted.id}", **({"Idempotent-Replayed": "true"} if replayed else {})}
-    return http.reply(accepted, 202, headers)
+    return idempotency.reply(accepted, location=f"/v1/predictions/{accepted.id}", replayed=replayed)
 
 
 async def read(request: Request[State]) -> Response:

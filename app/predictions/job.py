@@ -17,17 +17,16 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, Text, cast, func, select, update
 
 from app.db import locks
+from app.predictions import KIND, webhooks
 from app.predictions.models import OPEN_PREDICTION, Prediction
 from app.predictions.providers.base import ProviderName, Snapshot, Submission
 from app.predictions.providers.client import ProviderClient, Refused, TryAgain, clients, request_timeout
-from app.predictions.results import PREDICTION, Change, apply, change_of
-from app.predictions.webhooks import job as webhooks
+from app.predictions.results import Change, apply, change_of
+from app.predictions.webhooks.job import WebhookHandler
 from app.queue.claims import Claim
 from app.queue.handler import Handler, Outcome
 from app.queue.models import Job
 from app.settings import Settings
-
-KIND = PREDICTION
 
 _STORE_SECONDS = 20.0
 """Left of the lease after two requests, to store what came of them while Postgres comes back from a failover."""
@@ -239,5 +238,5 @@ def handlers(settings: Settings) -> dict[str, Handler]:
     providers = clients(settings)
     return {
         KIND: PredictionHandler(settings, providers),
-        webhooks.KIND: webhooks.WebhookHandler(settings, providers),
+        webhooks.KIND: WebhookHandler(settings, providers),
     }

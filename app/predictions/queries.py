@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
-from sqlalchemy import RowMapping, Text, cast, func, select, tuple_, update
+from sqlalchemy import RowMapping, Select, Text, cast, func, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.predictions import KIND
 from app.predictions.models import InboundWebhook, Prediction
 from app.queue.models import Job
 
@@ -63,15 +63,6 @@ async def add(connection: AsyncConnection, new: NewPrediction) -> uuid.UUID | No
     return (await connection.execute(statement)).scalar_one_or_none()
 
 
-async def get_by_key(connection: AsyncConnection, user_id: uuid.UUID, key: str) -> tuple[uuid.UUID, bytes | None]:
-    """Id and request hash of the prediction that first used the key."""
-    statement = select(Prediction.id, Prediction.request_hash).where(
-        Prediction.user_id == user_id, Prediction.idempotency_key == key
-    )
-    row = (await connection.execute(statement)).one()
-    return row.id, row.request_hash
-
-
 async def get(connection: AsyncConnection, user_id: uuid.UUID, prediction_id: uuid.UUID) -> RowMapping | None:
     """The prediction, its input and output as text."""
     statement = select(
@@ -82,22 +73,10 @@ async def get(connection: AsyncConnection, user_id: uuid.UUID, prediction_id: uu
     return (await connection.execute(statement)).mappings().one_or_none()
 
 
-async def page(
-    connection: AsyncConnection,
-    user_id: uuid.UUID,
-    *,
-    status: str | None,
-    after: tuple[datetime, uuid.UUID] | None,
-    limit: int,
-) -> list[RowMapping]:
-    """Newest first, those that come after (are older than) `after`."""
-    statement: Any = select(*_SUMMARY).where(Prediction.user_id == user_id)
-    if status is not None:
-        statement = statement.where(Prediction.status == status)
-    if after is not None:
-        statement = statement.where(tuple_(Prediction.created_at, Prediction.id) < after)
-    statement = statement.order_by(Prediction.created_at.desc(), Prediction.id.desc()).limit(limit)
-    return list((await connection.execute(statement)).mappings())
+def summaries(user_id: uuid.UUID, *, status: str | None) -> Select[*tuple[Any, ...]]:
+    """Of the account's predictions, as a page shows them."""
+    conditions = [Prediction.user_id == user_id, *([] if status is None else [Prediction.status == status])]
+    return select(*_SUMMARY).where(*conditions)
 
 
 async def lock(connection: AsyncConnection, user_id: uuid.UUID, prediction_id: uuid.UUID) -> str | None:
@@ -115,14 +94,14 @@ async def cancel(connection: AsyncConnection, prediction_id: uuid.UUID, *, at_on
     await connection.execute(update(Prediction).where(Prediction.id == prediction_id).values(values))
 
 
-async def hurry(connection: AsyncConnection, prediction_id: uuid.UUID) -> tuple[uuid.UUID, str] | None:
+async def make_due(connection: AsyncConnection, prediction_id: uuid.UUID) -> tuple[uuid.UUID, str] | None:
     """Make the prediction's waiting job due; its id and queue. None when a worker is at it, which looks again then.
 
     A job that a claim holds is skipped, not waited for: the claim waits for the prediction, which is ours.
     """
     waiting = (
         select(Job.id)
-        .where(Job.subject_id == prediction_id, Job.kind == "prediction", Job.state == "pending")
+        .where(Job.subject_id == prediction_id, Job.kind == KIND, Job.state == "pending")
         .with_for_update(skip_locked=True)
         .scalar_subquery()
     )

@@ -10,12 +10,10 @@ from typing import Any, Literal
 from sqlalchemy import Connection, func, select, text, tuple_, update
 
 from app.json_text import dumps
+from app.predictions import KIND
 from app.predictions.models import OPEN_PREDICTION, Prediction
 from app.predictions.providers.base import Snapshot
 from app.queue.models import Job
-
-PREDICTION = "prediction"
-"""The kind of the job that sees a prediction through."""
 
 _Row = Any
 """Id, provider, status and provider's id of a prediction."""
@@ -104,7 +102,7 @@ def end_jobs(connection: Connection, prediction_ids: Iterable[uuid.UUID]) -> Non
     """
     waiting = (
         select(Job.id)
-        .where(Job.subject_id.in_(list(prediction_ids)), Job.kind == PREDICTION, Job.state == "pending")
+        .where(Job.subject_id.in_(list(prediction_ids)), Job.kind == KIND, Job.state == "pending")
         .with_for_update(skip_locked=True)
     )
     connection.execute(

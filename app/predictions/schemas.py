@@ -6,13 +6,11 @@ import uuid
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
 from app.predictions.models import PredictionStatus
 from app.predictions.providers.base import ProviderName
-from app.web.http import RequestModel, ResponseModel, WrittenJson, WrittenObject, storable
-
-Storable = AfterValidator(storable)
+from app.web.http import RequestModel, ResponseModel, Storable, WrittenJson, WrittenObject
 
 
 class PredictionIn(RequestModel):

@@ -5,13 +5,10 @@ from __future__ import annotations
 import uuid
 
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.db.transactions import transaction
-from app.errors import Conflict, FieldError, InvalidInput, NotFound, Unauthenticated
-from app.observability import correlation, traces
-from app.predictions import queries
-from app.predictions.models import OPEN_PREDICTION
+from app.errors import Conflict, InvalidInput, NotFound, Unauthenticated
+from app.predictions import KIND, queries
+from app.predictions.models import OPEN_PREDICTION, Prediction
 from app.predictions.providers.dialects import DIALECTS
 from app.predictions.queries import NewPrediction
 from app.predictions.schemas import (
@@ -22,14 +19,10 @@ from app.predictions.schemas import (
     PredictionQuery,
     PredictionSummary,
 )
-from app.queue.outbox import new_job
 from app.settings import Settings
-from app.web import cursor
-from app.web.idempotency import fingerprint
+from app.web import idempotency, paging
+from app.web.jobs import transaction_with_jobs
 from app.web.state import State
-
-JOB_KIND = "prediction"
-"""As app.predictions.job registers it; that module is not imported here, because it brings the HTTP client along."""
 
 
 async def accept(
@@ -47,29 +40,18 @@ async def accept(
         input=given.input,
         input_text=input_text,
         idempotency_key=key,
-        request_hash=fingerprint(given) if key else None,
+        request_hash=idempotency.fingerprint(given) if key else None,
     )
-    job_id = uuid.uuid4()
-    async with transaction(state["engine"]) as connection:
+    async with transaction_with_jobs(state) as (connection, jobs):
         try:
             prediction_id = await queries.add(connection, new)
         except IntegrityError:
             raise Unauthenticated("the account does not exist any more") from None
-        if prediction_id is None:
-            return await _first_answer(connection, new), True
-        await connection.execute(
-            new_job(
-                job_id=job_id,
-                kind=JOB_KIND,
-                queue=settings.queue_of(JOB_KIND),
-                subject_id=prediction_id,
-                max_attempts=settings.prediction_max_attempts,
-                correlation_id=correlation.current(),
-                traceparent=traces.current(),
-            )
-        )
-    state["nudge"].soon(job_id, settings.queue_of(JOB_KIND), urgent=settings.is_urgent(JOB_KIND))
-    return PredictionAccepted(id=prediction_id, status="queued"), False
+        if replayed := prediction_id is None:
+            prediction_id = await idempotency.first_use(connection, Prediction, user_id, key, new.request_hash)
+        else:
+            await jobs.enqueue(KIND, prediction_id, max_attempts=settings.prediction_max_attempts)
+    return PredictionAccepted(id=prediction_id, status="queued"), replayed
 
 
 async def get(state: State, user_id: uuid.UUID, prediction_id: uuid.UUID) -> PredictionOut:
@@ -81,33 +63,27 @@ async def get(state: State, user_id: uuid.UUID, prediction_id: uuid.UUID) -> Pre
 
 
 async def page(state: State, user_id: uuid.UUID, wanted: PredictionQuery) -> PredictionPage:
-    try:
-        after = cursor.decode(wanted.cursor) if wanted.cursor else None
-    except ValueError:
-        error = FieldError(pointer="/cursor", detail="take it from next_cursor of the page before")
-        raise InvalidInput("the input is not valid", errors=[error]) from None
-    async with state["engine"].connect() as connection:
-        # One more than asked for tells whether there is a next page.
-        rows = await queries.page(connection, user_id, status=wanted.status, after=after, limit=wanted.limit + 1)
-    items = [PredictionSummary(**row) for row in rows[: wanted.limit]]
-    more = len(rows) > wanted.limit
-    return PredictionPage(items=items, next_cursor=cursor.encode(items[-1].created_at, items[-1].id) if more else None)
+    rows, next_cursor = await paging.read(
+        state["engine"],
+        queries.summaries(user_id, status=wanted.status),
+        Prediction,
+        cursor=wanted.cursor or None,
+        limit=wanted.limit,
+    )
+    return PredictionPage(items=[PredictionSummary(**row) for row in rows], next_cursor=next_cursor)
 
 
 async def cancel(state: State, user_id: uuid.UUID, prediction_id: uuid.UUID) -> PredictionAccepted:
     """Call it off: at once while no provider has it, else by the worker, which asks the provider."""
-    job = None
-    async with transaction(state["engine"]) as connection:
+    async with transaction_with_jobs(state) as (connection, jobs):
         status = await queries.lock(connection, user_id, prediction_id)
         if status is None:
             raise missing()
         if status not in OPEN_PREDICTION:
             raise Conflict(f"only an open prediction can be canceled, this one is {status}")
         await queries.cancel(connection, prediction_id, at_once=status == "queued")
-        if status != "queued":
-            job = await queries.hurry(connection, prediction_id)
-    if job is not None:
-        state["nudge"].soon(*job, urgent=True)
+        if status != "queued" and (job := await queries.make_due(connection, prediction_id)) is not None:
+            jobs.due.append((*job, True))
     return PredictionAccepted.model_validate(
         {"id": prediction_id, "status": "canceled" if status == "queued" else status}
     )
@@ -118,25 +94,14 @@ def missing() -> NotFound:
     return NotFound("there is no such prediction")
 
 
-async def _first_answer(connection: AsyncConnection, again: NewPrediction) -> PredictionAccepted:
-    """What the first request with this key was answered; another body under the same key is a mistake of the caller."""
-    assert again.idempotency_key is not None
-    prediction_id, request_hash = await queries.get_by_key(connection, again.user_id, again.idempotency_key)
-    if request_hash != again.request_hash:
-        raise InvalidInput("this Idempotency-Key was used with another body: use a new key for a new prediction")
-    return PredictionAccepted(id=prediction_id, status="queued")
-
-
 def _check(settings: Settings, given: PredictionIn) -> None:
     keys = {"replicate": settings.replicate_api_key, "openai": settings.openai_api_key}
     if not keys[given.provider].get_secret_value():
-        raise _invalid("/provider", f"{given.provider} is not set up here: {given.provider.upper()}_API_KEY is not set")
+        raise InvalidInput.of(
+            "/provider", f"{given.provider} is not set up here: {given.provider.upper()}_API_KEY is not set"
+        )
     try:
         DIALECTS[given.provider].check(given.model, given.input)
     except ValueError as error:
         member, detail = error.args
-        raise _invalid(f"/{member}", detail) from None
-
-
-def _invalid(pointer: str, detail: str) -> InvalidInput:
-    return InvalidInput("the input is not valid", errors=[FieldError(pointer=pointer, detail=detail)])
+        raise InvalidInput.of(f"/{member}", detail) from None

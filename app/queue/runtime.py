@@ -156,8 +156,16 @@ class Runtime:
     def run(self, started: Started) -> Ended:
         """The attempt itself; no fault of a handler escapes."""
         claimed, begun = started.claimed, time.monotonic()
-        with correlation.bound(claimed.correlation_id), traces.attempt(claimed) as traced:
-            outcome = exhausted(started.unbegun or self._run(started.work, traced.claimed), claimed)
+        tracing = traces.attempt(
+            job_id=claimed.job_id,
+            kind=claimed.kind,
+            attempt=claimed.attempt,
+            waited=claimed.waited,
+            traceparent=claimed.traceparent,
+        )
+        with correlation.bound(claimed.correlation_id), tracing as traced:
+            traced_claim = replace(claimed, traceparent=traced.traceparent)
+            outcome = exhausted(started.unbegun or self._run(started.work, traced_claim), claimed)
             traced.ended(outcome.result, outcome.error)
             span = traces.ids()
         wait = (

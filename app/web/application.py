@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
 
     from app.observability.metrics import Metrics
+    from app.queue.collector import QueueCollector
     from app.web.middleware.rate_limit import Limiter
 
 _REDIS_TIMEOUT = 1.0
@@ -69,6 +70,7 @@ class Api:
         self._client_address = ClientAddress(settings.trusted_proxies)
         self.refusals = Refusals()
         self._metrics = self._make_metrics()
+        self._queue_metrics = self._make_queue_metrics()
         self._limiter = self._make_limiter()
         self.app = Starlette(
             routes=self._routes(),
@@ -95,8 +97,8 @@ class Api:
             is_draining=lambda: self.drain.active,
             started=self.started,
         )
-        figures = asyncio.create_task(self._write_figures(engine, redis), name="queue-figures")
-        fail_fast.watch(figures)
+        statistics = asyncio.create_task(self._write_statistics(engine, redis), name="queue-figures")
+        fail_fast.watch(statistics)
         state = State(
             settings=settings,
             engine=engine,
@@ -107,24 +109,25 @@ class Api:
             nudge=nudge,
             health=health,
             metrics=self._metrics,
+            queue_metrics=self._queue_metrics,
         )
         try:
             async with contextlib.AsyncExitStack() as features:
                 added = [await features.enter_async_context(lifespan(state)) for lifespan in self._lifespans]
                 yield {**state, **{name: value for one in added for name, value in one.items()}}
         finally:
-            figures.cancel()
-            await asyncio.wait({figures})
+            statistics.cancel()
+            await asyncio.wait({statistics})
             # It waits for its thread, which must not keep other requests' answers back.
             await asyncio.to_thread(nudge.close)
             await engine.dispose()
             await probe_engine.dispose()
             await self._redis_pool.aclose()
 
-    async def _write_figures(self, engine: AsyncEngine, redis: Redis) -> None:
+    async def _write_statistics(self, engine: AsyncEngine, redis: Redis) -> None:
         if not self.settings.enable_emf:
             return
-        from app.observability.emf import Emitter
+        from app.queue.emf import Emitter
 
         await Emitter.of(self.settings, engine=engine, redis=redis).run()
 
@@ -180,13 +183,19 @@ class Api:
         from app.observability.metrics import Metrics
 
         settings = self.settings
-        queues = (settings.queue_name, *settings.emf_queues)
-        metrics = Metrics(service=settings.service_name, version=settings.service_version, queues=queues)
+        metrics = Metrics(service=settings.service_name, version=settings.service_version)
         refusals = self.refusals
         metrics.count_from("slipway_heads_too_large", "Requests refused with 431 or 414.", lambda: refusals.too_large)
         metrics.count_from("slipway_heads_too_late", "Requests refused with 408.", lambda: refusals.too_late)
         metrics.count_from("slipway_requests_malformed", "What was no request of HTTP.", lambda: refusals.malformed)
         return metrics
+
+    def _make_queue_metrics(self) -> QueueCollector | None:
+        if self._metrics is None:
+            return None
+        from app.queue.collector import QueueCollector
+
+        return QueueCollector((self.settings.queue_name, *self.settings.emf_queues), self._metrics.registry)
 
     def _make_limiter(self) -> Limiter | None:
         if not self.settings.enable_rate_limit:

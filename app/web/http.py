@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, WithJsonSchema
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -94,8 +94,7 @@ def check_names(texts: Mapping[str, str], member: str) -> None:
 
 
 def _given_twice(parent: str, repeated: json_text.Repeated) -> InvalidInput:
-    error = FieldError(pointer=parent + _step(repeated.name), detail="is given twice")
-    return InvalidInput("the input is not valid", errors=[error])
+    return InvalidInput.of(parent + _step(repeated.name), "is given twice")
 
 
 def query(request: Request[Any], model: type[M]) -> M:
@@ -133,12 +132,6 @@ def _step(part: int | str) -> str:
     return "/" + str(part).replace("~", "~0").replace("/", "~1")
 
 
-def storable(value: Any) -> Any:
-    """`check_storable` as a validator."""
-    check_storable(value)
-    return value
-
-
 def check_storable(value: Any, *, depth: int = 0) -> None:
     """Raise ValueError for JSON that Postgres cannot hold, or that is nested beyond reason.
 
@@ -161,3 +154,11 @@ def check_storable(value: Any, *, depth: int = 0) -> None:
                 check_storable(item, depth=depth + 1)
         case _:
             pass
+
+
+def _storable(value: Any) -> Any:
+    check_storable(value)
+    return value
+
+
+Storable = AfterValidator(_storable)

@@ -28,7 +28,8 @@ async def metrics(request: Request[State]) -> Response:
     if not _THROUGH_A_PROXY.isdisjoint(request.headers):
         raise NotFound("metrics are told to those who ask this process itself, not through a proxy")
     state = request.state
-    found = state["metrics"]
-    assert found is not None, "the route exists only with ENABLE_METRICS"
-    text = await found.render(state["probe_engine"], state["redis"])
-    return Response(text, media_type="text/plain; version=1.0.0; charset=utf-8")
+    counted, queues = state["metrics"], state["queue_metrics"]
+    assert counted is not None, "the route exists only with ENABLE_METRICS"
+    assert queues is not None, "as above"
+    await queues.read(state["probe_engine"], state["redis"])
+    return Response(counted.render(), media_type="text/plain; version=1.0.0; charset=utf-8")

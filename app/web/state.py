@@ -17,6 +17,7 @@ from app.web.health import Health
 
 if TYPE_CHECKING:
     from app.observability.metrics import Metrics
+    from app.queue.collector import QueueCollector
 
 
 class State(TypedDict):
@@ -32,7 +33,8 @@ class State(TypedDict):
     nudge: Nudge
     health: Health
     metrics: Metrics | None
-    """None without ENABLE_METRICS."""
+    queue_metrics: QueueCollector | None
+    """Both None without ENABLE_METRICS."""
 
 
 Lifespan = Callable[[State], AbstractAsyncContextManager[Mapping[str, Any]]]

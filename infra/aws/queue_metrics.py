@@ -2,7 +2,7 @@
 
 Every API replica writes the figures of every queue, each from the same tables, so the statistic to use is always
 Maximum. A figure that could not be read is left out of its line: alarms see missing data, never a wrong zero.
-`app/observability/emf.py` writes the same names; a test holds the two against each other.
+`app/queue/emf.py` writes the same names; a test holds the two against each other.
 """
 
 from __future__ import annotations

@@ -25,8 +25,6 @@ from app.queue.claims import Claim
 from app.queue.handler import Outcome
 from app.settings import Settings
 
-KIND = "webhook"
-
 _STORE_SECONDS = 20.0
 _PATIENCE = 60.0
 """Seconds for which a webhook of an unknown prediction is kept: longer than a worker needs to store an id."""

@@ -7,20 +7,17 @@ import uuid
 
 from starlette.datastructures import Headers
 
-from app.db.transactions import transaction
 from app.errors import MalformedRequest, NotFound, Unauthenticated
-from app.observability import correlation, traces
 from app.observability.logging import get_logger
 from app.predictions import queries
 from app.predictions.providers.base import PROVIDERS, Unreadable, parse
 from app.predictions.providers.dialects import DIALECTS
 from app.predictions.queries import NewWebhook
+from app.predictions.webhooks import KIND
 from app.predictions.webhooks.signatures import WebhookMalformed, WebhookRefused, verify
-from app.queue.outbox import new_job
+from app.web.jobs import transaction_with_jobs
 from app.web.state import State
 
-JOB_KIND = "webhook"
-"""As app.predictions.webhooks.job registers it."""
 REFERENCE = "prediction"
 """Query parameter of the address that a provider is given: our id of the prediction."""
 
@@ -65,24 +62,10 @@ async def accept(
         body=body if notice else None,
         result=None if notice else "not about the end of a prediction",
     )
-    job_id = uuid.uuid4()
-    async with transaction(state["engine"]) as connection:
+    async with transaction_with_jobs(state) as (connection, jobs):
         row_id = await queries.add_webhook(connection, new)
-        if row_id is None or notice is None:
-            return webhook_id
-        await connection.execute(
-            new_job(
-                job_id=job_id,
-                kind=JOB_KIND,
-                queue=state["settings"].queue_of(JOB_KIND),
-                subject_id=row_id,
-                max_attempts=state["settings"].prediction_max_attempts,
-                correlation_id=correlation.current(),
-                traceparent=traces.current(),
-            )
-        )
-    settings = state["settings"]
-    state["nudge"].soon(job_id, settings.queue_of(JOB_KIND), urgent=settings.is_urgent(JOB_KIND))
+        if row_id is not None and notice is not None:
+            await jobs.enqueue(KIND, row_id, max_attempts=state["settings"].prediction_max_attempts)
     return webhook_id
 
 

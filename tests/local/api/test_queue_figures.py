@@ -18,7 +18,7 @@ from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.db.engine import async_engine
-from app.observability.emf import UNITS, Emitter, line
+from app.queue.emf import UNITS, Emitter, line
 from app.settings import Settings
 from infra.aws import queue_metrics
 
@@ -109,7 +109,7 @@ async def test_a_service_that_is_away_is_silence_and_no_zero(emitter: Make) -> N
 
 
 async def test_a_line_is_what_cloudwatch_reads() -> None:
-    text = line(stack="prod", queue=QUEUE, figures={"RunningJobs": 2, "QueueDepth": 3}, now=1_700_000_000.5)
+    text = line(stack="prod", queue=QUEUE, values={"RunningJobs": 2, "QueueDepth": 3}, now=1_700_000_000.5)
     assert "\n" not in text
     assert json.loads(text) == {
         "_aws": {
@@ -131,7 +131,7 @@ async def test_a_line_is_what_cloudwatch_reads() -> None:
 
 async def test_the_names_are_those_that_alarms_and_scaling_use() -> None:
     assert set(UNITS) == set(queue_metrics.FIGURES)
-    described = json.loads(line(stack="prod", queue="q", figures=dict.fromkeys(UNITS, 0), now=0))
+    described = json.loads(line(stack="prod", queue="q", values=dict.fromkeys(UNITS, 0), now=0))
     directive = described["_aws"]["CloudWatchMetrics"][0]
     assert directive["Namespace"] == queue_metrics.NAMESPACE
     wanted = queue_metrics.dimensions(stack="prod", queue="q")

@@ -18,7 +18,7 @@ from rq import Queue
 from rq.registry import FailedJobRegistry, FinishedJobRegistry, ScheduledJobRegistry, StartedJobRegistry
 from sqlalchemy import make_url
 
-from app.observability.queue_metrics import read_broker
+from app.queue.statistics import read_broker
 
 QUEUE = "webhook-processor"
 

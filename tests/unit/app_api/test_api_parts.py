@@ -16,20 +16,20 @@ from alembic.script import ScriptDirectory
 from app import composition
 from app.migrations import revisions, runner
 from app.settings import Settings
-from app.web import cursor
+from app.web import paging
 from app.web.openapi import document
 from app.web.sockets import SocketError, listening
 
 
 def test_a_cursor_keeps_microseconds() -> None:
     place = (datetime(2026, 11, 23, 12, 0, 0, 123456, tzinfo=UTC), uuid.uuid4())
-    assert cursor.decode(cursor.encode(*place)) == place
+    assert paging.decode_cursor(paging.encode_cursor(*place)) == place
 
 
 @pytest.mark.parametrize("text", ["", "abc", "é", "AAAA", "f" * 32, "f" * 200])
 def test_other_texts_are_no_cursors(text: str) -> None:
     with pytest.raises(ValueError):
-        cursor.decode(text)
+        paging.decode_cursor(text)
 
 
 def test_binding_a_free_port_and_a_busy_one() -> None:

@@ -1,8 +1,8 @@
-"""The queues' figures as log lines in CloudWatch's embedded metric format: metrics without a client or credentials.
+"""The queues' statistics as log lines in CloudWatch's embedded metric format: metrics without client or credentials.
 
 The API writes them, because workers that are scaled to nothing could not. Each replica writes the same, read from the
-same tables, so whoever looks takes the largest value of a period. What could not be read is left out, so that nobody
-takes silence for an empty queue. `infra/aws/queue_metrics.py` has the same names.
+same tables, so that an alarm takes the largest value of a period. What could not be read is left out, so that silence
+is not taken for an empty queue. `infra/aws/queue_metrics.py` has the same names.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Final, TextIO
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.deadline import Deadline
-from app.observability import queue_metrics as reading
 from app.observability.logging import get_logger
+from app.queue.statistics import UNREADABLE, read_broker, read_jobs
 from app.settings import Settings
 
 if TYPE_CHECKING:
@@ -35,9 +35,9 @@ UNITS: Final = {
     "Workers": "Count",
 }
 _BUDGET_SECONDS: Final = 10.0
-"""A long backlog takes long to count, and is when the figures matter most."""
+"""A long backlog takes long to count, and is when the numbers matter most."""
 
-Figures = dict[str, float]
+Values = dict[str, float]
 
 log = get_logger()
 
@@ -78,31 +78,31 @@ class Emitter:
             try:
                 await self.emit()
             except Exception as error:  # noqa: BLE001 - one round that fails must not be the last: nothing would scale
-                self._tell("writing", error)
+                self._log_change("writing", error)
             else:
-                self._tell("writing", None)
+                self._log_change("writing", None)
             await asyncio.sleep(max(0.0, self._interval - (time.monotonic() - begun)))
 
     async def emit(self) -> None:
         """One round."""
         jobs, workers = await asyncio.gather(self._read_jobs(), self._read_workers())
         for queue in self._queues:
-            if figures := {**jobs.get(queue, {}), **workers.get(queue, {})}:
-                self._write(line(stack=self._stack, queue=queue, figures=figures, now=time.time()))
+            if values := {**jobs.get(queue, {}), **workers.get(queue, {})}:
+                self._write(line(stack=self._stack, queue=queue, values=values, now=time.time()))
 
     def _write(self, text: str) -> None:
         out = self._out or sys.stdout
         out.write(text + "\n")
         out.flush()
 
-    async def _read_jobs(self) -> Mapping[str, Figures]:
+    async def _read_jobs(self) -> Mapping[str, Values]:
         try:
             async with Deadline(_BUDGET_SECONDS):
-                found = await reading.read_jobs(self._engine, self._queues)
-        except reading.UNREADABLE as error:
-            self._tell("database", error)
+                found = await read_jobs(self._engine, self._queues)
+        except UNREADABLE as error:
+            self._log_change("database", error)
             return {}
-        self._tell("database", None)
+        self._log_change("database", None)
         return {
             queue: {
                 "QueueDepth": jobs.due,
@@ -115,17 +115,17 @@ class Emitter:
             for queue, jobs in found.items()
         }
 
-    async def _read_workers(self) -> Mapping[str, Figures]:
+    async def _read_workers(self) -> Mapping[str, Values]:
         try:
             async with asyncio.timeout(_BUDGET_SECONDS):
-                found = await reading.read_broker(self._redis, self._queues)
-        except reading.UNREADABLE as error:
-            self._tell("redis", error)
+                found = await read_broker(self._redis, self._queues)
+        except UNREADABLE as error:
+            self._log_change("redis", error)
             return {}
-        self._tell("redis", None)
+        self._log_change("redis", None)
         return {queue: {"Workers": broker.workers} for queue, broker in found.items()}
 
-    def _tell(self, service: str, error: Exception | None) -> None:
+    def _log_change(self, service: str, error: Exception | None) -> None:
         """An outage is one line in the log, not one a round."""
         if error is not None and service not in self._failing:
             log.warning("queue figures incomplete", failing=service, reason=type(error).__name__)
@@ -134,14 +134,14 @@ class Emitter:
         (self._failing.discard if error is None else self._failing.add)(service)
 
 
-def line(*, stack: str, queue: str, figures: Mapping[str, float], now: float) -> str:
-    """One line of figures at `now`, in seconds since 1970."""
-    names = [name for name in UNITS if name in figures]
+def line(*, stack: str, queue: str, values: Mapping[str, float], now: float) -> str:
+    """One line at `now`, in seconds since 1970."""
+    names = [name for name in UNITS if name in values]
     directive = {
         "Namespace": NAMESPACE,
         "Dimensions": [["Stack", "Queue"]],
         "Metrics": [{"Name": name, "Unit": UNITS[name]} for name in names],
     }
     meta = {"Timestamp": round(now * 1000), "CloudWatchMetrics": [directive]}
-    values = {name: figures[name] for name in names}
-    return json.dumps({"_aws": meta, "Stack": stack, "Queue": queue, **values}, separators=(",", ":"))
+    known = {name: values[name] for name in names}
+    return json.dumps({"_aws": meta, "Stack": stack, "Queue": queue, **known}, separators=(",", ":"))

@@ -1,7 +1,7 @@
-"""What there is to know about the queues, read once for whoever tells it: `/metrics` and the lines for CloudWatch.
+"""How long the queues are and who works on them, read for `/metrics` and for the lines for CloudWatch.
 
-Postgres says what is to be done, Redis who is there to do it. Each reader raises when its service does not answer, so
-that nobody mistakes an old figure or a zero for the truth.
+Postgres has the jobs, Redis the workers. Each reader raises when its service does not answer, so that no old number and
+no zero is taken for the truth.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _WORKERS: Final = "rq:workers:{}"
 
 
 @dataclass(frozen=True, kw_only=True)
-class JobFigures:
+class JobStatistics:
     """The jobs of one queue in Postgres; ages in seconds, 0 when there is none to have an age."""
 
     due: int = 0
@@ -55,7 +55,7 @@ class JobFigures:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BrokerFigures:
+class BrokerStatistics:
     """One queue in Redis: how long its lists are, and who works on it."""
 
     queued: int
@@ -68,19 +68,19 @@ class BrokerFigures:
     """Seconds since the last sign of life of any worker; None without a worker."""
 
 
-async def read_jobs(engine: AsyncEngine, queues: Sequence[str]) -> dict[str, JobFigures]:
-    """Figures of each queue. One without a row is empty, which is worth saying: workers are removed by zeros."""
+async def read_jobs(engine: AsyncEngine, queues: Sequence[str]) -> dict[str, JobStatistics]:
+    """Of each queue. One without a row is empty, which is worth saying: workers are removed by zeros."""
     async with engine.connect() as connection:
         open_jobs = (await connection.execute(_open_jobs())).all()
         failed = {row.queue: row.failed for row in (await connection.execute(_failed_jobs())).all()}
     rows = {row.queue: row for row in open_jobs}
-    return {queue: _job_figures(rows.get(queue), failed.get(queue, 0)) for queue in queues}
+    return {queue: _job_statistics(rows.get(queue), failed.get(queue, 0)) for queue in queues}
 
 
-def _job_figures(row: Any, failed: int) -> JobFigures:
+def _job_statistics(row: Any, failed: int) -> JobStatistics:
     if row is None:
-        return JobFigures(failed=failed)
-    return JobFigures(
+        return JobStatistics(failed=failed)
+    return JobStatistics(
         due=row.due,
         oldest_due=round(float(row.oldest_due), 3),
         later=row.later,
@@ -91,12 +91,12 @@ def _job_figures(row: Any, failed: int) -> JobFigures:
     )
 
 
-async def read_broker(redis: Redis, queues: Sequence[str]) -> dict[str, BrokerFigures]:
-    """By LLEN and ZCARD, not through RQ's registries: reading those cleans them up, in whoever reads."""
-    return {queue: await _broker_figures(redis, queue) for queue in queues}
+async def read_broker(redis: Redis, queues: Sequence[str]) -> dict[str, BrokerStatistics]:
+    """By LLEN and ZCARD, not through RQ's registries: reading those cleans them up, in the process that reads."""
+    return {queue: await _broker_statistics(redis, queue) for queue in queues}
 
 
-async def _broker_figures(redis: Redis, queue: str) -> BrokerFigures:
+async def _broker_statistics(redis: Redis, queue: str) -> BrokerStatistics:
     registries = {"started": _STARTED, "scheduled": _SCHEDULED, "finished": _FINISHED, "failed": _FAILED}
     async with redis.pipeline(transaction=False) as pipeline:
         pipeline.llen(_QUEUE.format(queue))
@@ -107,7 +107,7 @@ async def _broker_figures(redis: Redis, queue: str) -> BrokerFigures:
         pipeline.smembers(_WORKERS.format(queue))
         queued, intermediate, *sizes, first, names = await pipeline.execute()
     workers, heartbeat_age = await _workers(redis, names)
-    return BrokerFigures(
+    return BrokerStatistics(
         queued=queued,
         registries={"intermediate": intermediate, **dict(zip(registries, sizes, strict=True))},
         overdue=max(0.0, time.time() - float(first[0][1])) if first else 0.0,
