@@ -22,7 +22,7 @@ from app.deliveries.models import Delivery
 from app.json_text import storable
 from app.observability import correlation
 from app.observability.logging import get_logger
-from app.outbound.client import Answer, RequestInvalid, Sender
+from app.outbound.client import Answer, Client, RequestInvalid
 from app.outbound.network import RequestFailed, Resolver
 from app.outbound.urls import UrlPolicy, UrlRefused, check_url_shape
 from app.queue.backoff import retry_after
@@ -121,7 +121,7 @@ class DeliveryHandler:
             allow_http=settings.delivery_allow_http, allow_private=settings.delivery_allow_private_networks
         )
         self._user_agent = f"{settings.service_name}/{settings.service_version}"
-        self._sender = Sender(self._policy, resolve=resolve)
+        self._http = Client(self._policy, resolve=resolve)
 
     def run(self, work: Work, claimed: Claim) -> Outcome:
         """Whatever comes of it, the attempt is logged: the receiver may have had the request."""
@@ -162,7 +162,8 @@ class DeliveryHandler:
         )
 
     def _send(self, work: Work, claimed: Claim) -> Answer:
-        return self._sender.post(
+        return self._http.request(
+            "POST",
             check_url_shape(work.url, self._policy),
             headers=self._headers(work, claimed),
             body=work.body.encode(),

@@ -13,12 +13,11 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from ipaddress import ip_address
 from typing import Any
 
 from httpcore2 import NetworkBackend, NetworkStream
 
-from app.outbound.urls import UrlPolicy, check_address
+from app.outbound.urls import UrlPolicy, as_address, check_address
 
 Resolver = Callable[[str, int], Sequence[str]]
 
@@ -48,8 +47,8 @@ class Deadline:
         return f"no complete answer within {self._seconds:g} s"
 
 
-class Current(threading.local):
-    """The deadline of the request that this thread is at: connections outlive requests, and belong to no thread."""
+class CurrentDeadline(threading.local):
+    """Of the request that this thread is at: connections outlive requests, and belong to no thread."""
 
     deadline = Deadline(0.0)
 
@@ -57,14 +56,6 @@ class Current(threading.local):
 def system_resolver(host: str, port: int) -> list[str]:
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ip_address(host)
-    except ValueError:
-        return False
-    return True
 
 
 def _resolve_within(resolve: Resolver, host: str, port: int, deadline: Deadline) -> Sequence[str]:
@@ -94,7 +85,7 @@ def _resolve_within(resolve: Resolver, host: str, port: int, deadline: Deadline)
 class GuardedBackend(NetworkBackend):
     """Connects only to addresses that the policy allows, and bounds every operation by the request's deadline."""
 
-    def __init__(self, *, policy: UrlPolicy, current: Current, resolve: Resolver) -> None:
+    def __init__(self, *, policy: UrlPolicy, current: CurrentDeadline, resolve: Resolver) -> None:
         self._policy = policy
         self._current = current
         self._resolve = resolve
@@ -110,7 +101,9 @@ class GuardedBackend(NetworkBackend):
         deadline = self._current.deadline
         deadline.connected = True
         literal = host.strip("[]")
-        addresses = [literal] if _is_address(literal) else _resolve_within(self._resolve, host, port, deadline)
+        addresses = (
+            [literal] if as_address(literal) is not None else _resolve_within(self._resolve, host, port, deadline)
+        )
         # One forbidden address refuses the host: a name that mixes public and private answers is an attack or a
         # mistake, and trying the next one would make the outcome depend on chance.
         for address in addresses:
@@ -147,7 +140,7 @@ def _is_readable(connection: socket.socket) -> bool:
 class _DeadlineStream(NetworkStream):
     """A socket on which no sequence of small steps can outlast the deadline of the request that uses it."""
 
-    def __init__(self, connection: socket.socket, current: Current) -> None:
+    def __init__(self, connection: socket.socket, current: CurrentDeadline) -> None:
         self._socket = connection
         self._current = current
 

@@ -21,7 +21,7 @@ MAX_URL_LENGTH = 2048
 
 _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
 _NUMERIC_LABEL = re.compile(r"[0-9]+|0x[0-9a-f]*")
-_DEFAULT_PORTS = {"https": 443, "http": 80}
+DEFAULT_PORTS = {"https": 443, "http": 80}
 _FIRST_USER_PORT = 1024
 """Ports below it belong to other protocols (SSH, SMTP, ...) that a crafted body must not reach; 80 and 443 are fine."""
 
@@ -56,10 +56,6 @@ _SPECIAL_V6 = tuple(IPv6Network(network) for network in ("2001::/23", "2001:db8:
 class UrlRefused(ValueError):
     """The URL or its address is not allowed; `str()` is a reason that may be shown to the user."""
 
-    @property
-    def reason(self) -> str:
-        return str(self)
-
 
 @dataclass(frozen=True, kw_only=True)
 class UrlPolicy:
@@ -81,10 +77,6 @@ class Target:
     port: int
     path: str
 
-    @property
-    def is_address(self) -> bool:
-        return _literal(self.host) is not None
-
 
 def check_url_shape(url: str, policy: UrlPolicy) -> Target:
     """The parts of `url`; raises UrlRefused. Touches no network, so a name is not resolved here."""
@@ -103,8 +95,8 @@ def check_url_shape(url: str, policy: UrlPolicy) -> Target:
         raise UrlRefused("the URL must start with https://" + (" or http://" if policy.allow_http else ""))
     if "@" in parts.netloc:
         raise UrlRefused("the URL must not contain a user name or password")
-    port = _DEFAULT_PORTS[scheme] if port is None else port
-    if port not in _DEFAULT_PORTS.values() and (port == 0 or (port < _FIRST_USER_PORT and not policy.allow_private)):
+    port = DEFAULT_PORTS[scheme] if port is None else port
+    if port not in DEFAULT_PORTS.values() and (port == 0 or (port < _FIRST_USER_PORT and not policy.allow_private)):
         raise UrlRefused(f"port {port} is not allowed: use 80, 443 or one from {_FIRST_USER_PORT} up")
     host = _host(parts.hostname or "", bracketed=parts.netloc.startswith("["), policy=policy)
     path = quote(parts.path or "/", safe="/%:@!$&'()*+,;=~-._")
@@ -141,12 +133,12 @@ def _host(host: str, *, bracketed: bool, policy: UrlPolicy) -> str:
     if "%" in host:
         raise UrlRefused("the host must not contain a percent sign")
     if bracketed:
-        if not isinstance(_literal(host), IPv6Address):
+        if not isinstance(as_address(host), IPv6Address):
             raise UrlRefused("the host is not an IPv6 address")
         check_address(host, policy)
         return host
     name = _ascii(host).removesuffix(".")
-    if _literal(name) is not None:
+    if as_address(name) is not None:
         check_address(name, policy)
         return name
     labels = name.split(".")
@@ -169,7 +161,8 @@ def _ascii(host: str) -> str:
         raise UrlRefused("the host name is malformed") from None
 
 
-def _literal(host: str) -> IPv4Address | IPv6Address | None:
+def as_address(host: str) -> IPv4Address | IPv6Address | None:
+    """The address that the host is; None for a name."""
     try:
         return ip_address(host)
     except ValueError:

@@ -1,25 +1,23 @@
-"""Asks a provider over HTTP: one pool of connections a process and provider, one deadline a request.
+"""Asks a provider over HTTP. An error says whether asking again can help.
 
-httpcore2 as in app.outbound.client: no redirect is followed with the key on it, no proxy is read from the environment
-and no body is inflated. An error says whether asking again can help.
+By app.outbound.client: no redirect is followed with the key on it, no proxy is read from the environment and no body is
+inflated.
 """
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
-import httpcore2
-
-from app.outbound.network import Current, Deadline, GuardedBackend, RequestFailed, system_resolver
-from app.outbound.urls import UrlPolicy, UrlRefused
+from app.outbound.client import Answer, AnswerTooLarge, Client, RequestTimedOut
+from app.outbound.network import RequestFailed
+from app.outbound.urls import DEFAULT_PORTS, Target, UrlPolicy, UrlRefused
 from app.predictions.providers.base import Call, Dialect, ProviderName, Snapshot, Submission, Unreadable, parse
 from app.predictions.providers.dialects import DIALECTS
 from app.queue.backoff import retry_after
 from app.settings import Settings
 
-_KEEP_ALIVE = 30.0
+_KEPT_SECONDS = 30.0
 _POLICY = UrlPolicy(allow_http=True, allow_private=True)
 """The operator chooses where providers are, not users."""
 _RETRYABLE = frozenset({408, 409, 425, 429})
@@ -70,9 +68,7 @@ class ProviderClient:
             "Accept-Encoding": "identity",
             "User-Agent": user_agent,
         }
-        self._current = Current()
-        self._lock = threading.Lock()
-        self._made: httpcore2.ConnectionPool | None = None
+        self._http = Client(_POLICY, keep=connections, keep_seconds=_KEPT_SECONDS)
 
     def submit(self, submission: Submission) -> Snapshot:
         return self._ask(self._dialect.submit(submission))
@@ -85,78 +81,51 @@ class ProviderClient:
 
     def close(self) -> None:
         """Close the kept connections; no request may be under way."""
-        with self._lock:
-            if self._made is not None:
-                self._made.close()
-                self._made = None
-
-    def _pool(self) -> httpcore2.ConnectionPool:
-        with self._lock:
-            if self._made is None:
-                self._made = httpcore2.ConnectionPool(
-                    ssl_context=httpcore2.default_ssl_context(),
-                    network_backend=GuardedBackend(policy=_POLICY, current=self._current, resolve=system_resolver),
-                    # A worker has as many requests under way as it has slots; nothing here is to hold one up.
-                    max_connections=None,
-                    max_keepalive_connections=self._connections,
-                    keepalive_expiry=_KEEP_ALIVE,
-                )
-            return self._made
+        self._http.close()
 
     def _ask(self, call: Call) -> Snapshot:
         name = self._dialect.name
-        deadline = self._current.deadline = Deadline(self._timeout)
-        while True:
+        try:
+            answer = self._exchange(call)
+        except RequestTimedOut as error:
+            raise TryAgain(f"{name} gave {error}") from None
+        except AnswerTooLarge as error:
+            detail = f"{name} gave an answer of more than {self._max_response_bytes:,} bytes"
+            raise Refused(detail, status=error.status) from None
+        except (RequestFailed, UrlRefused) as error:
+            # Of what the network says the name alone: the rest is the operator's.
+            reason = type(error.__cause__).__name__ if error.__cause__ else error
+            raise TryAgain(f"{name} could not be reached: {reason}") from None
+        if 200 <= answer.status < 300:
             try:
-                status, headers, body = self._exchange(call)
-                break
-            except (TimeoutError, httpcore2.TimeoutException):
-                raise TryAgain(f"{name} gave no complete answer within {self._timeout:g} s") from None
-            except (RequestFailed, UrlRefused) as error:
-                raise TryAgain(f"{name} could not be reached: {error}") from None
-            except (httpcore2.NetworkError, httpcore2.ProtocolError, OSError) as error:
-                # A kept connection that the provider closed in the moment in which it was used again is gone from the
-                # pool; one that was made for this request ends this.
-                if deadline.connected:
-                    raise TryAgain(f"{name} could not be reached: {type(error).__name__}") from None
-        if 200 <= status < 300:
-            try:
-                return self._dialect.read(parse(body))
+                return self._dialect.read(parse(answer.body))
             except Unreadable as error:
                 raise TryAgain(f"{name} gave an answer that cannot be read: {error}") from None
-        raise self._error(status, headers, body)
+        raise self._error(answer.status, answer.headers, answer.body)
 
-    def _exchange(self, call: Call) -> tuple[int, Mapping[str, str], bytes]:
+    def _exchange(self, call: Call) -> Answer:
         base = self._base
-        host = base.hostname or ""
-        url = httpcore2.URL(
-            scheme=base.scheme.encode(),
-            host=(f"[{host}]" if ":" in host else host).encode(),
-            port=base.port,
-            target=(base.path.rstrip("/") + call.path).encode(),
-        )
         headers = {**self._headers, **call.headers}
         content = None
         if call.body is not None:
             content = call.body.encode()
             headers["Content-Type"] = "application/json"
-        if content is not None or call.method == "POST":
+        if call.method == "POST":
             headers["Content-Length"] = str(len(content or b""))
-        pairs = [(name.encode(), value.encode()) for name, value in headers.items()]
-        with self._pool().stream(call.method, url, headers=pairs, content=content) as response:
-            answered = {key.decode("latin-1").lower(): value.decode("latin-1") for key, value in response.headers}
-            return response.status, answered, self._read(response)
-
-    def _read(self, response: httpcore2.Response) -> bytes:
-        received = bytearray()
-        for chunk in response.iter_stream():
-            received += chunk
-            if len(received) > self._max_response_bytes:
-                raise Refused(
-                    f"{self._dialect.name} gave an answer of more than {self._max_response_bytes:,} bytes",
-                    status=response.status,
-                )
-        return bytes(received)
+        return self._http.request(
+            call.method,
+            Target(
+                scheme=base.scheme,
+                host=base.hostname or "",
+                port=base.port or DEFAULT_PORTS[base.scheme],
+                path=base.path.rstrip("/") + call.path,
+            ),
+            headers=list(headers.items()),
+            body=content,
+            timeout=self._timeout,
+            max_response_bytes=self._max_response_bytes,
+            whole=True,
+        )
 
     def _error(self, status: int, headers: Mapping[str, str], body: bytes) -> Exception:
         name = self._dialect.name

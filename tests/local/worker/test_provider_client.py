@@ -185,7 +185,7 @@ def test_a_name_server_that_hangs(client: Any, monkeypatch: pytest.MonkeyPatch) 
         time.sleep(1.5)
         return []
 
-    monkeypatch.setattr("app.predictions.providers.client.system_resolver", hang)
+    monkeypatch.setattr("app.outbound.client.system_resolver", hang)
     started = time.monotonic()
     with pytest.raises(TryAgain, match=r"within 0.7 s"):
         client(REPLICATE_BASE_URL="http://provider.invalid").fetch("a")

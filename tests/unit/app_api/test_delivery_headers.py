@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from app.deliveries.schemas import MAX_HEADERS_LENGTH, DeliveryIn
-from app.outbound.client import _encoded
+from app.outbound.client import encode_headers
 
 
 def accepted(headers: dict[str, str]) -> dict[str, str] | None:
@@ -28,7 +28,7 @@ def test_every_character_anywhere_is_refused_or_can_be_sent(part: str, form: str
         text = form.format(character)
         headers = accepted({text: "value"} if part == "name" else {"X-A": text})
         if headers is not None:
-            h11.Request(method="POST", target="/", headers=[("Host", "a"), *_encoded(headers.items())])
+            h11.Request(method="POST", target="/", headers=[("Host", "a"), *encode_headers(headers.items())])
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ def test_blanks_around_a_value_are_no_part_of_it(given: str, kept: str) -> None:
 
 
 def test_a_value_that_was_stored_before_they_were_cut_can_be_sent() -> None:
-    assert _encoded([("X-A", " a\t")]) == [(b"X-A", b"a")]
+    assert encode_headers([("X-A", " a\t")]) == [(b"X-A", b"a")]
 
 
 def test_all_of_them_together_have_a_limit() -> None:

@@ -43,15 +43,15 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """What would be posted."""
     calls: list[dict[str, Any]] = []
 
-    class Sender:
+    class Client:
         def __init__(self, policy: Any, **_: Any) -> None:
             self.policy = policy
 
-        def post(self, target: Any, **arguments: Any) -> Any:
+        def request(self, method: str, target: Any, **arguments: Any) -> Any:
             calls.append({"target": target, "policy": self.policy, **arguments})
             raise TypeError("not sent")
 
-    monkeypatch.setattr("app.deliveries.job.Sender", Sender)
+    monkeypatch.setattr("app.deliveries.job.Client", Client)
     return calls
 
 

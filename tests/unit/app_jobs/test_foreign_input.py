@@ -34,7 +34,7 @@ from app.queue.backoff import delay, retry_after
 from app.queue.claims import Claim
 from app.settings import Settings
 from app.settings_checks import KeyRing
-from app.web import caching, cursor, idempotency
+from app.web import caching, idempotency, paging
 from app.web.client_address import ClientAddress, network_of
 
 pytestmark = pytest.mark.timeout(120)
@@ -111,7 +111,7 @@ def test_a_signed_webhook(webhook_id: str, timestamp: str, signature: str, body:
 @given(st.text(max_size=40) | st.binary(max_size=30).map(lambda raw: base64.urlsafe_b64encode(raw).decode()))
 def test_a_cursor(text: str) -> None:
     try:
-        created_at, _ = cursor.decode(text)
+        created_at, _ = paging.decode_cursor(text)
     except ValueError:
         return
     assert created_at.tzinfo is UTC

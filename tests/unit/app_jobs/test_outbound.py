@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from app.outbound import network
-from app.outbound.client import Answer, RequestInvalid, Sender
+from app.outbound.client import Answer, Client, RequestInvalid
 from app.outbound.network import RequestFailed
 from app.outbound.urls import UrlPolicy, UrlRefused, check_url_shape
 
@@ -99,11 +99,12 @@ def send(
     headers: tuple[tuple[str, str], ...] = (),
     body: bytes = b"{}",
     limit: int = 100,
-    sender: Sender | None = None,
+    sender: Client | None = None,
 ) -> Answer:
-    used = sender or Sender(policy, resolve=resolve, tls=tls)
+    used = sender or Client(policy, resolve=resolve, tls=tls)
     try:
-        return used.post(
+        return used.request(
+            "POST",
             check_url_shape(url, policy),
             headers=headers,
             body=body,
@@ -116,9 +117,9 @@ def send(
 
 
 @pytest.fixture
-def sender() -> Iterator[Sender]:
+def sender() -> Iterator[Client]:
     """One that keeps its connections."""
-    made = Sender(OPEN)
+    made = Client(OPEN)
     yield made
     made.close()
 
@@ -131,7 +132,7 @@ def test_an_answer(serve: Callable[..., Server]) -> None:
     assert (answer.status, answer.body, answer.headers["retry-after"]) == (200, b"ok", "7")
 
 
-def test_a_connection_is_kept_and_used_again(serve: Callable[..., Server], sender: Sender) -> None:
+def test_a_connection_is_kept_and_used_again(serve: Callable[..., Server], sender: Client) -> None:
     def twice(connection: socket.socket) -> None:
         for _ in range(2):
             read_request(connection)
@@ -145,7 +146,7 @@ def test_a_connection_is_kept_and_used_again(serve: Callable[..., Server], sende
     assert server.connections == 1
 
 
-def test_a_kept_connection_that_the_receiver_closed_is_replaced(serve: Callable[..., Server], sender: Sender) -> None:
+def test_a_kept_connection_that_the_receiver_closed_is_replaced(serve: Callable[..., Server], sender: Client) -> None:
     closed = threading.Event()
 
     def once(connection: socket.socket) -> None:
@@ -163,7 +164,7 @@ def test_a_kept_connection_that_the_receiver_closed_is_replaced(serve: Callable[
 
 
 def test_a_kept_connection_that_breaks_while_it_is_used_is_replaced_once(
-    serve: Callable[..., Server], sender: Sender
+    serve: Callable[..., Server], sender: Client
 ) -> None:
     """The receiver closes in the moment in which the next request is on its way."""
     served = 0
@@ -188,7 +189,7 @@ def test_a_kept_connection_that_breaks_while_it_is_used_is_replaced_once(
 
 
 def test_an_answer_that_breaks_off_in_its_body_is_an_answer(
-    serve: Callable[..., Server], sender: Sender, monkeypatch: pytest.MonkeyPatch
+    serve: Callable[..., Server], sender: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On a kept connection, whose breaking before an answer has the request sent again: after one that is twice."""
     requests = 0
@@ -238,7 +239,7 @@ def many_descriptors() -> Iterator[None]:
 
 @pytest.mark.usefixtures("many_descriptors")
 def test_a_kept_connection_of_a_process_with_a_thousand_descriptors(
-    serve: Callable[..., Server], sender: Sender
+    serve: Callable[..., Server], sender: Client
 ) -> None:
     def twice(connection: socket.socket) -> None:
         assert connection.fileno() >= 1024
