@@ -14,14 +14,14 @@ from app.deliveries.schemas import Accepted, DeliveryIn, DeliveryOut, DeliveryPa
 from app.deliveries.service import DeliveriesState
 from app.web import caching, http, idempotency
 from app.web.authentication import authenticated
+from app.web.connections import IS_DISCONNECTED
 from app.web.operations import Operation
-from app.web.refusals import IS_GONE
 from app.web.state import State
 
 
 @asynccontextmanager
 async def lifespan(state: State) -> AsyncIterator[Mapping[str, Any]]:
-    yield {"intake": service.intake(state)}
+    yield {"batcher": service.batcher(state)}
 
 
 async def create(request: Request[DeliveriesState]) -> Response:
@@ -30,7 +30,7 @@ async def create(request: Request[DeliveriesState]) -> Response:
     given, texts = await http.body_and_texts(request, DeliveryIn)
     http.check_names(texts, "headers")
     accepted, replayed = await service.accept(
-        request.state, user_id, given, texts["payload"], key=key, is_gone=request.scope.get(IS_GONE)
+        request.state, user_id, given, texts["payload"], key=key, is_gone=request.scope.get(IS_DISCONNECTED)
     )
     return idempotency.reply(accepted, location=f"/v1/deliveries/{accepted.id}", replayed=replayed)
 

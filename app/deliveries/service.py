@@ -30,15 +30,15 @@ from app.observability import correlation, traces
 from app.outbound.urls import UrlPolicy, UrlRefused, check_url_shape
 from app.settings import Settings
 from app.web import caching, idempotency, paging
-from app.web.batching import Batch, CallerGone, Gather, OutcomeUnknown
+from app.web.batching import Batch, Batcher, CallerGone, OutcomeUnknown
 from app.web.caching import Tag
 from app.web.jobs import transaction_with_jobs
 from app.web.state import State
 
 
 class DeliveriesState(State):
-    intake: Gather[NewDelivery, bool]
-    """Stores an accepted delivery; whether its key is new."""
+    batcher: Batcher[NewDelivery, bool]
+    """Stores accepted deliveries; whether the key of each is new."""
 
 
 class _Refused(Exception):
@@ -74,7 +74,7 @@ async def accept(
         traceparent=traces.current(),
     )
     try:
-        added = await state["intake"].do(new, is_gone=is_gone)
+        added = await state["batcher"].submit(new, is_gone=is_gone)
     except CallerGone:
         raise ClientDisconnect from None
     except OutcomeUnknown:
@@ -94,8 +94,8 @@ async def accept(
     return Accepted(id=first, status="pending"), True
 
 
-def intake(state: State) -> Gather[NewDelivery, bool]:
-    """Stores accepted deliveries, and announces their jobs once they are committed."""
+def batcher(state: State) -> Batcher[NewDelivery, bool]:
+    """Stores accepted deliveries, and has their jobs put on the queue once they are committed."""
     settings, nudge = state["settings"], state["nudge"]
     committing = state["engine"].execution_options(isolation_level="AUTOCOMMIT")
     queue, urgent = settings.queue_of(KIND), settings.is_urgent(KIND)
@@ -104,7 +104,7 @@ def intake(state: State) -> Gather[NewDelivery, bool]:
         try:
             async with committing.connect() as connection:
                 try:
-                    with batch.under_way(lambda: end_statement(connection)) as new:
+                    with batch.executing(lambda: end_statement(connection)) as new:
                         added = await queries.add(connection, new, kind=KIND, queue=queue) if new else set()
                 finally:
                     if batch.interrupted:
@@ -119,7 +119,7 @@ def intake(state: State) -> Gather[NewDelivery, bool]:
                 nudge.soon(one.job_id, queue, urgent=urgent)
         return [one.id in added for one in new]
 
-    return Gather(store, fault_of_one=(_Refused,), was_stopped=is_canceled)
+    return Batcher(store, fault_of_one=(_Refused,), was_stopped=is_canceled)
 
 
 async def get(state: State, user_id: uuid.UUID, delivery_id: uuid.UUID) -> DeliveryOut:

@@ -26,16 +26,16 @@ from app.settings import Settings
 from app.web import operational_endpoints
 from app.web.authentication import Authenticate
 from app.web.client_address import ClientAddress
+from app.web.connections import RejectedRequests
 from app.web.health import Health
-from app.web.middleware.access_log import Observe
-from app.web.middleware.compression import Compression
-from app.web.middleware.correlation import Correlation
-from app.web.middleware.drain import CloseWhileDraining, Drain
-from app.web.middleware.headers import SecurityHeaders
-from app.web.middleware.limits import BodyLimit, RequestTimeout
+from app.web.middleware.access_log import AccessLogMiddleware
+from app.web.middleware.compression import CompressionMiddleware
+from app.web.middleware.correlation import CorrelationMiddleware
+from app.web.middleware.drain import Drain, DrainMiddleware
+from app.web.middleware.limits import BodyLimitMiddleware, RequestTimeoutMiddleware
+from app.web.middleware.security_headers import SecurityHeadersMiddleware
 from app.web.operations import Operation
-from app.web.problems import ProblemBoundary, on_error
-from app.web.refusals import Refusals
+from app.web.problems import ProblemMiddleware, on_error
 from app.web.routing import routes as operation_routes
 from app.web.state import Lifespan, State
 
@@ -68,7 +68,7 @@ class Api:
         self.started = time.monotonic() if started is None else started
         self._redis_pool = _redis_pool(settings)
         self._client_address = ClientAddress(settings.trusted_proxies)
-        self.refusals = Refusals()
+        self.rejected = RejectedRequests()
         self._metrics = self._make_metrics()
         self._queue_metrics = self._make_queue_metrics()
         self._limiter = self._make_limiter()
@@ -150,32 +150,32 @@ class Api:
         settings = self.settings
         client_address = self._client_address
         stack = [
-            Middleware(Correlation),
+            Middleware(CorrelationMiddleware),
             *_traced(client_address),
-            Middleware(Observe, recorder=self._metrics, client_address=client_address),
-            Middleware(SecurityHeaders),
-            Middleware(CloseWhileDraining, drain=self.drain),
+            Middleware(AccessLogMiddleware, recorder=self._metrics, client_address=client_address),
+            Middleware(SecurityHeadersMiddleware),
+            Middleware(DrainMiddleware, drain=self.drain),
         ]
         if settings.cors_origin:
             stack.append(_cors(settings))
         stack += [
-            Middleware(Compression),
-            Middleware(ProblemBoundary),
-            Middleware(RequestTimeout, seconds=settings.request_timeout / 1000),
+            Middleware(CompressionMiddleware),
+            Middleware(ProblemMiddleware),
+            Middleware(RequestTimeoutMiddleware, seconds=settings.request_timeout / 1000),
         ]
         if self._limiter:
-            from app.web.middleware.rate_limit import RateLimit
+            from app.web.middleware.rate_limit import RateLimitMiddleware
 
             stack.append(
                 Middleware(
-                    RateLimit,
+                    RateLimitMiddleware,
                     limiter=self._limiter,
                     authenticate=self._authenticate,
                     client_address=client_address,
                     exempt=tuple(one.path.partition("{")[0] for one in self._operations if not one.rate_limited),
                 )
             )
-        return [*stack, Middleware(BodyLimit, size=settings.body_limit)]
+        return [*stack, Middleware(BodyLimitMiddleware, size=settings.body_limit)]
 
     def _make_metrics(self) -> Metrics | None:
         if not self.settings.enable_metrics:
@@ -184,10 +184,10 @@ class Api:
 
         settings = self.settings
         metrics = Metrics(service=settings.service_name, version=settings.service_version)
-        refusals = self.refusals
-        metrics.count_from("slipway_heads_too_large", "Requests refused with 431 or 414.", lambda: refusals.too_large)
-        metrics.count_from("slipway_heads_too_late", "Requests refused with 408.", lambda: refusals.too_late)
-        metrics.count_from("slipway_requests_malformed", "What was no request of HTTP.", lambda: refusals.malformed)
+        rejected = self.rejected
+        metrics.count_from("slipway_heads_too_large", "Requests refused with 431 or 414.", lambda: rejected.too_large)
+        metrics.count_from("slipway_heads_too_late", "Requests refused with 408.", lambda: rejected.too_late)
+        metrics.count_from("slipway_requests_malformed", "What was no request of HTTP.", lambda: rejected.malformed)
         return metrics
 
     def _make_queue_metrics(self) -> QueueCollector | None:
@@ -217,9 +217,9 @@ class Api:
 def _traced(client_address: ClientAddress) -> list[Middleware]:
     if (tracing := traces.active()) is None:
         return []
-    from app.web.middleware.tracing import TracedRequests
+    from app.web.middleware.tracing import TracingMiddleware
 
-    return [Middleware(TracedRequests, tracing=tracing, client_address=client_address)]
+    return [Middleware(TracingMiddleware, tracing=tracing, client_address=client_address)]
 
 
 def _cors(settings: Settings) -> Middleware:

@@ -1,12 +1,12 @@
-"""Does what many requests want of the database in one statement, without making any of them wait for others.
+"""Sends what many requests ask of the database in one statement, without making any of them wait for others.
 
-The first request's statement is sent at once. What arrives while statements are under way is gathered and sent together
-when one of them returns: alone a request is as fast as before, in a crowd each pays a fraction of a round trip, of a
-commit and of the driver's work.
+The first request's statement is sent at once. Items that arrive while statements are running are sent together when one
+of them returns: alone a request is as fast as before, in a crowd each pays a fraction of a round trip, of a commit and
+of the driver's work.
 
-A request that was told no must not be stored afterwards. So a caller that is cancelled takes its item back until the
-statement goes out; from then on the database is asked to end the statement, and the caller is answered by what comes of
-it (docs/decisions/0025).
+A request that was answered with an error must not be stored afterwards. So a caller that is cancelled takes its item
+back until the statement goes out; from then on the database is asked to cancel the statement, and the caller gets the
+outcome (docs/decisions/0025).
 """
 
 from __future__ import annotations
@@ -23,36 +23,36 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 _stopping: set[asyncio.Future[None]] = set()
-"""Nobody waits for them, and a loop alone does not keep them alive."""
+"""A loop alone does not keep them alive."""
 
 
 class OutcomeUnknown(Exception):
-    """The caller could wait no longer for an item that was under way: it may have been done, or may be yet."""
+    """The caller stopped waiting for an item that was being executed: it may have been done, or may be yet."""
 
 
 class CallerGone(Exception):
-    """Nobody is there to be answered; the item was not done."""
+    """The client has disconnected; the item was not executed."""
 
 
-class _NotDone(Exception):
-    """To a caller that was cancelled: his item was not done, so that his cancellation may go on."""
+class _NotExecuted(Exception):
+    """To a caller that was cancelled: its item was not executed, so that its cancellation may go on."""
 
 
-class _Wish(Generic[T, R]):
-    """An item, and whoever waits for its outcome.
+class _Entry(Generic[T, R]):
+    """An item and the caller that waits for its outcome.
 
-    The outcome is kept here and not in the future alone: it may come in the turn in which the future was cancelled and
-    the caller has not heard of that yet.
+    The outcome is kept here and not in the future alone: it may come in the same turn of the loop in which the future
+    was cancelled, before the caller has run.
     """
 
-    __slots__ = ("_error", "_is_gone", "_result", "_waiter", "batch", "item", "leaving", "left", "settled")
+    __slots__ = ("_error", "_is_gone", "_result", "_waiter", "batch", "cancelled", "gave_up", "item", "settled")
 
     def __init__(self, item: T, is_gone: Callable[[], bool] | None) -> None:
         self.item, self._is_gone = item, is_gone
         self.batch: Batch[T, R] | None = None
-        """That in which it is under way."""
-        self.leaving = self.left = self.settled = False
-        """Whether its caller waits for the outcome alone, waits no more, and whether there is one."""
+        """The one that executes it."""
+        self.cancelled = self.gave_up = self.settled = False
+        """Whether its caller was cancelled and waits for the outcome alone, waits no more, and whether there is one."""
         self._result: R | None = None
         self._error: Exception | None = None
         self._waiter: asyncio.Future[None] | None = None
@@ -76,37 +76,37 @@ class _Wish(Generic[T, R]):
             self._waiter.set_result(None)
 
     def is_wanted(self) -> bool:
-        """Whether to do it; settles what nobody waits for."""
+        """Whether to execute it; settles one whose client has disconnected."""
         if self._is_gone is not None and self._is_gone():
             self.settle(error=CallerGone())
         return not self.settled and not (self._waiter is not None and self._waiter.cancelled())
 
 
 class Batch(Generic[T, R]):
-    """What is done together."""
+    """Entries of one statement."""
 
-    def __init__(self, wishes: Sequence[_Wish[T, R]], worker: asyncio.Task[None]) -> None:
-        self.wishes = wishes
+    def __init__(self, entries: Sequence[_Entry[T, R]], worker: asyncio.Task[None]) -> None:
+        self.entries = entries
         self.interrupted = False
-        """Whether the work was asked to end early."""
+        """Whether the statement was asked to end early."""
         self.abandoned = False
-        """Whether the work was cancelled, because nobody waits for it any more."""
+        """Whether the worker was cancelled, because no caller waits any more."""
         self._worker = worker
         self._stop: Callable[[], Awaitable[None]] | None = None
 
     @contextmanager
-    def under_way(self, stop: Callable[[], Awaitable[None]]) -> Iterator[Sequence[T]]:
-        """The items that are still wanted; within, none can be taken back any more.
+    def executing(self, stop: Callable[[], Awaitable[None]]) -> Iterator[Sequence[T]]:
+        """The items that are still wanted; within the block, none can be taken back.
 
-        `stop` is called within, at most once, when a caller's time is over. What it returns is awaited beside, maybe
-        beyond the end, and handles its own errors.
+        `stop` is called within, at most once, when a caller is cancelled. What it returns is awaited in a task of its
+        own, maybe beyond the end of the block, and handles its own errors.
         """
-        self.wishes = [wish for wish in self.wishes if wish.is_wanted()]
-        for wish in self.wishes:
-            wish.batch = self
+        self.entries = [entry for entry in self.entries if entry.is_wanted()]
+        for entry in self.entries:
+            entry.batch = self
         self._stop = stop
         try:
-            yield [wish.item for wish in self.wishes]
+            yield [entry.item for entry in self.entries]
         finally:
             self._stop = None
 
@@ -117,63 +117,63 @@ class Batch(Generic[T, R]):
             _stopping.add(stopping)
             stopping.add_done_callback(_stopping.discard)
 
-    def leave(self) -> None:
-        """The last to leave ends the work: requests have a time limit, a statement has none."""
-        if all(wish.left for wish in self.wishes):
+    def abandon_if_all_gave_up(self) -> None:
+        """Requests have a time limit, a statement has none."""
+        if all(entry.gave_up for entry in self.entries):
             self.abandoned = True
             self._worker.cancel()
 
 
-class Gather(Generic[T, R]):
-    """`work` gets up to `most` items and returns a result for each, in their order; `at_once` calls of it at most.
+class Batcher(Generic[T, R]):
+    """`execute` gets up to `max_size` items and returns a result for each, in their order; at most `concurrency` calls.
 
     An error in `fault_of_one` may be due to a single item, so that each is tried on its own; one of which `was_stopped`
-    says that it came of `Batch.interrupt` is that of the callers who left; any other is everybody's. The first two must
-    mean that nothing was done.
+    says that it came of `Batch.interrupt` goes to the callers that were cancelled; any other goes to all callers. The
+    first two must mean that nothing was stored.
     """
 
     def __init__(
         self,
-        work: Callable[[Batch[T, R]], Awaitable[Sequence[R]]],
+        execute: Callable[[Batch[T, R]], Awaitable[Sequence[R]]],
         *,
         fault_of_one: tuple[type[Exception], ...],
         was_stopped: Callable[[Exception], bool],
-        most: int = 100,
-        at_once: int = 2,
+        max_size: int = 100,
+        concurrency: int = 2,
     ) -> None:
-        self._work, self._fault_of_one, self._was_stopped = work, fault_of_one, was_stopped
-        self._most, self._at_once = most, at_once
-        self._waiting: dict[_Wish[T, R], None] = {}
+        self._execute, self._fault_of_one, self._was_stopped = execute, fault_of_one, was_stopped
+        self._max_size, self._concurrency = max_size, concurrency
+        self._waiting: dict[_Entry[T, R], None] = {}
         self._workers: set[asyncio.Task[None]] = set()
 
-    async def do(self, item: T, *, is_gone: Callable[[], bool] | None = None) -> R:
-        """The item's result; raises what `work` raises, and CallerGone when `is_gone` says so before it is begun.
+    async def submit(self, item: T, *, is_gone: Callable[[], bool] | None = None) -> R:
+        """The item's result; raises what `execute` raises, and CallerGone when `is_gone` says so before it is begun.
 
-        A caller that is cancelled is answered by the outcome if his item is under way, and his cancellation goes on if
-        it was not done. Cancelled again he waits no longer, which raises OutcomeUnknown.
+        A caller that is cancelled while its item is executed gets the outcome, and its cancellation goes on if nothing
+        was stored. Cancelled again it waits no longer, which raises OutcomeUnknown.
         """
-        wish: _Wish[T, R] = _Wish(item, is_gone)
-        self._waiting[wish] = None
-        if len(self._workers) < self._at_once:
+        entry: _Entry[T, R] = _Entry(item, is_gone)
+        self._waiting[entry] = None
+        if len(self._workers) < self._concurrency:
             worker = asyncio.create_task(self._run())
             fail_fast.watch(worker)
             self._workers.add(worker)
         try:
-            return await wish.outcome()
+            return await entry.outcome()
         except asyncio.CancelledError:
-            wish.leaving = True
-            batch = wish.batch
+            entry.cancelled = True
+            batch = entry.batch
             if batch is None:
-                self._waiting.pop(wish, None)
+                self._waiting.pop(entry, None)
                 raise
             batch.interrupt()
             try:
-                return await wish.outcome()
-            except _NotDone:
+                return await entry.outcome()
+            except _NotExecuted:
                 pass
             except asyncio.CancelledError:
-                wish.left = True
-                batch.leave()
+                entry.gave_up = True
+                batch.abandon_if_all_gave_up()
                 raise OutcomeUnknown from None
             raise
 
@@ -182,52 +182,49 @@ class Gather(Generic[T, R]):
         assert worker is not None
         try:
             while self._waiting:
-                await self._do_all(self._next(), worker)
+                entries = list(islice(self._waiting, self._max_size))
+                for entry in entries:
+                    del self._waiting[entry]
+                await self._run_batch(entries, worker)
         finally:
-            # In the step that found nothing: a request that came between it and a later one would start nobody, and
+            # In the step that found nothing: a request that came between it and a later one would start no worker, and
             # wait until the next came.
             self._workers.discard(worker)
 
-    def _next(self) -> list[_Wish[T, R]]:
-        batch = list(islice(self._waiting, self._most))
-        for wish in batch:
-            del self._waiting[wish]
-        return batch
-
-    async def _do_all(self, wishes: Sequence[_Wish[T, R]], worker: asyncio.Task[None]) -> None:
-        while wishes := [wish for wish in wishes if wish.is_wanted()]:
-            batch = Batch(wishes, worker)
+    async def _run_batch(self, entries: Sequence[_Entry[T, R]], worker: asyncio.Task[None]) -> None:
+        while entries := [entry for entry in entries if entry.is_wanted()]:
+            batch = Batch(entries, worker)
             try:
-                results = await self._work(batch)
-                done = list(zip(batch.wishes, results, strict=True))
+                results = await self._execute(batch)
+                done = list(zip(batch.entries, results, strict=True))
             except asyncio.CancelledError:
                 if not batch.abandoned:
                     raise
                 return
             except Exception as error:  # noqa: BLE001 - it is the callers', who wait for it
                 stopped = batch.interrupted and self._was_stopped(error)
-                alone = isinstance(error, self._fault_of_one) and len(wishes) > 1
-                if not stopped and not alone:
-                    for wish in wishes:
-                        wish.settle(error=error)
+                split = isinstance(error, self._fault_of_one) and len(entries) > 1
+                if not stopped and not split:
+                    for entry in entries:
+                        entry.settle(error=error)
                     return
-                _take_back(wishes)
-                if alone:
-                    for wish in wishes:
-                        await self._do_all([wish], worker)
+                _take_back(entries)
+                if split:
+                    for entry in entries:
+                        await self._run_batch([entry], worker)
                     return
             else:
-                for wish, result in done:
-                    wish.settle(result)
+                for entry, result in done:
+                    entry.settle(result)
                 return
             finally:
                 if batch.abandoned:
                     worker.uncancel()
 
 
-def _take_back(wishes: Sequence[_Wish[T, R]]) -> None:
-    """Nothing was done: who stays may be tried again, who is leaving may go."""
-    for wish in wishes:
-        wish.batch = None
-        if wish.leaving:
-            wish.settle(error=_NotDone())
+def _take_back(entries: Sequence[_Entry[T, R]]) -> None:
+    """Nothing was stored: an entry may be tried again, unless its caller was cancelled."""
+    for entry in entries:
+        entry.batch = None
+        if entry.cancelled:
+            entry.settle(error=_NotExecuted())

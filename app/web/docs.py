@@ -14,7 +14,7 @@ from starlette.routing import BaseRoute, Route
 
 from app.errors import NotFound, Unavailable
 from app.settings import Settings
-from app.web.middleware.headers import DOCS_PATH
+from app.web.middleware.security_headers import DOCS_PATH
 from app.web.operations import Operation
 
 _ASSETS_PACKAGE = "offapi"

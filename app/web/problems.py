@@ -48,7 +48,7 @@ def translate(error: Exception) -> AppError:
             return HttpError(500)
 
 
-class ProblemBoundary:
+class ProblemMiddleware:
     """The last place that sees an exception: logs what is ours to mend, answers with a problem."""
 
     def __init__(self, app: ASGIApp) -> None:

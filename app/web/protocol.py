@@ -15,8 +15,8 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from app.errors import HttpError
 from app.observability.logging import get_logger
+from app.web.connections import IS_DISCONNECTED, RejectedRequests
 from app.web.problems import MEDIA_TYPE
-from app.web.refusals import IS_GONE, Refusals
 
 MAX_HEAD: Final = 65_536
 """Bytes of request line and headers in all; as many as AWS's application load balancer lets through."""
@@ -40,9 +40,9 @@ class _Refused(Exception):
 class BoundedProtocol(HttpToolsProtocol):
     """Answers 431 to a head that is too large, 414 to such a URL, and 408 to one that does not come in time."""
 
-    def __init__(self, *given: Any, refusals: Refusals, **named: Any) -> None:
+    def __init__(self, *given: Any, rejected: RejectedRequests, **named: Any) -> None:
         super().__init__(*given, **named)
-        self._refusals = refusals
+        self._rejected = rejected
         self._in_head = self._unfinished = False
         """Whether headers, and whether anything of a request, is yet to come."""
         self._piece = 0
@@ -122,7 +122,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_message_begin()
         self._in_head = self._unfinished = True
         self._first_piece = self._head_size = self._piece
-        self.scope[IS_GONE] = self.transport.is_closing  # type: ignore[typeddict-unknown-key]
+        self.scope[IS_DISCONNECTED] = self.transport.is_closing  # type: ignore[typeddict-unknown-key]
 
     def on_headers_complete(self) -> None:
         if self._head_size > MAX_HEAD and self._size() > MAX_HEAD:
@@ -170,9 +170,9 @@ class BoundedProtocol(HttpToolsProtocol):
     def _refuse(self, status: int) -> None:
         self._refused = True
         self._end_deadline()
-        self._refusals.too_large += status in (414, 431)
-        self._refusals.too_late += status == 408
-        self._refusals.malformed += status == 400
+        self._rejected.too_large += status in (414, 431)
+        self._rejected.too_late += status == 408
+        self._rejected.malformed += status == 400
         log.info("request refused", status=status, peer=self.client[0] if self.client else None)
         if self.cycle is None or self.cycle.response_complete:
             self.transport.write(_ANSWERS[status])

@@ -126,7 +126,7 @@ def config(api: Api) -> uvicorn.Config:
     settings = api.settings
     return uvicorn.Config(
         api.app,
-        http=partial(BoundedProtocol, refusals=api.refusals),  # type: ignore[arg-type]
+        http=partial(BoundedProtocol, rejected=api.rejected),  # type: ignore[arg-type]
         log_config=None,
         access_log=False,
         server_header=False,

@@ -25,7 +25,7 @@ class Recorder(Protocol):
     def request_finished(self, *, method: str, route: str, status: int, seconds: float) -> None: ...
 
 
-class Observe:
+class AccessLogMiddleware:
     """Logs the path without its query, which may hold what nobody wants in a log."""
 
     def __init__(self, app: ASGIApp, *, recorder: Recorder | None, client_address: ClientAddress) -> None:

@@ -16,7 +16,7 @@ MINIMUM_SIZE: Final = 1024
 _WEIGHT = re.compile(r"[Qq]=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)")
 
 
-class Compression:
+class CompressionMiddleware:
     """Starlette's middleware takes the word gzip in the header for a yes, also in `gzip;q=0`."""
 
     def __init__(self, app: ASGIApp, *, minimum_size: int = MINIMUM_SIZE) -> None:

@@ -8,7 +8,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.observability import correlation
 
 
-class Correlation:
+class CorrelationMiddleware:
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 

@@ -15,7 +15,7 @@ class Drain:
         self.active = True
 
 
-class CloseWhileDraining:
+class DrainMiddleware:
     """Answers with `Connection: close` while the process drains, so that clients take their next request elsewhere."""
 
     def __init__(self, app: ASGIApp, *, drain: Drain) -> None:

@@ -14,7 +14,7 @@ _DIGITS = 18
 """Of a declared length; Python reads no number of more than 4,300."""
 
 
-class RequestTimeout:
+class RequestTimeoutMiddleware:
     """Cancels a request that takes longer than `seconds`, which also gives back its database connection."""
 
     def __init__(self, app: ASGIApp, *, seconds: float) -> None:
@@ -34,7 +34,7 @@ class RequestTimeout:
             raise Unavailable(f"the request took longer than {self.seconds:g} s", headers=_CLOSE) from None
 
 
-class BodyLimit:
+class BodyLimitMiddleware:
     """Refuses a body above `size` bytes: by its declared length before reading any of it, else while it is read."""
 
     def __init__(self, app: ASGIApp, *, size: int) -> None:

@@ -49,7 +49,7 @@ class Limiter:
         return await self._redis.ask(count)
 
 
-class RateLimit:
+class RateLimitMiddleware:
     """By account for a valid token, else by client address: one noisy user does not block an office behind one NAT."""
 
     def __init__(

@@ -18,7 +18,7 @@ from app.web.middleware.access_log import METHODS
 UNTRACED = frozenset({"/health", "/health/live", "/metrics"})
 
 
-class TracedRequests:
+class TracingMiddleware:
     """Continues the caller's trace, if it sent one."""
 
     def __init__(self, app: ASGIApp, *, tracing: Tracing, client_address: ClientAddress) -> None:

@@ -13,7 +13,7 @@ from sqlalchemy.dialects.postgresql.psycopg import PGDialectAsync_psycopg
 from sqlalchemy.util import await_only
 
 from app.deliveries import queries
-from app.web.refusals import IS_GONE
+from app.web.connections import IS_DISCONNECTED
 
 pytestmark = pytest.mark.anyio
 
@@ -123,7 +123,7 @@ async def test_what_a_client_sent_that_has_closed_its_connection_is_not_stored(s
         user = await caller.as_user()
 
         async def closed(scope, receive, send):
-            await caller.http._transport.app({**scope, IS_GONE: lambda: True}, receive, send)
+            await caller.http._transport.app({**scope, IS_DISCONNECTED: lambda: True}, receive, send)
 
         transport = httpx2.ASGITransport(app=closed, raise_app_exceptions=False)
         async with httpx2.AsyncClient(transport=transport, base_url="http://api") as gone:

@@ -19,11 +19,11 @@ from app.observability import correlation
 from app.settings import Settings
 from app.web.application import Api
 from app.web.client_address import ClientAddress
-from app.web.middleware.compression import Compression
-from app.web.middleware.correlation import Correlation
-from app.web.middleware.drain import CloseWhileDraining, Drain
-from app.web.middleware.limits import RequestTimeout
-from app.web.problems import ProblemBoundary
+from app.web.middleware.compression import CompressionMiddleware
+from app.web.middleware.correlation import CorrelationMiddleware
+from app.web.middleware.drain import Drain, DrainMiddleware
+from app.web.middleware.limits import RequestTimeoutMiddleware
+from app.web.problems import ProblemMiddleware
 
 pytestmark = pytest.mark.anyio
 
@@ -44,7 +44,7 @@ async def test_a_harmless_correlation_id_is_kept(given: str, kept: bool) -> None
         seen.append((correlation.current(), structlog.contextvars.get_contextvars()))
         await PlainTextResponse("")(scope, receive, send)
 
-    answer = await ask(Correlation(app), headers=[(b"x-request-id", given.encode())])
+    answer = await ask(CorrelationMiddleware(app), headers=[(b"x-request-id", given.encode())])
     assert (answer.headers["x-request-id"] == given) is kept
     assert seen == [(answer.headers["x-request-id"], {"correlation_id": answer.headers["x-request-id"]})]
     assert correlation.current() is None
@@ -68,7 +68,7 @@ async def test_timeout() -> None:
     async def slow(scope, receive, send) -> None:
         await anyio.sleep(5)
 
-    answer = await ask(ProblemBoundary(RequestTimeout(slow, seconds=0.05)))
+    answer = await ask(ProblemMiddleware(RequestTimeoutMiddleware(slow, seconds=0.05)))
     assert (answer.status_code, answer.json()["detail"]) == (503, "the request took longer than 0.05 s")
     assert answer.headers["connection"] == "close"
 
@@ -77,14 +77,14 @@ async def test_a_timeout_of_the_application_itself_is_no_request_timeout() -> No
     async def app(scope, receive, send) -> None:
         raise TimeoutError
 
-    assert (await ask(ProblemBoundary(RequestTimeout(app, seconds=5)))).status_code == 500
+    assert (await ask(ProblemMiddleware(RequestTimeoutMiddleware(app, seconds=5)))).status_code == 500
 
 
 async def test_an_unforeseen_error_tells_nothing() -> None:
     async def app(scope, receive, send) -> None:
         raise RuntimeError("password=hunter22")
 
-    answer = await ask(ProblemBoundary(app), path="/some/path")
+    answer = await ask(ProblemMiddleware(app), path="/some/path")
     assert answer.json() == {
         "type": "about:blank",
         "title": "Internal Server Error",
@@ -98,7 +98,7 @@ async def test_an_error_in_the_middle_of_an_answer_cuts_it() -> None:
         yield b"half"
         raise RuntimeError
 
-    transport = httpx2.ASGITransport(app=ProblemBoundary(StreamingResponse(broken())))
+    transport = httpx2.ASGITransport(app=ProblemMiddleware(StreamingResponse(broken())))
     async with httpx2.AsyncClient(transport=transport, base_url="http://api") as client:
         with pytest.raises(RuntimeError):
             await client.get("/")
@@ -106,7 +106,7 @@ async def test_an_error_in_the_middle_of_an_answer_cuts_it() -> None:
 
 async def test_close_only_while_draining() -> None:
     drain = Drain()
-    app = CloseWhileDraining(PlainTextResponse("", headers={"Connection": "keep-alive"}), drain=drain)
+    app = DrainMiddleware(PlainTextResponse("", headers={"Connection": "keep-alive"}), drain=drain)
     before = await ask(app)
     drain.begin()
     after = await ask(app)
@@ -212,7 +212,7 @@ async def test_what_is_compressed_already_is_left_alone() -> None:
     async def app(scope, receive, send) -> None:
         await Response(packed, headers={"Content-Encoding": "gzip"})(scope, receive, send)
 
-    answer = await ask(Compression(app, minimum_size=10), headers={"Accept-Encoding": "gzip"})
+    answer = await ask(CompressionMiddleware(app, minimum_size=10), headers={"Accept-Encoding": "gzip"})
     assert answer.content == b"x" * 5000
 
 
@@ -251,7 +251,7 @@ async def test_gzip_for_those_who_take_it(asked: list[str], packed: bool) -> Non
         await Response(b"x" * 5000)(scope, receive, send)
 
     headers = [(b"accept-encoding", value.encode()) for value in asked]
-    transport = httpx2.ASGITransport(app=Compression(app))
+    transport = httpx2.ASGITransport(app=CompressionMiddleware(app))
     async with httpx2.AsyncClient(transport=transport, base_url="http://api") as client:
         del client.headers["accept-encoding"]
         answer = await client.get("/x", headers=headers)

@@ -57,18 +57,18 @@ def test_server_timeouts(production: dict[str, str]) -> None:
 
 def test_request_timeout_and_body_limit(production: dict[str, str]) -> None:
     settings = load(production, REQUEST_TIMEOUT="1500", BODY_LIMIT="2048")
-    timeout, body = middleware(settings, "RequestTimeout"), middleware(settings, "BodyLimit")
+    timeout, body = middleware(settings, "RequestTimeoutMiddleware"), middleware(settings, "BodyLimitMiddleware")
     assert timeout
     assert body
     assert (timeout.kwargs, body.kwargs) == ({"seconds": 1.5}, {"size": 2048})
 
 
 def test_rate_limit(production: dict[str, str]) -> None:
-    found = middleware(load(production, RATE_LIMIT_MAX="5", RATE_LIMIT_TIMEWINDOW="10000"), "RateLimit")
+    found = middleware(load(production, RATE_LIMIT_MAX="5", RATE_LIMIT_TIMEWINDOW="10000"), "RateLimitMiddleware")
     assert found
     limiter: Any = found.kwargs["limiter"]
     assert (limiter.limit, limiter.window_seconds) == (5, 10)
-    assert middleware(load(production, ENABLE_RATE_LIMIT="false"), "RateLimit") is None
+    assert middleware(load(production, ENABLE_RATE_LIMIT="false"), "RateLimitMiddleware") is None
 
 
 def test_token_claims(production: dict[str, str]) -> None:

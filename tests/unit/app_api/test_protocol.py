@@ -19,8 +19,8 @@ from uvicorn.server import ServerState
 from app import composition
 from app.settings import Settings
 from app.web import protocol, server
+from app.web.connections import RejectedRequests
 from app.web.protocol import MAX_FIELDS, MAX_HEAD, MAX_PIPELINED, BoundedProtocol
-from app.web.refusals import Refusals
 
 pytestmark = pytest.mark.anyio
 
@@ -33,7 +33,7 @@ class Served:
     """A server whose application answers with what it got, and remembers it."""
 
     def __init__(self) -> None:
-        self.refusals = Refusals()
+        self.rejected = RejectedRequests()
         self.seen: list[str] = []
         self.release = asyncio.Event()
         self.port = 0
@@ -94,7 +94,7 @@ async def _serving(*, keep_alive: int) -> AsyncIterator[Served]:
         server.app, interface="asgi3", log_config=None, access_log=False, ws="none", timeout_keep_alive=keep_alive
     )
     config.load()
-    make = partial(BoundedProtocol, config, ServerState(), {}, refusals=server.refusals)
+    make = partial(BoundedProtocol, config, ServerState(), {}, rejected=server.rejected)
     listening = await asyncio.get_running_loop().create_server(make, "127.0.0.1", 0)
     server.port = listening.sockets[0].getsockname()[1]
     yield server
@@ -121,7 +121,7 @@ async def test_a_head_has_its_limit_however_it_comes(served: Served, size: int, 
     assert len(whole) == size
     answer = await served.ask(*(whole[at : at + piece] for at in range(0, len(whole), piece)))
     assert statuses(answer) == [status]
-    assert served.refusals == Refusals(too_large=int(status == 431))
+    assert served.rejected == RejectedRequests(too_large=int(status == 431))
     if status == 431:
         assert b"\r\ncontent-type: application/problem+json\r\n" in answer
         assert json.loads(answer.partition(b"\r\n\r\n")[2])["status"] == 431
@@ -153,7 +153,7 @@ async def test_half_heads_are_answered_and_closed_after_a_while(served: Served, 
     monkeypatch.setattr(protocol, "HEAD_SECONDS", 0.3)
     answers = await asyncio.gather(*(served.ask(b"GET / HTTP/1.1\r\nHost") for _ in range(300)))
     assert {tuple(statuses(answer)) for answer in answers} == {(408,)}
-    assert served.refusals == Refusals(too_late=300)
+    assert served.rejected == RejectedRequests(too_late=300)
 
 
 async def test_what_keeps_coming_is_no_faster(served: Served, monkeypatch: Any) -> None:
@@ -164,7 +164,7 @@ async def test_what_keeps_coming_is_no_faster(served: Served, monkeypatch: Any) 
 
 async def test_a_head_in_pieces_that_comes_in_time_is_a_request(served: Served) -> None:
     assert statuses(await served.ask(*(bytes([byte]) for byte in head("/x", CLOSE)))) == [200]
-    assert served.refusals == Refusals()
+    assert served.rejected == RejectedRequests()
 
 
 @pytest.mark.parametrize("said", [b"", b"\r\n\r\n"])
@@ -199,7 +199,7 @@ async def test_a_trailer_is_no_header(served: Served) -> None:
 async def test_what_is_beside_a_body_has_the_same_limit(served: Served, padding: bytes) -> None:
     given = (head("/x", CLOSE, CHUNKED, method="POST"), padding, b"a" * MEGABYTES)
     assert statuses(await served.ask(*given)) in ([431], [])
-    assert served.refusals.too_large == 1
+    assert served.rejected.too_large == 1
     assert "/x" not in served.seen
 
 
@@ -212,7 +212,7 @@ async def test_many_small_chunks_are_a_body(served: Served) -> None:
 async def test_requests_before_a_refused_one_are_answered(served: Served) -> None:
     asked = asyncio.create_task(served.ask(head("/wait") + head("/b") + b"nonsense\r\n\r\n"))
     async with asyncio.timeout(SOON):
-        while not served.refusals.malformed:  # noqa: ASYNC110 - a count tells nobody
+        while not served.rejected.malformed:  # noqa: ASYNC110 - a count tells nobody
             await asyncio.sleep(0.01)
     served.release.set()
     assert statuses(await asked) == [200, 200]
@@ -242,7 +242,7 @@ async def test_the_api_is_served_so(production: dict[str, str]) -> None:
     config.load()
     made = config.http_protocol_class(config=config, server_state=ServerState(), app_state={})  # type: ignore[call-arg]
     assert isinstance(made, BoundedProtocol)
-    api.refusals.too_large, api.refusals.too_late = 3, 4
+    api.rejected.too_large, api.rejected.too_late = 3, 4
     assert api._metrics is not None
     values = {metric.name: metric.samples[0].value for metric in api._metrics.registry.collect() if metric.samples}
     assert (values["slipway_heads_too_large"], values["slipway_heads_too_late"]) == (3, 4)

@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 DOCS_PATH = "/docs"
 
 
-class SecurityHeaders:
+class SecurityHeadersMiddleware:
     """Adds the headers to every answer, those of errors included."""
 
     def __init__(self, app: ASGIApp) -> None:

@@ -1,4 +1,4 @@
-"""What comes between two steps of the gathering of requests: everything happens in every turn of the loop once."""
+"""What comes between two steps of the batching of requests: everything happens in every turn of the loop once."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from app.web.batching import Batch, CallerGone, Gather, OutcomeUnknown
+from app.web.batching import Batch, Batcher, CallerGone, OutcomeUnknown
 
 TURNS = range(40)
 """More than anything here takes."""
@@ -54,7 +54,7 @@ class Database:
 
         await turns(3)  # a connection is taken from the pool
         try:
-            with batch.under_way(stop) as items:
+            with batch.executing(stop) as items:
                 self.statements.append(list(items))
                 for _ in range(4):
                     await asyncio.sleep(0)
@@ -72,8 +72,10 @@ class Database:
             await turns(3)  # the connection is given back
         return [item * 2 for item in items]
 
-    def gather(self, *, at_once: int = 1) -> Gather[int, int]:
-        return Gather(self, fault_of_one=(Refused,), was_stopped=lambda e: isinstance(e, Stopped), at_once=at_once)
+    def batcher(self, *, concurrency: int = 1) -> Batcher[int, int]:
+        return Batcher(
+            self, fault_of_one=(Refused,), was_stopped=lambda e: isinstance(e, Stopped), concurrency=concurrency
+        )
 
 
 def run(main: Coroutine[Any, Any, Any]) -> Any:
@@ -91,21 +93,21 @@ def run(main: Coroutine[Any, Any, Any]) -> Any:
     return asyncio.run(bounded())
 
 
-@pytest.mark.parametrize("at_once", [1, 2])
+@pytest.mark.parametrize("concurrency", [1, 2])
 @pytest.mark.parametrize("turn", TURNS)
-def test_a_request_is_done_in_whatever_turn_it_comes(turn: int, at_once: int) -> None:
+def test_a_request_is_done_in_whatever_turn_it_comes(turn: int, concurrency: int) -> None:
     """One came when the last worker had found nothing and was not yet known to be gone, and waited for the next."""
 
     async def main() -> list[int]:
         database = Database()
-        gather = database.gather(at_once=at_once)
-        tasks = [asyncio.create_task(gather.do(item)) for item in range(at_once)]
+        batcher = database.batcher(concurrency=concurrency)
+        tasks = [asyncio.create_task(batcher.submit(item)) for item in range(concurrency)]
         await turns(turn)
-        tasks.append(asyncio.create_task(gather.do(9)))
+        tasks.append(asyncio.create_task(batcher.submit(9)))
         await asyncio.gather(*tasks)
         return database.stored
 
-    assert sorted(run(main())) == [*range(at_once), 9]
+    assert sorted(run(main())) == [*range(concurrency), 9]
 
 
 def check(database: Database, results: list[Any], *, cancelled: int = 0) -> None:
@@ -130,15 +132,15 @@ def test_what_was_refused_is_not_stored(after: int, blocked: int | None, others:
 
     async def main() -> None:
         database = Database(blocked=blocked)
-        gather = database.gather()
-        tasks = [asyncio.create_task(gather.do(item)) for item in range(others + 1)]
+        batcher = database.batcher()
+        tasks = [asyncio.create_task(batcher.submit(item)) for item in range(others + 1)]
         await turns(after)
         tasks[0].cancel()
         results = await asyncio.gather(*tasks, return_exceptions=True)
 
         check(database, results)
         assert not any(isinstance(result, OutcomeUnknown) for result in results)
-        assert await gather.do(7) == 14
+        assert await batcher.submit(7) == 14
 
     run(main())
 
@@ -149,14 +151,14 @@ def test_what_was_refused_is_not_stored(after: int, blocked: int | None, others:
 def test_cut_off_for_good_the_outcome_may_be_unknown_and_nobody_else_waits_for_it(
     after: int, again: int, blocked: int | None, deaf: bool
 ) -> None:
-    """A statement that nobody bounds would keep its worker, and two of them the whole intake."""
+    """A statement that nobody bounds would keep its worker, and two of them the whole acceptance."""
 
     async def main() -> None:
         database = Database(blocked=blocked, deaf=deaf)
-        gather = database.gather()
-        task = asyncio.create_task(gather.do(0))
+        batcher = database.batcher()
+        task = asyncio.create_task(batcher.submit(0))
         await turns(4)
-        others = [asyncio.create_task(gather.do(item)) for item in (7, 8)]
+        others = [asyncio.create_task(batcher.submit(item)) for item in (7, 8)]
         await turns(after)
         task.cancel()
         await turns(again)
@@ -170,8 +172,8 @@ def test_cut_off_for_good_the_outcome_may_be_unknown_and_nobody_else_waits_for_i
 def test_whose_time_is_over_goes_alone_and_the_others_are_tried_again() -> None:
     async def main() -> None:
         database = Database(blocked=1)
-        gather = database.gather()
-        tasks = [asyncio.create_task(gather.do(item)) for item in range(3)]
+        batcher = database.batcher()
+        tasks = [asyncio.create_task(batcher.submit(item)) for item in range(3)]
         await turns(20)
         tasks[0].cancel()
         await turns(40)
@@ -191,8 +193,8 @@ def test_a_refused_item_and_one_whose_time_is_over_harm_nobody_else(after: int) 
     async def main() -> None:
         database = Database()
         database.refused = {1}
-        gather = database.gather()
-        tasks = [asyncio.create_task(gather.do(item)) for item in range(4)]
+        batcher = database.batcher()
+        tasks = [asyncio.create_task(batcher.submit(item)) for item in range(4)]
         await turns(after)
         tasks[0].cancel()
         results = await asyncio.gather(*tasks, return_exceptions=True)
@@ -209,9 +211,9 @@ def test_a_refused_item_and_one_whose_time_is_over_harm_nobody_else(after: int) 
 def test_a_caller_whose_connection_is_closed_is_told_so_or_is_done(turn: int) -> None:
     async def main() -> None:
         database = Database()
-        gather = database.gather()
+        batcher = database.batcher()
         gone = False
-        tasks = [asyncio.create_task(gather.do(0)), asyncio.create_task(gather.do(1, is_gone=lambda: gone))]
+        tasks = [asyncio.create_task(batcher.submit(0)), asyncio.create_task(batcher.submit(1, is_gone=lambda: gone))]
         await turns(turn)
         gone = True
         results = await asyncio.gather(*tasks, return_exceptions=True)
@@ -227,8 +229,8 @@ def test_work_that_answers_for_too_few_leaves_nobody_waiting() -> None:
         return []
 
     async def main() -> None:
-        gather = Gather[int, int](forgetful, fault_of_one=(), was_stopped=lambda _: False)
+        batcher = Batcher[int, int](forgetful, fault_of_one=(), was_stopped=lambda _: False)
         with pytest.raises(ValueError, match="zip"):
-            await gather.do(1)
+            await batcher.submit(1)
 
     run(main())

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from app.web.batching import Batch, Gather
+from app.web.batching import Batch, Batcher
 
 
 async def never_asked() -> None:
@@ -20,7 +20,7 @@ class Store:
         self.go = asyncio.Event()
 
     async def __call__(self, batch: Batch[int, int]) -> list[int]:
-        with batch.under_way(never_asked) as items:
+        with batch.executing(never_asked) as items:
             self.batches.append(list(items))
             await self.go.wait()
             if -1 in items:
@@ -34,14 +34,16 @@ def is_stopped(error: Exception) -> bool:
     return isinstance(error, InterruptedError)
 
 
-def run(items: Sequence[int], *, most: int = 100, at_once: int = 1) -> tuple[list[object], list[list[int]]]:
+def run(items: Sequence[int], *, max_size: int = 100, concurrency: int = 1) -> tuple[list[object], list[list[int]]]:
     async def main() -> tuple[list[object], list[list[int]]]:
         store = Store()
-        gather = Gather(store, fault_of_one=(ValueError,), was_stopped=is_stopped, most=most, at_once=at_once)
-        tasks = [asyncio.create_task(gather.do(items[0]))]
+        batcher = Batcher(
+            store, fault_of_one=(ValueError,), was_stopped=is_stopped, max_size=max_size, concurrency=concurrency
+        )
+        tasks = [asyncio.create_task(batcher.submit(items[0]))]
         await asyncio.sleep(0)
         await asyncio.sleep(0)
-        tasks += [asyncio.create_task(gather.do(item)) for item in items[1:]]
+        tasks += [asyncio.create_task(batcher.submit(item)) for item in items[1:]]
         await asyncio.sleep(0)
         store.go.set()
         return await asyncio.gather(*tasks, return_exceptions=True), store.batches
@@ -54,7 +56,7 @@ def test_one_goes_at_once_and_what_comes_meanwhile_goes_together() -> None:
 
 
 def test_a_batch_has_its_limit() -> None:
-    assert run([1, 2, 3, 4, 5, 6], most=2)[1] == [[1], [2, 3], [4, 5], [6]]
+    assert run([1, 2, 3, 4, 5, 6], max_size=2)[1] == [[1], [2, 3], [4, 5], [6]]
 
 
 def test_the_fault_of_one_is_not_everybodys() -> None:
@@ -73,8 +75,8 @@ def test_an_outage_is_everybodys_at_once() -> None:
 def test_a_caller_that_leaves_changes_nothing_for_the_others(cancelled: int) -> None:
     async def main() -> list[object]:
         store = Store()
-        gather = Gather(store, fault_of_one=(), was_stopped=is_stopped, at_once=1)
-        tasks = [asyncio.create_task(gather.do(item)) for item in (1, 2, 3)]
+        batcher = Batcher(store, fault_of_one=(), was_stopped=is_stopped, concurrency=1)
+        tasks = [asyncio.create_task(batcher.submit(item)) for item in (1, 2, 3)]
         await asyncio.sleep(0)
         tasks[cancelled].cancel()
         store.go.set()
