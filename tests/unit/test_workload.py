@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args, get_origin
 import pytest
 import yaml
 
+from app.environment import is_secret
 from app.settings import Settings as AppSettings
 from infra.contracts import CommandHealth, HttpHealth, ServiceSpec, TaskSpec
 from infra.settings import Settings, defaults, parse
@@ -61,11 +62,7 @@ def test_every_variable_of_the_application_can_be_set_and_no_other_is() -> None:
 
 
 def test_secrets_are_bound_and_never_plain() -> None:
-    secret = {
-        name.upper()
-        for name, field in AppSettings.model_fields.items()
-        if isinstance(field.json_schema_extra, dict) and field.json_schema_extra.get("secret")
-    }
+    secret = {name.upper() for name, field in AppSettings.model_fields.items() if is_secret(field)}
     workload = Workload.of(parse({**AWS, "secrets": EVERY_SECRET}, stack="test"))
     for spec in application_specs(workload):
         assert not secret & set(spec.environment)
