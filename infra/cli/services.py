@@ -5,55 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from infra.local.status import ServiceStatus
 
 HEADERS: Final = ("SERVICE", "STATE", "REPLICAS", "SINCE", "RESTARTS", "ADDRESS", "LOG")
 GOOD: Final = frozenset({"healthy", "rolling"})
 """The states in which a service does what it should."""
 
 
-class Replica(Protocol):
-    """One process of a service."""
-
-    @property
-    def pid(self) -> int | None: ...
-
-    @property
-    def state(self) -> str: ...
-
-    @property
-    def since(self) -> datetime | float | None: ...
-
-    @property
-    def restarts(self) -> int: ...
-
-    @property
-    def reason(self) -> str: ...
-
-
-class Service(Protocol):
-    """One service, as `infra.local.status` tells of it."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def state(self) -> str: ...
-
-    @property
-    def replicas(self) -> Sequence[Replica]: ...
-
-    @property
-    def url(self) -> str | None: ...
-
-    @property
-    def port(self) -> int | None: ...
-
-    @property
-    def log(self) -> Path: ...
-
-
-def rows(services: Sequence[Service], *, now: datetime, root: Path) -> list[tuple[str, ...]]:
+def rows(services: Sequence[ServiceStatus], *, now: datetime, root: Path) -> list[tuple[str, ...]]:
     """A row a service, and below a service of several replicas a row each. Paths are shown from `root` on."""
     table: list[tuple[str, ...]] = []
     for service in services:
@@ -87,7 +49,7 @@ def rows(services: Sequence[Service], *, now: datetime, root: Path) -> list[tupl
     return table
 
 
-def reasons(services: Sequence[Service]) -> list[str]:
+def reasons(services: Sequence[ServiceStatus]) -> list[str]:
     """A line for every replica that says why it is not well."""
     return [
         f"{service.name} {number}: {replica.reason}"

@@ -5,29 +5,15 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from infra.cli.context import Context
 from infra.cli.exits import FAILED, OK
 from infra.cli.local import require_local
 from infra.cli.validation import load_settings
 
-
-class Finding(Protocol):
-    """What a check found. `level` is ``ok``, ``warning`` or ``error``."""
-
-    @property
-    def level(self) -> str: ...
-
-    @property
-    def title(self) -> str: ...
-
-    @property
-    def detail(self) -> str: ...
-
-    @property
-    def remedy(self) -> str: ...
+if TYPE_CHECKING:
+    from infra.local.doctor import Finding
 
 
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser], common: argparse.ArgumentParser) -> None:
@@ -50,31 +36,24 @@ def run(context: Context, args: argparse.Namespace) -> int:
     return FAILED if any(finding.level == "error" for finding in findings) else OK
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Found:
-    level: str
-    title: str
-    detail: str = ""
-    remedy: str = ""
-
-
 def _state(context: Context) -> Finding:
     """Whether the stack's state can be read, and written at the next `up`."""
     from infra.engine.errors import EngineError
+    from infra.local.doctor import Finding
 
     backend, project = context.backend, context.project.name
     file = backend.state_file(project, context.stack)
     try:
         backend.load(project, context.stack, None)
     except EngineError as error:
-        return _Found(
+        return Finding(
             level="error", title="the state cannot be read", detail=str(error), remedy=f"mend or remove {file}"
         )
     place = next(folder for folder in (file, *file.parents) if folder.exists())
     if not os.access(place, os.W_OK):
         remedy = f"give yourself the right to write there: chown -R $(id -un) {backend.root}"
-        return _Found(level="error", title="the state cannot be written", detail=str(place), remedy=remedy)
-    return _Found(level="ok", title="the state can be read and written")
+        return Finding(level="error", title="the state cannot be written", detail=str(place), remedy=remedy)
+    return Finding(level="ok", title="the state can be read and written")
 
 
 def render(findings: Iterable[Finding], *, verbose: bool = False) -> str:

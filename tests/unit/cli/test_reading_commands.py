@@ -131,7 +131,7 @@ def test_logs(slipway: Slipway, root: Path, fake_module: Callable[..., None]) ->
 def test_doctor(slipway: Slipway, root: Path, fake_module: Callable[..., None]) -> None:
     asked: list[Any] = []
     findings = [Finding("ok", "python 3.11"), Finding("warning", "disk is nearly full", "2 GB left", "free some")]
-    fake_module("infra.local.doctor", check=lambda *arguments: asked.append(arguments) or findings)
+    fake_module("infra.local.doctor", Finding=Finding, check=lambda *arguments: asked.append(arguments) or findings)
     answer = slipway("doctor")
     assert answer.code == 0
     assert answer.out == ("warning: disk is nearly full\n  2 GB left\n  -> free some\n3 checks, 1 with a finding\n")
@@ -145,7 +145,7 @@ def test_doctor(slipway: Slipway, root: Path, fake_module: Callable[..., None]) 
 
 
 def test_doctor_reads_the_state(slipway: Slipway, root: Path, fake_module: Callable[..., None]) -> None:
-    fake_module("infra.local.doctor", check=lambda *_: [])
+    fake_module("infra.local.doctor", Finding=Finding, check=lambda *_: [])
     state = root / ".slipway/.pulumi/stacks/slipway/local.json"
     state.parent.mkdir(parents=True)
     state.write_text("{ half a fi")
