@@ -11,10 +11,10 @@ from typing import Any
 from infra.engine.display.events import DeploymentFinished, DeploymentStarted, EventSink, Failure, Kind, NullSink
 from infra.engine.display.reporter import Reporter
 from infra.engine.errors import EngineError
-from infra.engine.interrupts import orderly
+from infra.engine.interrupts import graceful_stop
 from infra.engine.program.callbacks import Hooks
 from infra.engine.program.monitor import DEFAULT_PARALLEL, ResourceMonitor, Target
-from infra.engine.program.runner import ProgramError, run_program, surroundings
+from infra.engine.program.runner import ProgramError, program_environment, run_program
 from infra.engine.project.project import ProgramConfig, Project
 from infra.engine.providers.client import OperationError
 from infra.engine.providers.registry import ProviderRegistry, Providers, UnsupportedError
@@ -124,7 +124,7 @@ class Deployment:
             self.cancel()
             reporter.say("warning", "interrupted: waiting for what is under way; press Ctrl-C again to stop at once")
 
-        with orderly(stop):
+        with graceful_stop(stop):
             reporter.emit(DeploymentStarted(kind=kind, project=self._project.name, stack=self._stack))
             try:
                 outputs = self._pass(kind, reporter)
@@ -175,7 +175,7 @@ class Deployment:
         executor = DeploymentExecutor(context)
         try:
             if kind == "destroy" and not self._has_delete_hooks():
-                with surroundings(self._project.main, lambda line: reporter.say("info", line)):
+                with program_environment(self._project.main, lambda line: reporter.say("info", line)):
                     executor.delete_all()
             else:
                 self._run_program(reporter, ResourceMonitor(target, executor, hooks))

@@ -15,7 +15,7 @@ _SHOW_CURSOR: Final = "\x1b[?25h"
 
 
 @contextmanager
-def orderly(stop: Callable[[], None]) -> Iterator[None]:
+def graceful_stop(stop: Callable[[], None]) -> Iterator[None]:
     """Call `stop` on the first interrupt, and end the process on the second.
 
     Only the main thread receives signals; in any other this does nothing. The second one cannot be left to an

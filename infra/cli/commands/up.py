@@ -29,7 +29,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser], comm
 
 def run(context: Context, args: argparse.Namespace) -> int:
     require_consent(context, "up", yes=args.yes)
-    take_back_file(context)
+    restore_stack_file(context)
     first = not _outputs(context)
     if path := pulumi_cli.chosen(context):
         code = pulumi_cli.run(context, path, "up", ["--yes"] if args.yes else [])
@@ -48,7 +48,7 @@ def require_consent(context: Context, command: str, *, yes: bool) -> None:
         raise UsageError(f"nobody to ask: there is no terminal here. Say yes beforehand: slipway {command} --yes")
 
 
-def take_back_file(context: Context) -> None:
+def restore_stack_file(context: Context) -> None:
     """Bring back a committed `Pulumi.local.yaml` that is gone: the CLI proposes `pulumi stack rm` after each destroy,
     and that deletes it. What git does not have stays gone, and is reported as an unknown stack."""
     from infra.engine.project.location import LOCAL_STACK

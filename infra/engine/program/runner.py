@@ -44,7 +44,7 @@ def run_program(*, root: Path, main: Path, monitor: ResourceMonitor, on_output: 
     file = main / "__main__.py" if main.is_dir() else main
     if not file.is_file():
         raise ProgramError(f"there is no program: {file} does not exist")
-    with surroundings(main, on_output):
+    with program_environment(main, on_output):
         # The SDK keeps its settings in context variables; a copy keeps them from what runs next in this thread.
         contextvars.copy_context().run(_run, root=root, file=file, monitor=monitor)
 
@@ -151,7 +151,7 @@ def _user_traceback(error: BaseException, file: Path) -> str:
 
 
 @contextlib.contextmanager
-def surroundings(main: Path, on_output: Callable[[str], None]) -> Iterator[None]:
+def program_environment(main: Path, on_output: Callable[[str], None]) -> Iterator[None]:
     """The folder, path, arguments and streams that the program and its dynamic providers expect."""
     folder = str(main if main.is_dir() else main.parent)
     cwd, argv, path, modules = Path.cwd(), sys.argv, list(sys.path), set(sys.modules)

@@ -105,7 +105,7 @@ class StackFile:
             raise UnknownStackError(stack, project.stacks(), project.stack_files)
         path = project.stack_file(stack)
         content = yaml_file.read(path)
-        return cls(project, stack, yaml_file.parse(content, path, words_of="config"), content=content)
+        return cls(project, stack, yaml_file.parse(content, path, strict_section="config"), content=content)
 
     def as_read(self) -> StackFile:
         """The file without what was changed since. A copy of its data would not do: that writes merges out."""
@@ -180,7 +180,7 @@ class StackFile:
 
     def _says(self, content: bytes, meant: Any) -> bool:
         try:
-            return bool(go_json.plain(yaml_file.parse(content, self.path, words_of="config")) == meant)
+            return bool(go_json.plain(yaml_file.parse(content, self.path, strict_section="config")) == meant)
         except ProjectError:
             return False
 

@@ -39,15 +39,15 @@ def load(path: Path) -> MutableMapping[str, Any]:
     return parse(read(path), path)
 
 
-def parse(content: bytes, path: Path, *, words_of: str | None = None) -> MutableMapping[str, Any]:
-    """As `load`, for what has been read. Below the key `words_of` every unquoted word must mean one thing to all."""
+def parse(content: bytes, path: Path, *, strict_section: str | None = None) -> MutableMapping[str, Any]:
+    """As `load`, for what has been read. Below the key `strict_section` a plain word must mean one thing to all."""
     from ruamel.yaml.comments import CommentedMap
     from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
     from infra.engine.project import yaml_nodes
 
     try:
-        data = _construct(_text(content, path), words_of=words_of)
+        data = _construct(_text(content, path), strict_section=strict_section)
     except yaml_nodes.Ambiguous as error:
         raise ProjectError("\n".join(f"{path.name}{line}" for line in error.problems)) from None
     except yaml_nodes.Unreadable as error:
@@ -159,7 +159,7 @@ def parse_value(text: str) -> Any:
     from infra.engine.project import yaml_nodes
 
     try:
-        return _construct(text, words_of="")
+        return _construct(text, strict_section="")
     except (YAMLError, yaml_nodes.Unreadable, RecursionError):
         return text
 
@@ -191,8 +191,8 @@ def _text(content: bytes, path: Path) -> str:
     return text.replace("\r\n", "\n")
 
 
-def _construct(text: str, *, words_of: str | None) -> Any:
-    """What the text says. `words_of`: as `parse`; all words where it is empty."""
+def _construct(text: str, *, strict_section: str | None) -> Any:
+    """What the text says. `strict_section`: as `parse`; all words where it is empty."""
     from infra.engine.project import yaml_nodes
 
     yaml = _yaml()
@@ -204,8 +204,8 @@ def _construct(text: str, *, words_of: str | None) -> Any:
         if root is None:
             return None
         yaml_nodes.check(root, yaml.resolver)
-        if words_of is not None:
-            yaml_nodes.check_words(root, yaml.resolver, section=words_of)
+        if strict_section is not None:
+            yaml_nodes.check_words(root, yaml.resolver, section=strict_section)
         return constructor.construct_document(root)
     finally:
         parser.dispose()

@@ -24,15 +24,15 @@ class Deletion:
     def delete_unregistered(self) -> None:
         """Delete all that this run has not registered, dependents first; nothing when any of it must not be deleted."""
         context = self._context
-        condemned = context.snapshots.untouched()
-        if not self._may_delete(condemned):
+        deletes = context.snapshots.untouched()
+        if not self._may_delete(deletes):
             return
-        context.deleted.update(resource.urn for resource in condemned if not resource.delete)
-        delete_in_order(condemned, self._try_delete, parallel=context.parallel)
+        context.deleted.update(resource.urn for resource in deletes if not resource.delete)
+        delete_in_order(deletes, self._try_delete, parallel=context.parallel)
 
-    def _may_delete(self, condemned: Sequence[ResourceState]) -> bool:
+    def _may_delete(self, deletes: Sequence[ResourceState]) -> bool:
         context = self._context
-        protected = [resource for resource in condemned if resource.protect and not resource.delete]
+        protected = [resource for resource in deletes if resource.protect and not resource.delete]
         for resource in protected:
             context.fail(
                 resource.urn,
@@ -41,7 +41,7 @@ class Deletion:
             )
         missing = [
             resource
-            for resource in condemned
+            for resource in deletes
             if self._needs_provider(resource) and not context.providers.client(resource)
         ]
         context.report_missing_providers(missing)
@@ -147,13 +147,13 @@ def needs(resource: ResourceState) -> set[str]:
 
 
 def delete_in_order(
-    condemned: Sequence[ResourceState],
+    deletes: Sequence[ResourceState],
     delete: Callable[[ResourceState], bool],
     *,
     parallel: int,
 ) -> bool:
     """Delete all; dependents first. After a `delete` that returns False nothing new begins. Whether all are gone."""
-    remaining = list(condemned)
+    remaining = list(deletes)
     running: dict[Future[bool], ResourceState] = {}
     going_on = True
     with ThreadPoolExecutor(max(1, min(parallel, len(remaining))), thread_name_prefix="delete") as pool:
