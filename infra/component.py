@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -39,38 +39,13 @@ class Component(pulumi.ComponentResource):
         self._transforms = dict(transforms or {})
         self._roles: list[str] = []
 
-    def inner(
-        self,
-        role: str,
-        resource: Callable[..., R],
-        properties: Mapping[str, Any],
-        *,
-        depends_on: pulumi.Input[Any] = None,
-        secret_outputs: Sequence[str] | None = None,
-        ignore_changes: Sequence[str] | None = None,
-        protect: bool | None = None,
-        retain_on_delete: bool | None = None,
-        delete_before_replace: bool | None = None,
-        timeouts: pulumi.CustomTimeouts | None = None,
-        hooks: pulumi.ResourceHookBinding | None = None,
-    ) -> R:
-        """Make one inner resource."""
-        values = dict(properties)
-        options = pulumi.ResourceOptions(
-            parent=self,
-            depends_on=depends_on,
-            additional_secret_outputs=list(secret_outputs) if secret_outputs else None,
-            ignore_changes=list(ignore_changes) if ignore_changes else None,
-            protect=protect,
-            retain_on_delete=retain_on_delete,
-            delete_before_replace=delete_before_replace,
-            custom_timeouts=timeouts,
-            hooks=hooks,
-        )
+    def inner(self, role: str, resource: Callable[..., R], properties: Mapping[str, Any], **options: Any) -> R:
+        """Make one inner resource. `options` are those of `pulumi.ResourceOptions`."""
+        values, opts = dict(properties), pulumi.ResourceOptions(parent=self, **options)
         self._roles.append(role)
         if role in self._transforms:
-            values, options = self._transforms[role](values, options)
-        return resource(f"{self._name_of_component}-{role}", opts=options, **values)
+            values, opts = self._transforms[role](values, opts)
+        return resource(f"{self._name_of_component}-{role}", opts=opts, **values)
 
     def finish(self, outputs: Mapping[str, Any]) -> None:
         """Register the outputs; ValueError for a transform that named no inner resource."""

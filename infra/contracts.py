@@ -1,13 +1,13 @@
-"""What every target gives and takes. A target turns these records into resources; none of them knows a provider.
+"""What every target gives and takes. A target turns these records into resources; they name no provider.
 
-Times are whole seconds, memory is bytes, processor is vCPUs. Fields that only a resource can tell are `pulumi.Input`.
+Times are whole seconds, memory is bytes, processor is vCPUs. Fields that only a resource has are `pulumi.Input`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 from urllib.parse import parse_qs, quote, unquote, urlencode, urlsplit
 
 from pulumi import Input, Output
@@ -15,22 +15,6 @@ from pulumi import Input, Output
 Mode = Literal["api", "worker", "all", "migrate"]
 LoginName = Literal["app", "migrate", "backup"]
 """Who a process is to Postgres: the application reads and writes, `migrate` may become the owner, `backup` reads."""
-
-
-class Postgres(Protocol):
-    """A database that processes can be pointed at."""
-
-    def url(self, login: str) -> Output[str]:
-        """`DATABASE_URL` for that login, as a secret; raises KeyError for a login it does not have."""
-        ...
-
-
-class Redis(Protocol):
-    """A Redis that processes can be pointed at."""
-
-    def url(self) -> Output[str]:
-        """`REDIS_URL`, as a secret."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""The base of the program's own resource providers.
+"""The base of the program's own resource providers, and of the resources that they provide.
 
 A state holds the provider of each resource as the name of its class, not as code: a class that is moved or renamed
 breaks the stacks that exist, whose resources could then not be deleted. Providers keep nothing in themselves, so that
@@ -10,12 +10,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar, Generic, TypeVar
 
+import pulumi
 from pulumi.dynamic import (
     CheckFailure,
     CheckResult,
     CreateResult,
     DiffResult,
     ReadResult,
+    Resource,
     ResourceProvider,
     UpdateResult,
 )
@@ -74,6 +76,16 @@ class DynamicProvider(ResourceProvider, Generic[P]):
 
     def _applied(self, news: Mapping[str, Any], olds: Mapping[str, Any]) -> dict[str, Any]:
         return {**inputs_of(news), **self.apply(self.parse(news), olds)}
+
+
+class DynamicResource(Resource, module="slipway", name="Dynamic"):
+    """A resource of `provider`, with the outputs `computed` besides its inputs."""
+
+    provider: ClassVar[ResourceProvider]
+    computed: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, name: str, /, *, opts: pulumi.ResourceOptions | None = None, **properties: Any) -> None:
+        super().__init__(self.provider, name, {**dict.fromkeys(self.computed), **properties}, opts)
 
 
 def inputs_of(props: Mapping[str, Any]) -> dict[str, Any]:

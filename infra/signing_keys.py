@@ -12,11 +12,9 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import pulumi
-from pulumi.dynamic import Resource as DynamicResource
 from pydantic import BaseModel, ConfigDict
 
-from infra.dynamic_provider import DynamicProvider
+from infra.dynamic_provider import DynamicProvider, DynamicResource
 
 
 def now() -> datetime:
@@ -61,12 +59,8 @@ class SigningKeysProvider(DynamicProvider[SigningKeyInputs]):
 class SigningKeysRecord(DynamicResource, module="slipway", name="SigningKeys"):
     """Since when no earlier key signs. It changes with a step and with the life of tokens, and with nothing else."""
 
-    def __init__(
-        self, name: str, *, generation: int, token_life: int, opts: pulumi.ResourceOptions | None = None
-    ) -> None:
-        computed = dict.fromkeys(("stepped", "earlier_until", "current_until"))
-        properties = {"generation": generation, "token_life": token_life, **computed}
-        super().__init__(SigningKeysProvider(), name, properties, opts)
+    provider = SigningKeysProvider()
+    computed = ("stepped", "earlier_until", "current_until")
 
 
 def _after(moment: datetime, seconds: float) -> str:

@@ -10,7 +10,6 @@ import pulumi
 from infra.aws import queue_metrics
 from infra.aws.alarms.model import RUNBOOK, Metric
 from infra.aws.alarms.monitored import Monitored, MonitoredBalancer, MonitoredPostgres, MonitoredRedis, MonitoredService
-from infra.aws.alarms.queues import queue_metric
 
 _COLUMNS: Final = 24
 _HEIGHT: Final = 6
@@ -103,7 +102,7 @@ def _service(cluster: pulumi.Input[str], service: MonitoredService, graph: Any) 
 
 def _queue(stack: str, queue: str, graph: Any) -> list[Widget]:
     def figures(*names: str) -> Iterator[tuple[str, Metric]]:
-        return ((name, queue_metric(stack, queue, name)) for name in names)
+        return ((name, queue_metrics.queue_metric(stack, queue, name)) for name in names)
 
     return [
         graph(f"{queue}: waiting and running jobs", *figures(queue_metrics.QUEUE_DEPTH, queue_metrics.RUNNING_JOBS)),

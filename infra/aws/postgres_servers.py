@@ -141,7 +141,7 @@ class PostgresServers:
             ),
         }
         before = [*self._log_groups(role, named), *([self._monitoring[1]] if self._monitoring else [])]
-        return self._owner.inner(role, aws.rds.Instance, properties, depends_on=before, timeouts=_TIMEOUTS)
+        return self._owner.inner(role, aws.rds.Instance, properties, depends_on=before, custom_timeouts=_TIMEOUTS)
 
     def _replica(self, number: int, shared: Mapping[str, Any]) -> aws.rds.Instance:
         role = f"replica-{number}"
@@ -159,7 +159,7 @@ class PostgresServers:
         before = self._log_groups(role, named)
         # It needs no permit to go, for the same reason.
         return self._owner.inner(
-            role, aws.rds.Instance, properties, depends_on=before, timeouts=_TIMEOUTS, protect=False
+            role, aws.rds.Instance, properties, depends_on=before, custom_timeouts=_TIMEOUTS, protect=False
         )
 
     def _monitoring_role(self) -> tuple[aws.iam.Role, pulumi.Resource]:

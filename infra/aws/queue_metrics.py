@@ -1,18 +1,19 @@
 """The queue's figures in CloudWatch: what the API writes as log lines in the embedded metric format.
 
-Every API replica writes the figures of every queue, each from the same tables, so the statistic to use is always
-Maximum. A figure that could not be read is left out of its line: alarms see missing data, never a wrong zero.
-`app/queue/emf.py` writes the same names; a test holds the two against each other.
+Every API replica writes the figures of every queue at least once a minute (`features.emf_interval`), each from the same
+tables, so the statistic to use is always Maximum. A figure that could not be read is left out of its line: alarms see
+missing data, never a wrong zero. `app/queue/emf.py` writes the same names; a test holds the two against each
+other.
 """
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
+
+from infra.aws.alarms.model import Metric
 
 NAMESPACE: Final = "Slipway"
 STATISTIC: Final = "Maximum"
-PERIOD: Final = 60
-"""Seconds; the API writes at least one line in each (`features.emf_interval`)."""
 
 QUEUE_DEPTH: Final = "QueueDepth"
 """Jobs that are due and not taken."""
@@ -37,27 +38,6 @@ def dimensions(*, stack: str, queue: str) -> dict[str, str]:
     return {"Stack": stack, "Queue": queue}
 
 
-def figure(metric: str, *, stack: str, queue: str) -> dict[str, Any]:
-    """One figure as the measure of a `cloudwatch.MetricAlarm`."""
-    return {
-        "namespace": NAMESPACE,
-        "metric_name": metric,
-        "dimensions": dimensions(stack=stack, queue=queue),
-        "statistic": STATISTIC,
-        "period": PERIOD,
-    }
-
-
-def query(metric: str, *, id: str, stack: str, queue: str) -> dict[str, Any]:
-    """One figure as a query of a `cloudwatch.MetricAlarm`, for use in an expression."""
-    return {
-        "id": id,
-        "metric": {
-            "namespace": NAMESPACE,
-            "metric_name": metric,
-            "dimensions": dimensions(stack=stack, queue=queue),
-            "period": PERIOD,
-            "stat": STATISTIC,
-        },
-        "return_data": False,
-    }
+def queue_metric(stack: str, queue: str, name: str, statistic: str = STATISTIC) -> Metric:
+    """A figure of one queue."""
+    return Metric(namespace=NAMESPACE, name=name, dimensions=dimensions(stack=stack, queue=queue), statistic=statistic)

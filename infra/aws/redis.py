@@ -121,7 +121,7 @@ class Redis(Component):
                     for log in LOGS
                 ],
             },
-            timeouts=_TIMEOUTS,
+            custom_timeouts=_TIMEOUTS,
         )
         self.endpoint = RedisEndpoint(
             host=group.primary_endpoint_address,

@@ -5,15 +5,14 @@ An alarm that is raised before a rollout begins does not stop it: ECS looks at t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import pulumi
 
 from infra.aws import queue_metrics as figures
+from infra.aws.alarms.model import Formula, Metric, Threshold
 
-_MINUTE: Final = 60
 SLOWER: Final = 4
 """Times the alert's threshold of latency that undoes a rollout: a rush slows answers too, and is no fault of the new
 version's."""
@@ -22,59 +21,32 @@ LEAST_REQUESTS: Final = 10
 
 
 @dataclass(frozen=True, kw_only=True)
-class RollbackAlarm:
-    """The alarm as data."""
+class RollbackAlarm(Threshold):
+    """Raised by two bad minutes of three. No traffic and no jobs are no reason to undo a version."""
 
     description: str
-    measure: Mapping[str, Any]
-    threshold: float
-    comparison: str = "GreaterThanThreshold"
     periods: int = 3
-    breaching: int = 2
+    bad_periods: int | None = 2
 
     def properties(self) -> dict[str, Any]:
         """Inputs of `cloudwatch.MetricAlarm`."""
-        return {
-            "alarm_description": self.description,
-            **self.measure,
-            "comparison_operator": self.comparison,
-            "threshold": self.threshold,
-            "evaluation_periods": self.periods,
-            "datapoints_to_alarm": self.breaching,
-            # No traffic and no jobs tell nothing against a version.
-            "treat_missing_data": "notBreaching",
-        }
+        return {"alarm_description": self.description, **self.threshold()}
 
 
 def error_share(
     *, service: str, percent: int, balancer_suffix: pulumi.Input[str], target_suffix: pulumi.Input[str]
 ) -> RollbackAlarm:
     """Answers of the service with a 5xx status, in percent of all."""
-
-    def count(name: str, id_: str) -> dict[str, Any]:
-        return {
-            "id": id_,
-            "metric": {
-                "namespace": "AWS/ApplicationELB",
-                "metric_name": name,
-                "dimensions": {"LoadBalancer": balancer_suffix, "TargetGroup": target_suffix},
-                "period": _MINUTE,
-                "stat": "Sum",
-            },
-            "return_data": False,
-        }
-
-    share = f"IF(requests >= {LEAST_REQUESTS}, 100 * FILL(errors, 0) / requests, 0)"
+    requests = _balancer_metric("RequestCount", "Sum", balancer_suffix, target_suffix)
     return RollbackAlarm(
         description=f"Undoes a rollout of {service} of {pulumi.get_stack()}: over {percent} % of its answers fail.",
-        measure={
-            "metric_queries": [
-                {"id": "share", "expression": share, "label": "failed answers, %", "return_data": True},
-                count("HTTPCode_Target_5XX_Count", "errors"),
-                count("RequestCount", "requests"),
-            ]
-        },
-        threshold=percent,
+        measure=Formula(
+            id="share",
+            expression=f"IF(requests >= {LEAST_REQUESTS}, 100 * FILL(errors, 0) / requests, 0)",
+            label="failed answers, %",
+            metrics={"errors": replace(requests, name="HTTPCode_Target_5XX_Count"), "requests": requests},
+        ),
+        above=percent,
     )
 
 
@@ -85,16 +57,8 @@ def slow_answers(
     limit = SLOWER * milliseconds / 1000
     return RollbackAlarm(
         description=f"Undoes a rollout of {service} of {pulumi.get_stack()}: 95 % of answers took over {limit:g} s.",
-        measure={
-            "namespace": "AWS/ApplicationELB",
-            "metric_name": "TargetResponseTime",
-            "dimensions": {"LoadBalancer": balancer_suffix, "TargetGroup": target_suffix},
-            "extended_statistic": "p95",
-            # A percentile of a handful of requests says nothing.
-            "evaluate_low_sample_count_percentiles": "ignore",
-            "period": _MINUTE,
-        },
-        threshold=limit,
+        measure=_balancer_metric("TargetResponseTime", "p95", balancer_suffix, target_suffix),
+        above=limit,
     )
 
 
@@ -103,7 +67,13 @@ def failing_jobs(*, service: str, queue: str, jobs: int) -> RollbackAlarm:
     course, `alerts.failed_jobs` must be above their number, for people and for rollouts."""
     return RollbackAlarm(
         description=f"Undoes a rollout of {service} of {pulumi.get_stack()}: {jobs} jobs or more failed for good.",
-        measure=figures.figure(figures.FAILED_JOBS, stack=pulumi.get_stack(), queue=queue),
-        threshold=jobs,
-        comparison="GreaterThanOrEqualToThreshold",
+        measure=figures.queue_metric(pulumi.get_stack(), queue, figures.FAILED_JOBS),
+        at_least=jobs,
     )
+
+
+def _balancer_metric(
+    name: str, statistic: str, balancer_suffix: pulumi.Input[str], target_suffix: pulumi.Input[str]
+) -> Metric:
+    dimensions = {"LoadBalancer": balancer_suffix, "TargetGroup": target_suffix}
+    return Metric(namespace="AWS/ApplicationELB", name=name, dimensions=dimensions, statistic=statistic)

@@ -14,9 +14,9 @@ from typing import Any, Final
 import pulumi
 
 from infra.aws import queue_metrics as figures
+from infra.aws.alarms.model import MINUTE, Formula, Metric, Threshold
 from infra.contracts import Scaling
 
-MINUTE: Final = 60
 SCALE_IN_MINUTES: Final = 5
 """A queue that is short for that long needs fewer workers; for less, it may be between two bursts."""
 SLOW_MINUTES: Final = 3
@@ -44,28 +44,11 @@ KEEP: Final = 1_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScalingAlarm:
-    """What sets a step policy off: `measure` beyond one of `above` and `below`, for `periods` minutes."""
+class ScalingAlarm(Threshold):
+    """What sets a step policy off."""
 
     role: str
     description: str
-    measure: Mapping[str, Any]
-    missing: str
-    """CloudWatch's treatment of minutes without data."""
-    above: float | None = None
-    below: float | None = None
-    periods: int = 1
-
-    def properties(self) -> dict[str, Any]:
-        """Of `cloudwatch.MetricAlarm`."""
-        return {
-            **self.measure,
-            "comparison_operator": "LessThanThreshold" if self.above is None else "GreaterThanThreshold",
-            "threshold": self.below if self.above is None else self.above,
-            "evaluation_periods": self.periods,
-            "datapoints_to_alarm": self.periods,
-            "treat_missing_data": self.missing,
-        }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,19 +97,14 @@ def _latency(scaling: Scaling, limit: int, balancer: pulumi.Input[str], target: 
     alarm = ScalingAlarm(
         role="latency",
         description=f"Adds a replica: 95 % of answers took up to more than {limit} ms for {SLOW_MINUTES} minutes.",
-        measure={
-            "namespace": "AWS/ApplicationELB",
-            "metric_name": "TargetResponseTime",
-            "dimensions": {"LoadBalancer": balancer, "TargetGroup": target},
-            "extended_statistic": "p95",
-            # A percentile of a handful of requests says nothing.
-            "evaluate_low_sample_count_percentiles": "ignore",
-            "period": MINUTE,
-        },
+        measure=Metric(
+            namespace="AWS/ApplicationELB",
+            name="TargetResponseTime",
+            dimensions={"LoadBalancer": balancer, "TargetGroup": target},
+            statistic="p95",
+        ),
         above=limit / 1000,
         periods=SLOW_MINUTES,
-        # No requests, no latency.
-        missing="notBreaching",
     )
     return _step("latency", [_adjust(1, above=0)], scaling.out_cooldown, alarm)
 
@@ -155,7 +133,6 @@ def _backlog(scaling: Scaling, queue: str, high: int, minimum: int) -> ScalingPo
         if minimum
         else _formula(WORKERS_WAIT, queue, wait=figures.OLDEST_WAIT, workers=figures.WORKERS),
         above=wait,
-        missing="notBreaching",
     )
     return _step("out", steps, scaling.out_cooldown, backlog, waiting)
 
@@ -183,7 +160,6 @@ def _wake(queue: str) -> ScalingPolicy:
         description=f"Starts the first worker: a job is due in {queue} and no worker is there.",
         measure=_formula(NO_WORKER_WAIT, queue, wait=figures.OLDEST_WAIT, workers=figures.WORKERS),
         above=WAKE_AFTER,
-        missing="notBreaching",
     )
     return _step("wake", [_adjust(1, above=0)], WAKE_COOLDOWN, alarm)
 
@@ -247,15 +223,15 @@ def _adjust(change: int, *, above: float | None = None, below: float | None = No
     }
 
 
-def _figure(metric: str, queue: str) -> dict[str, Any]:
-    return figures.figure(metric, stack=pulumi.get_stack(), queue=queue)
+def _figure(metric: str, queue: str) -> Metric:
+    return figures.queue_metric(pulumi.get_stack(), queue, metric)
 
 
-def _formula(expression: str, queue: str, **metrics: str) -> dict[str, Any]:
-    """Several figures, by their ids in `expression`, as the measure of an alarm."""
-    return {
-        "metric_queries": [
-            {"id": "measure", "expression": expression, "label": "measure", "return_data": True},
-            *(figures.query(metrics[id_], id=id_, stack=pulumi.get_stack(), queue=queue) for id_ in sorted(metrics)),
-        ]
-    }
+def _formula(expression: str, queue: str, **metrics: str) -> Formula:
+    """Several figures, by their ids in `expression`."""
+    return Formula(
+        id="measure",
+        expression=expression,
+        label="measure",
+        metrics={id_: _figure(metrics[id_], queue) for id_ in sorted(metrics)},
+    )

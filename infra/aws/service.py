@@ -125,7 +125,7 @@ class Service(Component):
             # Scaling sets the number from then on: `up` must not take replicas away under load. Nothing would show as
             # changed when scaling goes, so its target sets the number then (`scaling_ends`).
             ignore_changes=["desired_count"] if spec.scaling else None,
-            timeouts=_timeouts(spec.rollout.timeout + _MARGIN),
+            custom_timeouts=_timeouts(spec.rollout.timeout + _MARGIN),
             hooks=explained(spec.name),
         )
         self.name, self.arn = self.resource.name, self.resource.arn

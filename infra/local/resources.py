@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pulumi
 
-from infra.local.component import LocalResource
+from infra.dynamic_provider import DynamicResource
 from infra.local.providers.migration import Migration
 from infra.local.providers.postgres import PostgresServer
 from infra.local.providers.roles import DatabaseRoles
@@ -12,34 +12,34 @@ from infra.local.providers.service import Service
 from infra.local.providers.valkey import ValkeyServer
 
 
-class PostgresServerResource(LocalResource, module="slipway", name="PostgresServer"):
+class PostgresServerResource(DynamicResource, module="slipway", name="PostgresServer"):
     provider = PostgresServer()
     computed = ("host", "port")
     host: pulumi.Output[str]
     port: pulumi.Output[int]
 
 
-class DatabaseRolesResource(LocalResource, module="slipway", name="DatabaseRoles"):
+class DatabaseRolesResource(DynamicResource, module="slipway", name="DatabaseRoles"):
     provider = DatabaseRoles()
     host: pulumi.Output[str]
     port: pulumi.Output[int]
     database: pulumi.Output[str]
 
 
-class ValkeyServerResource(LocalResource, module="slipway", name="ValkeyServer"):
+class ValkeyServerResource(DynamicResource, module="slipway", name="ValkeyServer"):
     provider = ValkeyServer()
     computed = ("host", "port")
     host: pulumi.Output[str]
     port: pulumi.Output[int]
 
 
-class MigrationResource(LocalResource, module="slipway", name="Migration"):
+class MigrationResource(DynamicResource, module="slipway", name="Migration"):
     provider = Migration()
     computed = ("revision",)
     revision: pulumi.Output[str]
 
 
-class ServiceResource(LocalResource, module="slipway", name="Service"):
+class ServiceResource(DynamicResource, module="slipway", name="Service"):
     provider = Service()
     computed = ("url",)
     port: pulumi.Output[int]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -55,33 +55,64 @@ class Formula:
     expression: str
     label: str
     metrics: Mapping[str, Metric]
+    id: str = "result"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Alarm:
-    """One alarm. Exactly one of `above` and `below` is set: the value, in the metric's unit, beyond which it is bad."""
+class Threshold:
+    """When an alarm is raised. Exactly one of `above`, `at_least` and `below` is set: the value, in the metric's unit,
+    beyond which it is bad."""
+
+    measure: Metric | Formula
+    above: float | None = None
+    at_least: float | None = None
+    below: float | None = None
+    period: int = MINUTE
+    """Seconds."""
+    periods: int = 1
+    """Periods in a row that are looked at."""
+    bad_periods: int | None = None
+    """How many of them must be bad; None: all."""
+    missing: Missing = "notBreaching"
+
+    def __post_init__(self) -> None:
+        if len([*self._limits()]) != 1:
+            raise ValueError(f"{self} needs one of above, at_least and below")
+
+    def threshold(self) -> dict[str, Any]:
+        """The inputs of `aws.cloudwatch.MetricAlarm`, without description, name and actions."""
+        ((comparison, threshold),) = self._limits()
+        return {
+            "comparison_operator": comparison,
+            "threshold": threshold,
+            "evaluation_periods": self.periods,
+            "datapoints_to_alarm": self.bad_periods or self.periods,
+            "treat_missing_data": self.missing,
+            **_measured(self.measure, self.period),
+        }
+
+    def _limits(self) -> Iterator[tuple[str, float]]:
+        limits = {
+            "GreaterThanThreshold": self.above,
+            "GreaterThanOrEqualToThreshold": self.at_least,
+            "LessThanThreshold": self.below,
+        }
+        return ((comparison, limit) for comparison, limit in limits.items() if limit is not None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Alarm(Threshold):
+    """An alarm that notifies people."""
 
     role: str
     """Ends the alarm's name; unique in the stack."""
     means: str
     """For whoever is woken: one sentence."""
     trouble: Trouble
-    measure: Metric | Formula
-    above: float | None = None
-    below: float | None = None
-    period: int = MINUTE
-    """Seconds."""
-    periods: int
-    """Periods in a row that must be bad."""
-    missing: Missing
     because: str
     """Why `missing` is right for this one."""
     told_by: str | None = None
-    """Role of the composite alarm that speaks for this one; None when it speaks for itself."""
-
-    def __post_init__(self) -> None:
-        if (self.above is None) == (self.below is None):
-            raise ValueError(f"alarm {self.role} needs one of above and below")
+    """Role of the composite alarm that notifies in place of this one; None when it does so itself."""
 
     @property
     def description(self) -> str:
@@ -89,18 +120,7 @@ class Alarm:
 
     def properties(self) -> dict[str, Any]:
         """The inputs of `aws.cloudwatch.MetricAlarm`, without name and actions."""
-        threshold, comparison = (
-            (self.above, "GreaterThanThreshold") if self.above is not None else (self.below, "LessThanThreshold")
-        )
-        return {
-            "alarm_description": self.description,
-            "comparison_operator": comparison,
-            "threshold": threshold,
-            "evaluation_periods": self.periods,
-            "datapoints_to_alarm": self.periods,
-            "treat_missing_data": self.missing,
-            **_measured(self.measure, self.period),
-        }
+        return {"alarm_description": self.description, **self.threshold()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +147,7 @@ def describe(means: str, trouble: Trouble) -> str:
 
 def _measured(measure: Metric | Formula, period: int) -> dict[str, Any]:
     if isinstance(measure, Formula):
-        whole = {"id": "result", "expression": measure.expression, "label": measure.label, "return_data": True}
+        whole = {"id": measure.id, "expression": measure.expression, "label": measure.label, "return_data": True}
         return {"metric_queries": [whole, *(_query(key, metric, period) for key, metric in measure.metrics.items())]}
     plain = {
         "namespace": measure.namespace,

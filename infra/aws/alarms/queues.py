@@ -7,18 +7,12 @@ from infra.aws.alarms.model import MINUTE, Alarm, Composite, Metric
 from infra.settings.platform import Alerts
 
 
-def queue_metric(stack: str, queue: str, name: str, statistic: str = queue_metrics.STATISTIC) -> Metric:
-    """A figure of one queue."""
-    dimensions = queue_metrics.dimensions(stack=stack, queue=queue)
-    return Metric(namespace=queue_metrics.NAMESPACE, name=name, dimensions=dimensions, statistic=statistic)
-
-
 def queue_alarms(queue: str, *, stack: str, alerts: Alerts) -> tuple[Alarm, ...]:
     """Alarms of one queue."""
     late, wait = _late(queue), alerts.queue_wait.total_seconds()
 
     def figure(name: str) -> Metric:
-        return queue_metric(stack, queue, name)
+        return queue_metrics.queue_metric(stack, queue, name)
 
     silent = "one alarm for silence is enough: figures-missing"
     return (
@@ -78,7 +72,7 @@ def silence_alarm(queue: str, *, stack: str) -> Alarm:
         role="queue-figures-missing",
         means="The API has reported no queue figures for ten minutes: workers do not scale and no queue is watched.",
         trouble="figures-missing",
-        measure=queue_metric(stack, queue, queue_metrics.QUEUE_DEPTH, "SampleCount"),
+        measure=queue_metrics.queue_metric(stack, queue, queue_metrics.QUEUE_DEPTH, "SampleCount"),
         below=1,
         period=5 * MINUTE,
         periods=2,

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pulumi
-from pulumi.dynamic import Resource as DynamicResource
 
 from infra.aws.control.providers import TaskSequenceProvider
 from infra.component import Component, ComponentArgs
 from infra.contracts import Image
+from infra.dynamic_provider import DynamicResource
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,32 +46,9 @@ class MigrationArgs(ComponentArgs):
 class TaskSequence(DynamicResource, module="slipway", name="EcsTaskSequence"):
     """Tasks that have run. Changing the image, a task definition or a trigger runs them again; nothing else does."""
 
+    provider = TaskSequenceProvider()
+    computed = ("tasks",)
     tasks: pulumi.Output[list[str]]
-
-    def __init__(
-        self,
-        name: str,
-        *,
-        region: str,
-        cluster: pulumi.Input[str],
-        image: pulumi.Input[str],
-        steps: Sequence[Mapping[str, pulumi.Input[object]]],
-        subnets: pulumi.Input[Sequence[pulumi.Input[str]]],
-        assign_public_ip: bool,
-        triggers: Mapping[str, pulumi.Input[str]],
-        opts: pulumi.ResourceOptions | None = None,
-    ) -> None:
-        properties = {
-            "region": region,
-            "cluster": cluster,
-            "image": image,
-            "steps": steps,
-            "subnets": subnets,
-            "assign_public_ip": assign_public_ip,
-            "triggers": triggers,
-            "tasks": None,
-        }
-        super().__init__(TaskSequenceProvider(), name, properties, opts)
 
 
 class Migration(Component):
@@ -95,15 +72,7 @@ class Migration(Component):
                 "region": args.region,
                 "cluster": args.cluster,
                 "image": args.image.reference,
-                "steps": [
-                    {
-                        "name": run.name,
-                        "task_definition": run.task_definition,
-                        "security_groups": list(run.security_groups),
-                        "timeout": run.timeout,
-                    }
-                    for run in args.runs
-                ],
+                "steps": [{**vars(run), "security_groups": list(run.security_groups)} for run in args.runs],
                 "subnets": args.subnets,
                 "assign_public_ip": args.assign_public_ip,
                 "triggers": dict(args.triggers),

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import pulumi
-from pulumi.dynamic import Resource as DynamicResource
 
 from infra.aws.control.providers import RolloutProvider
+from infra.dynamic_provider import DynamicResource
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,8 +31,9 @@ class RolloutCheck(DynamicResource, module="slipway", name="EcsRollout"):
     deployment.
     """
 
-    deployment: pulumi.Output[str]
+    provider = RolloutProvider()
+    computed = ("deployment",)
 
     def __init__(self, name: str, args: RolloutCheckArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         # `triggers` is empty and read by nothing: it is among the inputs of the stacks that exist.
-        super().__init__(RolloutProvider(), name, {**vars(args), "triggers": {}, "deployment": None}, opts)
+        super().__init__(name, opts=opts, **vars(args), triggers={})
