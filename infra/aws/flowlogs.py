@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pulumi
 import pulumi_aws as aws
 
-from infra.aws.iam import Statement, document, place, policy
+from infra.aws.iam import Statement, policy, service_trust
 from infra.component import Component
 
 _AGGREGATION_S = 600
@@ -32,7 +30,13 @@ def flow_logs(
         aws.iam.Role,
         {
             "description": "Lets VPC flow logs write to their log group",
-            "assume_role_policy": _trust(group.arn),
+            "assume_role_policy": service_trust(
+                "vpc-flow-logs.amazonaws.com",
+                group.arn,
+                source="arn:{partition}:ec2:{region}:{account}:vpc-flow-log/*",
+                sid="FlowLogsOfThisAccount",
+                actions=("sts:AssumeRole",),
+            ),
         },
     )
     allowed = parent.inner(
@@ -53,27 +57,6 @@ def flow_logs(
         },
         depends_on=[allowed],
     )
-
-
-def _trust(group_arn: pulumi.Output[str]) -> pulumi.Output[str]:
-    """The service may act for this account's flow logs alone; another account could otherwise make it write here."""
-
-    def trust(arn: str) -> dict[str, Any]:
-        where = place(arn)
-        flow_logs = f"arn:{where.partition}:ec2:{where.region}:{where.account}:vpc-flow-log/*"
-        return document(
-            Statement(
-                sid="FlowLogsOfThisAccount",
-                principal={"Service": "vpc-flow-logs.amazonaws.com"},
-                actions=("sts:AssumeRole",),
-                conditions={
-                    "StringEquals": {"aws:SourceAccount": where.account},
-                    "ArnLike": {"aws:SourceArn": flow_logs},
-                },
-            )
-        )
-
-    return pulumi.Output.json_dumps(group_arn.apply(trust))
 
 
 def _writing(group_arn: pulumi.Output[str]) -> Statement:

@@ -33,8 +33,8 @@ class Statement:
     """One permission. `reason` is for the reader of a plan and becomes nothing."""
 
     sid: str
-    actions: tuple[str, ...]
-    resources: Sequence[pulumi.Input[str]] = ()
+    actions: str | Sequence[str]
+    resources: str | Sequence[pulumi.Input[str]] = ()
     """None in a trust policy."""
     conditions: Mapping[str, Mapping[str, pulumi.Input[Any]]] | None = None
     effect: str = "Allow"
@@ -47,8 +47,8 @@ class Statement:
             "Sid": self.sid,
             "Effect": self.effect,
             **({"Principal": self.principal} if self.principal else {}),
-            "Action": list(self.actions),
-            **({"Resource": list(self.resources)} if self.resources else {}),
+            "Action": _one_or_list(self.actions),
+            **({"Resource": _one_or_list(self.resources)} if self.resources else {}),
             **(
                 {"Condition": {test: dict(values) for test, values in self.conditions.items()}}
                 if self.conditions
@@ -73,6 +73,7 @@ def service_trust(
     *,
     source: str,
     sid: str = "OfThisAccount",
+    actions: str | Sequence[str] = "sts:AssumeRole",
     if_sent: bool = False,
 ) -> pulumi.Output[str]:
     """Who may take a role: `service`, and only in the name of this account and of `source`, an ARN with
@@ -87,21 +88,17 @@ def service_trust(
         where = place(arn)
         end = "IfExists" if if_sent else ""
         of = source.format(partition=where.partition, region=where.region, account=where.account)
-        return {
-            "Version": "2012-10-17",
-            "Statement": [
-                {
-                    "Sid": sid,
-                    "Effect": "Allow",
-                    "Principal": {"Service": service},
-                    "Action": "sts:AssumeRole",
-                    "Condition": {
-                        f"StringEquals{end}": {"aws:SourceAccount": where.account},
-                        f"ArnLike{end}": {"aws:SourceArn": of},
-                    },
-                }
-            ],
-        }
+        return document(
+            Statement(
+                sid=sid,
+                principal={"Service": service},
+                actions=actions,
+                conditions={
+                    f"StringEquals{end}": {"aws:SourceAccount": where.account},
+                    f"ArnLike{end}": {"aws:SourceArn": of},
+                },
+            )
+        )
 
     return pulumi.Output.json_dumps(pulumi.Output.from_input(neighbour_arn).apply(trust))
 
@@ -126,3 +123,14 @@ def tls_only(bucket_arn: pulumi.Input[str]) -> Statement:
         resources=(bucket_arn, pulumi.Output.concat(bucket_arn, "/*")),
         conditions={"Bool": {"aws:SecureTransport": "false"}},
     )
+
+
+def account_statement(account: str, partition: str) -> Statement:
+    """Of a key's policy: whoever may use or administer it by the account's own policies. Without it nobody could."""
+    return Statement(
+        sid="Account", principal={"AWS": f"arn:{partition}:iam::{account}:root"}, actions="kms:*", resources="*"
+    )
+
+
+def _one_or_list(names: str | Sequence[pulumi.Input[str]]) -> Any:
+    return names if isinstance(names, str) else list(names)

@@ -8,16 +8,15 @@ from typing import Any
 import pulumi
 import pulumi_aws as aws
 
+from infra.aws.iam import Statement, account_statement, document
 from infra.aws.naming import partition
+from infra.aws.notifications import encryption_of_alerts
 from infra.component import Component, ComponentArgs
 
 Key = pulumi.Input[str] | None
 """The ARN of a KMS key; None where AWS's own keys encrypt."""
 
-_ADMINISTRATION = "kms:*"
 _USE = ("kms:Decrypt", "kms:DescribeKey", "kms:Encrypt", "kms:GenerateDataKey*", "kms:ReEncrypt*")
-
-_PUBLISH = ("kms:Decrypt", "kms:GenerateDataKey*")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,44 +69,15 @@ class Keys(Component):
 
 def key_policy(account: str, region: str) -> dict[str, Any]:
     """Who may use the key: the account, as its IAM policies say, and the AWS services that write for the stack."""
-    arn = f"arn:{partition(region)}"
-    return {
-        "Version": "2012-10-17",
-        "Statement": [
-            {
-                "Sid": "Account",
-                "Effect": "Allow",
-                "Principal": {"AWS": f"{arn}:iam::{account}:root"},
-                "Action": _ADMINISTRATION,
-                "Resource": "*",
-            },
-            {
-                "Sid": "Logs",
-                "Effect": "Allow",
-                "Principal": {"Service": f"logs.{region}.amazonaws.com"},
-                "Action": list(_USE),
-                "Resource": "*",
-                "Condition": {
-                    "ArnLike": {"kms:EncryptionContext:aws:logs:arn": f"{arn}:logs:{region}:{account}:log-group:*"}
-                },
-            },
-            {
-                # Alarms reach an encrypted topic only when their service may use its key.
-                "Sid": "Alerts",
-                "Effect": "Allow",
-                "Principal": {"Service": ["budgets.amazonaws.com", "cloudwatch.amazonaws.com"]},
-                "Action": list(_PUBLISH),
-                "Resource": "*",
-                "Condition": {"StringEquals": {"aws:SourceAccount": account}},
-            },
-            {
-                # EventBridge says nothing by which a condition could know the account. It encrypts for rules that may
-                # publish to the topic, which the topic's own policy names.
-                "Sid": "Events",
-                "Effect": "Allow",
-                "Principal": {"Service": "events.amazonaws.com"},
-                "Action": list(_PUBLISH),
-                "Resource": "*",
-            },
-        ],
-    }
+    logs = f"arn:{partition(region)}:logs:{region}:{account}:log-group:*"
+    return document(
+        account_statement(account, partition(region)),
+        Statement(
+            sid="Logs",
+            principal={"Service": f"logs.{region}.amazonaws.com"},
+            actions=_USE,
+            resources="*",
+            conditions={"ArnLike": {"kms:EncryptionContext:aws:logs:arn": logs}},
+        ),
+        *encryption_of_alerts(account, sid="Alerts"),
+    )

@@ -1,4 +1,4 @@
-"""Who is told: an encrypted topic, its receivers, and who may speak on it."""
+"""Where alarms and events are sent: an encrypted topic, its receivers, and who may publish to it."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import pulumi
 import pulumi_aws as aws
 
 from infra.aws import naming
+from infra.aws.iam import Statement, account_statement, document
 from infra.component import Component, ComponentArgs
 
-SPEAKERS: Final = ("budgets.amazonaws.com", "cloudwatch.amazonaws.com")
+PUBLISHERS: Final = ("budgets.amazonaws.com", "cloudwatch.amazonaws.com")
 """The services that publish and say for which account: the budget, alarms."""
 EVENTS: Final = "events.amazonaws.com"
 """EventBridge publishes, too, and says nothing by which a condition could know the account: with one, every event would
@@ -29,11 +30,11 @@ class NotificationsArgs(ComponentArgs):
     account: pulumi.Input[str]
     region: str
     key: pulumi.Input[str] | None = None
-    """A KMS key whose policy lets `SPEAKERS` and `EVENTS` use it; without one the topic gets its own."""
+    """A KMS key whose policy lets `PUBLISHERS` and `EVENTS` use it; without one the topic gets its own."""
 
 
 class Notifications(Component):
-    """The topic that every alarm and event of the stack speaks on.
+    """The topic to which every alarm and event of the stack is published.
 
     Creates: an SNS topic, encrypted with `key` or a key of its own; its policy; a subscription for each receiver.
     Costs: 1 USD a month for a key of its own; messages are free at this scale. Exports: `topic_arn`, `topic_name`.
@@ -110,62 +111,39 @@ class Notifications(Component):
 
 def topic_policy(topic_arn: str, account: str) -> dict[str, Any]:
     """The account's alarms, events and budgets publish, over TLS; nobody else does."""
-    return {
-        "Version": "2012-10-17",
-        "Statement": [
-            {
-                "Sid": "Speakers",
-                "Effect": "Allow",
-                "Principal": {"Service": list(SPEAKERS)},
-                "Action": "sns:Publish",
-                "Resource": topic_arn,
-                "Condition": {"StringEquals": {"aws:SourceAccount": account}},
-            },
-            {
-                "Sid": "Events",
-                "Effect": "Allow",
-                "Principal": {"Service": EVENTS},
-                "Action": "sns:Publish",
-                "Resource": topic_arn,
-            },
-            {
-                "Sid": "TlsOnly",
-                "Effect": "Deny",
-                "Principal": "*",
-                "Action": "sns:Publish",
-                "Resource": topic_arn,
-                "Condition": {"Bool": {"aws:SecureTransport": "false"}},
-            },
-        ],
-    }
+    return document(
+        *_publishing("sns:Publish", topic_arn, account=account, sid="Speakers"),
+        Statement(
+            sid="TlsOnly",
+            effect="Deny",
+            principal="*",
+            actions="sns:Publish",
+            resources=topic_arn,
+            conditions={"Bool": {"aws:SecureTransport": "false"}},
+        ),
+    )
 
 
 def key_policy(account: str, partition: str) -> dict[str, Any]:
-    """The account administers the key; the speakers use it for what they publish."""
-    return {
-        "Version": "2012-10-17",
-        "Statement": [
-            {
-                "Sid": "Account",
-                "Effect": "Allow",
-                "Principal": {"AWS": f"arn:{partition}:iam::{account}:root"},
-                "Action": "kms:*",
-                "Resource": "*",
-            },
-            {
-                "Sid": "Speakers",
-                "Effect": "Allow",
-                "Principal": {"Service": list(SPEAKERS)},
-                "Action": ["kms:Decrypt", "kms:GenerateDataKey*"],
-                "Resource": "*",
-                "Condition": {"StringEquals": {"aws:SourceAccount": account}},
-            },
-            {
-                "Sid": "Events",
-                "Effect": "Allow",
-                "Principal": {"Service": EVENTS},
-                "Action": ["kms:Decrypt", "kms:GenerateDataKey*"],
-                "Resource": "*",
-            },
-        ],
-    }
+    """The account administers the key; the publishers use it."""
+    return document(account_statement(account, partition), *encryption_of_alerts(account, sid="Speakers"))
+
+
+def encryption_of_alerts(account: str, *, sid: str) -> tuple[Statement, Statement]:
+    """Of a key's policy: messages reach an encrypted topic only when who publishes them may use its key."""
+    return _publishing(("kms:Decrypt", "kms:GenerateDataKey*"), "*", account=account, sid=sid)
+
+
+def _publishing(
+    actions: str | tuple[str, ...], resources: str, *, account: str, sid: str
+) -> tuple[Statement, Statement]:
+    return (
+        Statement(
+            sid=sid,
+            principal={"Service": list(PUBLISHERS)},
+            actions=actions,
+            resources=resources,
+            conditions={"StringEquals": {"aws:SourceAccount": account}},
+        ),
+        Statement(sid="Events", principal={"Service": EVENTS}, actions=actions, resources=resources),
+    )

@@ -8,6 +8,7 @@ from typing import Final
 import pulumi
 import pulumi_aws as aws
 
+from infra.aws.alarms.monitored import MonitoredPostgres
 from infra.aws.engine_version import engine_version
 from infra.aws.postgres_instance import PostgresArgs, gibibytes
 from infra.aws.postgres_logins import CA_BUNDLE, bootstrap_plan, libpq_secrets, url_secret
@@ -37,7 +38,7 @@ class Postgres(Component):
     0.40 USD for the one of the master password.
 
     Exports: `endpoint` with the logins ``app`` (the slot in use), ``migrate`` and ``backup``; `secret(login)` and
-    `libpq`, what tasks bind; `bootstrap`; figures for alarms.
+    `libpq`, what tasks bind; `bootstrap`; `monitored`.
 
     Replaces: another `database`, `origin` or `key` makes another instance, which the guard refuses without a permit.
     A higher `version` upgrades in place, a lower one is refused. Class and parameters change in the maintenance window
@@ -45,18 +46,13 @@ class Postgres(Component):
     """
 
     endpoint: PostgresEndpoint
-    identifier: pulumi.Output[str]
     arn: pulumi.Output[str]
     resource_id: pulumi.Output[str]
     """The name by which AWS Backup and automated backups know it for good."""
     origin_mark: str
     """Tells databases of different origins apart."""
     subnet_group_name: pulumi.Output[str]
-    max_connections: int
-    storage_gib: int
-    memory_gib: int
-    burstable: bool
-    replica_identifiers: tuple[pulumi.Output[str], ...]
+    monitored: MonitoredPostgres
     bootstrap: Mapping[str, SecretRef]
     """The secrets of the bootstrap task, by variable."""
     libpq: Mapping[str, SecretRef]
@@ -91,12 +87,17 @@ class Postgres(Component):
             },
             options={"sslrootcert": CA_BUNDLE} if args.sslmode.startswith("verify-") else {},
         )
-        self.identifier, self.arn, self.resource_id = primary.identifier, primary.arn, primary.resource_id
+        self.arn, self.resource_id = primary.arn, primary.resource_id
         self.subnet_group_name, self.origin_mark = servers.subnets.name, args.origin.mark
-        self.replica_identifiers = tuple(replica.identifier for replica in servers.replicas)
-        self.max_connections = rds_max_connections(args.size)
-        self.storage_gib = gibibytes(args.storage)
-        self.memory_gib, self.burstable = RDS_MEMORY_GIB[args.size], args.size.startswith("db.t")
+        self.monitored = MonitoredPostgres(
+            identifier=primary.identifier,
+            arn=primary.arn,
+            max_connections=rds_max_connections(args.size),
+            storage_gib=gibibytes(args.storage),
+            memory_gib=RDS_MEMORY_GIB[args.size],
+            burstable=args.size.startswith("db.t"),
+            replica_identifiers=tuple(replica.identifier for replica in servers.replicas),
+        )
         self._urls = {
             login: url_secret(self, login, self.endpoint.url(login), self._safe) for login in ("app", "migrate")
         }
@@ -111,7 +112,7 @@ class Postgres(Component):
                 safe=self._safe,
             ),
         }
-        self.finish({"identifier": self.identifier, "host": primary.address, "port": primary.port})
+        self.finish({"identifier": primary.identifier, "host": primary.address, "port": primary.port})
 
     def secret(self, login: str) -> SecretRef:
         """`DATABASE_URL` of that login; KeyError for ``backup``, which has `libpq`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 import pulumi
 
@@ -33,6 +34,8 @@ class ExternalPostgresSecrets(Component):
     bootstrap: Mapping[str, SecretRef]
     """Empty: the given logins exist."""
     libpq: Mapping[str, SecretRef]
+    monitored: Final = None
+    """AWS has no figures of it."""
 
     def __init__(self, name: str, args: ExternalPostgresArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("slipway:aws:ExternalPostgres", name, opts, args.transforms)

@@ -9,6 +9,7 @@ from typing import Any, Final
 import pulumi
 import pulumi_aws as aws
 
+from infra.aws.alarms.monitored import MonitoredRedis
 from infra.aws.engine_version import engine_version
 from infra.aws.naming import description, identifier
 from infra.aws.secrets import Safe, StoredSecret
@@ -71,7 +72,7 @@ class Redis(Component):
     Costs at its defaults: 37 USD a month for two cache.t4g.small, 0.40 USD for the secret; further snapshots 0.085 USD
     a GB and month.
 
-    Exports: `endpoint` of the user in use; `secret`; `member_ids` for alarms.
+    Exports: `endpoint` of the user in use; `secret`; `monitored`.
 
     Replaces: another `key` or `port` makes another group; the sweeper refills the queue from Postgres. Size and a
     higher version change in place and at once, with a failover where there is a replica; a lower version is refused.
@@ -80,7 +81,7 @@ class Redis(Component):
     endpoint: RedisEndpoint
     secret: SecretRef
     """`REDIS_URL`."""
-    member_ids: tuple[pulumi.Output[str], ...]
+    monitored: MonitoredRedis
 
     def __init__(self, name: str, args: RedisArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("slipway:aws:Redis", name, opts, args.transforms)
@@ -133,7 +134,8 @@ class Redis(Component):
         self.secret = _url_secret(self, self.endpoint.url(), Safe(key=args.key, recovery_window=args.recovery_window))
         # ElastiCache numbers the nodes of a group so, and says it in no other way before they exist.
         nodes = range(1, (2 if args.high_availability else 1) + 1)
-        self.member_ids = tuple(pulumi.Output.concat(group.replication_group_id, f"-{node:03}") for node in nodes)
+        members = tuple(pulumi.Output.concat(group.replication_group_id, f"-{node:03}") for node in nodes)
+        self.monitored = MonitoredRedis(member_ids=members)
         self.finish({"group_id": group.replication_group_id, "host": group.primary_endpoint_address, "port": args.port})
 
     def _properties(self, named: pulumi.Output[str]) -> dict[str, Any]:
@@ -246,6 +248,7 @@ class ExternalRedisSecret(Component):
 
     endpoint: ExternalRedis
     secret: SecretRef
+    monitored: Final = None
 
     def __init__(self, name: str, args: ExternalRedisArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("slipway:aws:ExternalRedis", name, opts, args.transforms)

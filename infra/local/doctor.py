@@ -33,7 +33,7 @@ EARLIEST = 1_767_225_600
 """2026-01-01: a clock before that is wrong, and tokens with it."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Finding:
     """One check and what came of it. `remedy` is empty when all is well."""
 
@@ -62,12 +62,12 @@ def check(stack_dir: Path, settings: Settings) -> list[Finding]:
 def _python() -> Finding:
     version = ".".join(str(part) for part in sys.version_info[:3])
     if sys.version_info[:2] >= OLDEST_PYTHON:
-        return Finding(level="ok", title=f"Python {version}")
+        return Finding("ok", f"Python {version}")
     return Finding(
-        level="error",
-        title=f"Python {version} is too old",
-        detail="The project needs 3.11 or newer.",
-        remedy="install a newer Python, delete .venv, and run make up",
+        "error",
+        f"Python {version} is too old",
+        "The project needs 3.11 or newer.",
+        "install a newer Python, delete .venv, and run make up",
     )
 
 
@@ -80,36 +80,36 @@ def _wheels(settings: Settings) -> Iterator[Finding]:
         if provider != "embedded":
             continue
         try:
-            yield Finding(level="ok", title=f"{name} server", detail=str(find()))
+            yield Finding("ok", f"{name} server", str(find()))
         except LocalError as error:
             yield Finding(
-                level="error",
-                title=f"no {name} server",
-                detail=str(error),
-                remedy=f"pip install 'slipway[local]', or use a {name} of your own (provider: external)",
+                "error",
+                f"no {name} server",
+                str(error),
+                f"pip install 'slipway[local]', or use a {name} of your own (provider: external)",
             )
 
 
 def _folder(stack_dir: Path) -> Finding:
     title = f"folder {stack_dir}"
     if not stack_dir.exists():
-        return Finding(level="ok", title=title, detail="not made yet")
+        return Finding("ok", title, "not made yet")
     found = stack_dir.stat()
     if found.st_uid != os.geteuid():
         return Finding(
-            level="error",
-            title=f"{title} belongs to another user (uid {found.st_uid})",
-            detail="It was made by another user, or with sudo.",
-            remedy=f"run slipway as that user, or: sudo chown -R {os.geteuid()} {stack_dir}",
+            "error",
+            f"{title} belongs to another user (uid {found.st_uid})",
+            "It was made by another user, or with sudo.",
+            f"run slipway as that user, or: sudo chown -R {os.geteuid()} {stack_dir}",
         )
     if stat.S_IMODE(found.st_mode) & 0o077:
         return Finding(
-            level="warning",
-            title=f"{title} can be read by others",
-            detail="It holds the database and its passwords.",
-            remedy=f"chmod 700 {stack_dir}",
+            "warning",
+            f"{title} can be read by others",
+            "It holds the database and its passwords.",
+            f"chmod 700 {stack_dir}",
         )
-    return Finding(level="ok", title=title)
+    return Finding("ok", title)
 
 
 def _space(stack_dir: Path) -> Finding:
@@ -118,10 +118,10 @@ def _space(stack_dir: Path) -> Finding:
     title = f"{free / 1024**3:.1f} GiB free on the disk of {existing}"
     remedy = "make room on the disk: slipway destroy --delete-data removes a stack's data"
     if free < NO_SPACE:
-        return Finding(level="error", title=title, detail="Postgres stops when it cannot write.", remedy=remedy)
+        return Finding("error", title, "Postgres stops when it cannot write.", remedy)
     if free < LITTLE_SPACE:
-        return Finding(level="warning", title=title, detail="Postgres stops when it cannot write.", remedy=remedy)
-    return Finding(level="ok", title=title)
+        return Finding("warning", title, "Postgres stops when it cannot write.", remedy)
+    return Finding("ok", title)
 
 
 def _user(stack_dir: Path, settings: Settings) -> Iterator[Finding]:
@@ -130,21 +130,16 @@ def _user(stack_dir: Path, settings: Settings) -> Iterator[Finding]:
     try:
         identity = for_server(binaries.postgres("postgres"), stack_dir if stack_dir.exists() else stack_dir.parent)
     except LocalError as error:
-        yield Finding(
-            level="error",
-            title="Postgres cannot run as this user",
-            detail=str(error),
-            remedy="run slipway as an ordinary user",
-        )
+        yield Finding("error", "Postgres cannot run as this user", str(error), "run slipway as an ordinary user")
         return
     who = f"as uid {identity.owner[0]}, because it refuses root" if identity.owner else "as you"
-    yield Finding(level="ok", title=f"Postgres runs {who}")
+    yield Finding("ok", f"Postgres runs {who}")
 
 
 def _services(stack_dir: Path) -> Iterator[Finding]:
     for service in collect(stack_dir):
         if service.state in ("healthy", "rolling"):
-            yield Finding(level="ok", title=f"{service.name} is {service.state}")
+            yield Finding("ok", f"{service.name} is {service.state}")
         else:
             yield _unwell(service)
 
@@ -152,10 +147,10 @@ def _services(stack_dir: Path) -> Iterator[Finding]:
 def _unwell(service: ServiceStatus) -> Finding:
     reasons = sorted({replica.reason for replica in service.replicas if replica.reason})
     return Finding(
-        level="error",
-        title=f"{service.name} is {service.state}",
-        detail="\n".join([*reasons, f"log: {service.log}"]),
-        remedy=f"slipway logs {service.name}; slipway up starts it again",
+        "error",
+        f"{service.name} is {service.state}",
+        "\n".join([*reasons, f"log: {service.log}"]),
+        f"slipway logs {service.name}; slipway up starts it again",
     )
 
 
@@ -171,13 +166,13 @@ def _ports(stack_dir: Path, settings: Settings) -> Iterator[Finding]:
         if port is None:
             continue
         if port in running or ports.is_free(port):
-            yield Finding(level="ok", title=f"port {port} ({setting})")
+            yield Finding("ok", f"port {port} ({setting})")
             continue
         yield Finding(
-            level="error",
-            title=f"port {port} ({setting}) is in use",
-            detail=f"by {ports.owner(port)}",
-            remedy=f"end that process, or: slipway config set {setting} {ports.free()}",
+            "error",
+            f"port {port} ({setting}) is in use",
+            f"by {ports.owner(port)}",
+            f"end that process, or: slipway config set {setting} {ports.free()}",
         )
 
 
@@ -188,10 +183,10 @@ def _leftovers(stack_dir: Path) -> Iterator[Finding]:
         folder = Path(supervisor.info["cmdline"][-1])
         if client.status(folder) is None:
             yield Finding(
-                level="warning",
-                title=f"supervisor {supervisor.pid} does not answer",
-                detail=f"It was started for {folder}.",
-                remedy=f"kill {supervisor.pid}; slipway up starts a new one",
+                "warning",
+                f"supervisor {supervisor.pid} does not answer",
+                f"It was started for {folder}.",
+                f"kill {supervisor.pid}; slipway up starts a new one",
             )
 
 
@@ -210,21 +205,21 @@ def _locks(stack_dir: Path) -> Iterator[Finding]:
             continue
         if host == socket.gethostname() and process.start_time(pid) is None:
             yield Finding(
-                level="warning",
-                title=f"the stack is locked by process {pid}, which has ended",
-                detail=f"It was killed after {since}.",
-                remedy="slipway up takes the lock over; pulumi up wants `pulumi cancel` first",
+                "warning",
+                f"the stack is locked by process {pid}, which has ended",
+                f"It was killed after {since}.",
+                "slipway up takes the lock over; pulumi up wants `pulumi cancel` first",
             )
         else:
-            yield Finding(level="ok", title=f"process {pid} on {host} is changing the stack since {since}")
+            yield Finding("ok", f"process {pid} on {host} is changing the stack since {since}")
 
 
 def _clock() -> Finding:
     if time.time() > EARLIEST:
-        return Finding(level="ok", title="clock")
+        return Finding("ok", "clock")
     return Finding(
-        level="error",
-        title="the clock is wrong",
-        detail=f"It says {time.strftime('%Y-%m-%d %H:%M', time.gmtime())} UTC; tokens would be refused.",
-        remedy="set the machine's clock",
+        "error",
+        "the clock is wrong",
+        f"It says {time.strftime('%Y-%m-%d %H:%M', time.gmtime())} UTC; tokens would be refused.",
+        "set the machine's clock",
     )

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from infra.local.ports import LOOPBACK
 from infra.local.running import deployed
@@ -46,6 +46,9 @@ class ServiceStatus:
     log: Path
 
 
+_SHOWN: Final = tuple(field.name for field in fields(ReplicaStatus))
+
+
 def collect(stack_dir: Path) -> list[ServiceStatus]:
     """Every service that was brought up and not taken down since, whether it lives or not."""
     return [_service(path, spec) for path, spec in services(stack_dir)]
@@ -61,7 +64,9 @@ def services(stack_dir: Path) -> Iterator[tuple[Path, Spec]]:
 
 def _service(path: Path, spec: Spec) -> ServiceStatus:
     status = client.status(path)
-    replicas = tuple(_replica(row) for row in status["replicas"]) if status else ()
+    replicas = (
+        tuple(ReplicaStatus(**{name: row[name] for name in _SHOWN}) for row in status["replicas"]) if status else ()
+    )
     port = spec.port or spec.health.port
     return ServiceStatus(
         name=path.name,
@@ -79,17 +84,6 @@ def _kind(name: str) -> Kind:
         case "postgres" | "redis" | "api":
             return name
     return "worker"
-
-
-def _replica(row: dict[str, Any]) -> ReplicaStatus:
-    return ReplicaStatus(
-        pid=row["pid"],
-        state=row["state"],
-        since=row["since"],
-        restarts=row["restarts"],
-        url=row["url"],
-        reason=row["reason"],
-    )
 
 
 def _state(status: dict[str, Any] | None, replicas: tuple[ReplicaStatus, ...], spec: Spec) -> str:

@@ -11,8 +11,6 @@ import pulumi
 from infra.aws.alarms.monitored import (
     Monitored,
     MonitoredBalancer,
-    MonitoredPostgres,
-    MonitoredRedis,
     MonitoredService,
 )
 from infra.aws.backup import Backup
@@ -148,7 +146,6 @@ def monitoring(
     backup: Backup,
     key: Key,
 ) -> MonitoringArgs:
-    """Servers that somebody else runs are not monitored: AWS has no figures of theirs."""
     return MonitoringArgs(
         monitored=Monitored(
             stack=settings.stack,
@@ -160,8 +157,8 @@ def monitoring(
                 certificate_arn=balancer.certificate_arn,
             ),
             services=tuple(_monitored_service(service, settings) for service in services),
-            postgres=_monitored_postgres(postgres) if isinstance(postgres, Postgres) else None,
-            redis=MonitoredRedis(member_ids=redis.member_ids) if isinstance(redis, Redis) else None,
+            postgres=postgres.monitored,
+            redis=redis.monitored,
             dumps=backup.monitored,
         ),
         alerts=settings.alerts,
@@ -181,16 +178,4 @@ def _monitored_service(service: Service, settings: Settings) -> MonitoredService
         # Without figures there is nothing to compare, and their absence is no news.
         queue=service.spec.queue if settings.features.emf else None,
         log_group=service.log_group if settings.log.format == "json" else None,
-    )
-
-
-def _monitored_postgres(postgres: Postgres) -> MonitoredPostgres:
-    return MonitoredPostgres(
-        identifier=postgres.identifier,
-        arn=postgres.arn,
-        max_connections=postgres.max_connections,
-        storage_gib=postgres.storage_gib,
-        memory_gib=postgres.memory_gib,
-        burstable=postgres.burstable,
-        replica_identifiers=tuple(postgres.replica_identifiers),
     )

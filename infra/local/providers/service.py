@@ -100,16 +100,7 @@ def _spec(props: ServiceProperties, files: Mapping[str, str]) -> Spec:
     return Spec(
         name=props.service,
         command=interpreter(props.command),
-        health=Health(
-            kind=health.kind,
-            path=health.path,
-            ready_path=health.ready_path,
-            command=interpreter(health.command) if health.command else (),
-            interval=health.interval,
-            timeout=health.timeout,
-            retries=health.retries,
-            startup=health.startup,
-        ),
+        health=Health(**{**dict(health), "command": interpreter(health.command) if health.command else ()}),
         environment={**props.environment, **files},
         scratch={props.heartbeat: "heartbeat"} if props.heartbeat else {},
         cwd=str(application_folder()),

@@ -25,7 +25,7 @@ from infra.aws.alarms.monitored import (
     MonitoredRedis,
     MonitoredService,
 )
-from infra.aws.notifications import SPEAKERS
+from infra.aws.notifications import PUBLISHERS
 from infra.engine.fakes import DeclaredFakes
 from infra.engine.plan import Plan, PlannedResource, plan
 from infra.engine.project.project import ProgramConfig, Project
@@ -310,7 +310,7 @@ def test_the_topic_is_encrypted_and_lets_only_the_account_speak(monitored: Monit
     topic = graph.find("aws:sns/topicPolicy:TopicPolicy", "notifications-policy").inputs
     for policy in (key["policy"], topic["policy"]):
         (speakers,) = [s for s in json.loads(policy)["Statement"] if s["Sid"] == "Speakers"]
-        assert speakers["Principal"] == {"Service": list(SPEAKERS)}
+        assert speakers["Principal"] == {"Service": list(PUBLISHERS)}
         assert speakers["Condition"] == {"StringEquals": {"aws:SourceAccount": ACCOUNT}}
         # EventBridge gives a condition nothing to look at: with one, every event would be dropped.
         (events,) = [s for s in json.loads(policy)["Statement"] if s["Sid"] == "Events"]

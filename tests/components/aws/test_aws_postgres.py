@@ -50,7 +50,8 @@ PROGRAM = """
     for name, secret in made.bootstrap.items():
         pulumi.export(name, secret.value)
     pulumi.export("libpq", {{name: secret.value for name, secret in made.libpq.items()}})
-    pulumi.export("figures", [made.max_connections, made.storage_gib, made.memory_gib, made.burstable])
+    seen = made.monitored
+    pulumi.export("figures", [seen.max_connections, seen.storage_gib, seen.memory_gib, seen.burstable])
 """
 
 Make = Callable[..., Plan]

@@ -38,7 +38,7 @@ PROGRAM = """
     args.update({changes})
     made = Redis("redis", RedisArgs(**args))
     pulumi.export("url", made.secret.value)
-    pulumi.export("members", list(made.member_ids))
+    pulumi.export("members", list(made.monitored.member_ids))
 """
 
 Make = Callable[..., Plan]
