@@ -83,7 +83,7 @@ class SigningKeys:
             return ""
         arrived = f": the last step arrived on {_said(stepped)}" if stepped else ""
         wrong = f", and the clock of this machine says {_said(at)}" if stepped and at < stepped else ""
-        # The next full minute: whoever comes at the time that is named is not refused again.
+        # The next full minute: a step at the time that is named is not refused again.
         ends = until + CLOCKS + timedelta(seconds=59)
         return f"whose tokens may live until {_said(ends)}{arrived}{wrong}"
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pulumi
 import pulumi_aws as aws
 
-from infra.aws.iam import Statement, place, policy, tls_only
+from infra.aws.buckets import NOT_PUBLIC, OWNER_ENFORCED, tls_only
+from infra.aws.iam import Statement, place, policy
 from infra.component import Component
 
 WRITER = "logdelivery.elasticloadbalancing.amazonaws.com"
@@ -23,18 +24,12 @@ def access_log_bucket(
     closed = owner.inner(
         "logs-closed",
         aws.s3.BucketPublicAccessBlock,
-        {
-            "bucket": bucket.id,
-            "block_public_acls": True,
-            "block_public_policy": True,
-            "ignore_public_acls": True,
-            "restrict_public_buckets": True,
-        },
+        {"bucket": bucket.id, **NOT_PUBLIC},
     )
     owner.inner(
         "logs-ownership",
         aws.s3.BucketOwnershipControls,
-        {"bucket": bucket.id, "rule": {"object_ownership": "BucketOwnerEnforced"}},
+        {"bucket": bucket.id, "rule": OWNER_ENFORCED},
     )
     owner.inner(
         "logs-encryption",

@@ -11,8 +11,7 @@ from infra.aws.alarms.model import Metric
 from infra.aws.alarms.monitored import MonitoredDumps
 from infra.aws.backup_plan import BackupPlanArgs, backup_plan
 from infra.aws.dump import EPHEMERAL_GIB, DumpArgs, schedule, task
-from infra.aws.dump_bucket import bucket
-from infra.aws.dump_copy import copies
+from infra.aws.dump_buckets import bucket, copies
 from infra.aws.task_definition import TaskDefinition
 from infra.component import Component, ComponentArgs
 

@@ -14,8 +14,8 @@ from infra.component import Component
 def certificate(owner: Component, *, domain: str, zone_id: str | None) -> pulumi.Output[str]:
     """Make a certificate for `domain` and wait until it is issued; its ARN.
 
-    ACM wants to see a record in the domain's zone. Without `zone_id` it has to be made by hand: what to write is told
-    while the program waits for it, for up to 75 minutes.
+    ACM wants to see a record in the domain's zone. Without `zone_id` it has to be made by hand: what to write is
+    logged while the program waits for it, for up to 75 minutes.
     """
     made = owner.inner(
         "certificate",
@@ -40,7 +40,7 @@ def certificate(owner: Component, *, domain: str, zone_id: str | None) -> pulumi
         )
         validation["validation_record_fqdns"] = [record.fqdn]
     else:
-        option.apply(_tell)
+        option.apply(_log_record)
     issued: aws.acm.CertificateValidation = owner.inner("validation", aws.acm.CertificateValidation, validation)
     arn: pulumi.Output[str] = issued.certificate_arn
     return arn
@@ -68,7 +68,7 @@ def _only(options: Sequence[Any]) -> Any:
     return options[0]
 
 
-def _tell(option: Any) -> None:
+def _log_record(option: Any) -> None:
     if not pulumi.runtime.is_dry_run():
         pulumi.log.info(
             f"To have the certificate issued, add to the domain's zone: {option.resource_record_name} "

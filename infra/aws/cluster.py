@@ -43,7 +43,7 @@ class ClusterArgs(ComponentArgs):
     region: pulumi.Input[str]
     architecture: Architecture = "arm64"
     insights: Insights = "enabled"
-    """Container Insights. `enhanced` tells single tasks apart, at several times the price."""
+    """Container Insights. `enhanced` has figures of single tasks, at several times the price."""
     log_retention_days: int = 30
     key_arn: pulumi.Input[str] | None = None
     """KMS key of secrets and logs; None: AWS's own."""

@@ -8,7 +8,7 @@ from typing import Any, Final
 import pulumi
 
 from infra.aws import queue_metrics
-from infra.aws.alarms.model import RUNBOOK, Metric
+from infra.aws.alarms.model import RUNBOOK, Metric, metrics
 from infra.aws.alarms.monitored import Monitored, MonitoredBalancer, MonitoredPostgres, MonitoredRedis, MonitoredService
 
 _COLUMNS: Final = 24
@@ -23,7 +23,7 @@ Row = tuple[Sequence[Widget], int]
 
 
 def body(monitored: Monitored, *, region: str, alarm_arns: Sequence[pulumi.Input[str]]) -> dict[str, Any]:
-    """The dashboard's body; leaves that only a deployment knows are outputs."""
+    """The dashboard's body; values that only a deployment has are outputs."""
     widgets: list[Widget] = []
     top = 0
     for row, height in _rows(monitored, region, alarm_arns):
@@ -56,17 +56,9 @@ def _rows(monitored: Monitored, region: str, alarm_arns: Sequence[pulumi.Input[s
 
 def _answers(balancer: MonitoredBalancer, graph: Any) -> list[Widget]:
     dimensions = {"LoadBalancer": balancer.suffix, "TargetGroup": balancer.target_suffix}
-
-    def metric(name: str, statistic: str) -> Metric:
-        return Metric(namespace="AWS/ApplicationELB", name=name, dimensions=dimensions, statistic=statistic)
-
+    metric = metrics("AWS/ApplicationELB", dimensions)
     codes = [(f"{kind}xx", metric(f"HTTPCode_Target_{kind}XX_Count", "Sum")) for kind in (2, 3, 4, 5)]
-    refused = Metric(
-        namespace="AWS/ApplicationELB",
-        name="HTTPCode_ELB_5XX_Count",
-        dimensions={"LoadBalancer": balancer.suffix},
-        statistic="Sum",
-    )
+    refused = metrics("AWS/ApplicationELB", {"LoadBalancer": balancer.suffix})("HTTPCode_ELB_5XX_Count", "Sum")
     return [
         graph("Answers a minute", *codes, ("5xx of the balancer", refused)),
         graph("Response time, s", *((p, metric("TargetResponseTime", p)) for p in ("p50", "p95", "p99"))),
@@ -84,18 +76,15 @@ def _answers(balancer: MonitoredBalancer, graph: Any) -> list[Widget]:
 
 def _service(cluster: pulumi.Input[str], service: MonitoredService, graph: Any) -> list[Widget]:
     dimensions = {"ClusterName": cluster, "ServiceName": service.name}
-
-    def metric(namespace: str, name: str, statistic: str) -> Metric:
-        return Metric(namespace=namespace, name=name, dimensions=dimensions, statistic=statistic)
-
+    ecs, insights = metrics("AWS/ECS", dimensions), metrics("ECS/ContainerInsights", dimensions)
     counts = (("wanted", "DesiredTaskCount"), ("running", "RunningTaskCount"), ("starting", "PendingTaskCount"))
     loads = ("Average", "Maximum")
     return [
-        graph(f"{service.role}: processor, %", *((s, metric("AWS/ECS", "CPUUtilization", s)) for s in loads), high=100),
-        graph(f"{service.role}: memory, %", *((s, metric("AWS/ECS", "MemoryUtilization", s)) for s in loads), high=100),
+        graph(f"{service.role}: processor, %", *((s, ecs("CPUUtilization", s)) for s in loads), high=100),
+        graph(f"{service.role}: memory, %", *((s, ecs("MemoryUtilization", s)) for s in loads), high=100),
         graph(
             f"{service.role}: replicas",
-            *((label, metric("ECS/ContainerInsights", name, "Average")) for label, name in counts),
+            *((label, insights(name, "Average")) for label, name in counts),
         ),
     ]
 
@@ -116,8 +105,7 @@ def _queue(stack: str, queue: str, graph: Any) -> list[Widget]:
 
 def _postgres(postgres: MonitoredPostgres, graph: Any) -> list[Widget]:
     def metric(name: str, statistic: str = "Average") -> Metric:
-        dimensions = {"DBInstanceIdentifier": postgres.identifier}
-        return Metric(namespace="AWS/RDS", name=name, dimensions=dimensions, statistic=statistic)
+        return metrics("AWS/RDS", {"DBInstanceIdentifier": postgres.identifier})(name, statistic)
 
     return [
         graph("Postgres: processor, %", ("load", metric("CPUUtilization")), high=100),
@@ -136,9 +124,7 @@ def _postgres(postgres: MonitoredPostgres, graph: Any) -> list[Widget]:
 def _redis(redis: MonitoredRedis, graph: Any) -> list[Widget]:
     def nodes(name: str, statistic: str) -> Iterator[tuple[str, Metric]]:
         for number, member in enumerate(redis.member_ids, start=1):
-            dimensions = {"CacheClusterId": member}
-            metric = Metric(namespace="AWS/ElastiCache", name=name, dimensions=dimensions, statistic=statistic)
-            yield f"node {number}", metric
+            yield f"node {number}", metrics("AWS/ElastiCache", {"CacheClusterId": member})(name, statistic)
 
     return [
         graph("Redis: memory used, %", *nodes("DatabaseMemoryUsagePercentage", "Maximum"), high=100),

@@ -11,8 +11,9 @@ import pulumi_aws as aws
 
 from infra.aws import dump_scripts as scripts
 from infra.aws.cluster import TaskPlatform
-from infra.aws.iam import Statement, policy, service_trust
+from infra.aws.iam import Statement, service_trust
 from infra.aws.naming import description
+from infra.aws.roles import role_with_policy
 from infra.aws.task_definition import Container, TaskDefinition, TaskDefinitionArgs
 from infra.component import Component
 from infra.contracts import SecretRef, TaskSpec
@@ -28,7 +29,7 @@ EPHEMERAL_GIB: Final = (21, 200)
 @dataclass(frozen=True, kw_only=True)
 class ShellContainer(Container):
     """A container that runs a script, in an image that may be another than the application's: it needs its entry point
-    set, and variables that only a resource can tell."""
+    set, and variables whose values only a resource has."""
 
     entry_point: tuple[str, ...]
     places: Mapping[str, pulumi.Input[str]] = field(default_factory=dict)
@@ -36,8 +37,8 @@ class ShellContainer(Container):
 
     def to_definition(self, *, log: Mapping[str, pulumi.Input[str]], exec_enabled: bool) -> dict[str, Any]:
         definition = super().to_definition(log=log, exec_enabled=exec_enabled)
-        told = [{"name": name, "value": self.places[name]} for name in sorted(self.places)]
-        return {**definition, "entryPoint": list(self.entry_point), "environment": [*definition["environment"], *told]}
+        named = [{"name": name, "value": self.places[name]} for name in sorted(self.places)]
+        return {**definition, "entryPoint": list(self.entry_point), "environment": [*definition["environment"], *named]}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,18 +148,12 @@ def schedule(
 ) -> aws.scheduler.Schedule:
     """Start the task every day, as soon as `after` is there. A start that fails is repeated for an hour; then the
     missing dump is an alarm."""
-    role = owner.inner(
+    role, allowed = role_with_policy(
+        owner,
         "schedule-role",
-        aws.iam.Role,
-        {
-            "assume_role_policy": _scheduler_trust(args.platform.cluster_arn),
-            "description": description("starts the dump"),
-        },
-    )
-    allowed = owner.inner(
-        "schedule-role-policy",
-        aws.iam.RolePolicy,
-        {"role": role.id, "policy": policy(*_starting(args, definition))},
+        _scheduler_trust(args.platform.cluster_arn),
+        description("starts the dump"),
+        *_starting(args, definition),
     )
     return owner.inner(
         "schedule",

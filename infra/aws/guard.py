@@ -128,13 +128,13 @@ class _Protection:
         )
 
     def transformation(self, args: pulumi.ResourceTransformationArgs) -> pulumi.ResourceTransformationResult | None:
-        """Protect a stateful resource and bind the hooks to it. A component that says ``protect=False`` vouches that
-        nothing is lost with the resource: a read replica holds no data of its own."""
+        """Protect a stateful resource and bind the hooks to it. A component sets ``protect=False`` where nothing
+        is lost with the resource: a read replica holds no data of its own."""
         if args.type_ not in self._guard.stateful or args.opts.protect is False:
             return None
         options = pulumi.ResourceOptions(
             protect=not self._guard.lifts(args.name),
-            # The successor comes first: only so can the deletion be told from one for good.
+            # The successor comes first: so that a replacement differs from a deletion for good.
             delete_before_replace=False,
             hooks=self._hooks,
         )

@@ -113,20 +113,8 @@ def task_trust(cluster_arn: pulumi.Input[str]) -> pulumi.Output[str]:
     )
 
 
-def tls_only(bucket_arn: pulumi.Input[str]) -> Statement:
-    """Refuses every request to a bucket that comes without TLS."""
-    return Statement(
-        sid="TlsOnly",
-        effect="Deny",
-        principal="*",
-        actions=("s3:*",),
-        resources=(bucket_arn, pulumi.Output.concat(bucket_arn, "/*")),
-        conditions={"Bool": {"aws:SecureTransport": "false"}},
-    )
-
-
 def account_statement(account: str, partition: str) -> Statement:
-    """Of a key's policy: whoever may use or administer it by the account's own policies. Without it nobody could."""
+    """Of a key's policy: the account's own policies decide who may use and administer it. Without it nobody could."""
     return Statement(
         sid="Account", principal={"AWS": f"arn:{partition}:iam::{account}:root"}, actions="kms:*", resources="*"
     )

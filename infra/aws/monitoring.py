@@ -24,13 +24,13 @@ from infra.settings.platform import Alerts
 
 _LONGEST_NAME: Final = {"alarm": 255, "rule": 64, "dashboard": 255, "budget": 100}
 _QUIET_FIRST: Final = 60
-"""Seconds that a combined alarm waits for the worse one before it speaks, and goes on being quiet after it."""
+"""Seconds that a combined alarm waits for the worse one before it notifies, and stays silent after it."""
 _ERROR_ENTRIES: Final = '{ ($.level = "error") || ($.level = "critical") }'
 
 
 @dataclass(frozen=True, kw_only=True)
 class MonitoringArgs(ComponentArgs):
-    """What to watch, when to tell, and whom: `alerts.emails` and `webhook`."""
+    """What is monitored, when people are notified, and who: `alerts.emails` and `webhook`."""
 
     monitored: Monitored
     alerts: Alerts
@@ -93,8 +93,8 @@ class Monitoring(Component):
         }
 
     def _alarm(self, alarm: Alarm, actions: list[pulumi.Output[str]]) -> aws.cloudwatch.MetricAlarm:
-        own = actions if alarm.told_by is None else []
-        properties = {**alarm.properties(), "name": _name("alarm", alarm.role), **_told(own)}
+        own = actions if alarm.notified_by is None else []
+        properties = {**alarm.properties(), "name": _name("alarm", alarm.role), **_notifying(own)}
         return self.inner(alarm.role, aws.cloudwatch.MetricAlarm, properties)
 
     def _composites(self, made: Mapping[str, aws.cloudwatch.MetricAlarm], actions: list[pulumi.Output[str]]) -> None:
@@ -103,7 +103,7 @@ class Monitoring(Component):
                 "alarm_name": _name("alarm", composite.role),
                 "alarm_description": composite.description,
                 "alarm_rule": _any_of(composite, made),
-                **_told(actions),
+                **_notifying(actions),
             }
             if composite.silenced_by is not None:
                 properties["actions_suppressor"] = {
@@ -174,7 +174,7 @@ class Monitoring(Component):
 
     def _budget(self, limit: int, topic_arn: pulumi.Output[str] | None) -> None:
         """Of the whole account: a bill that runs away rarely carries the right tags."""
-        told = [{"subscriber_sns_topic_arns": [topic_arn]}] if topic_arn is not None else []
+        receivers = [{"subscriber_sns_topic_arns": [topic_arn]}] if topic_arn is not None else []
         self.inner(
             "budget",
             aws.budgets.Budget,
@@ -190,9 +190,9 @@ class Monitoring(Component):
                         "comparison_operator": "GREATER_THAN",
                         "threshold": 100,
                         "threshold_type": "PERCENTAGE",
-                        **receivers,
+                        **receiver,
                     }
-                    for receivers in told
+                    for receiver in receivers
                     for kind in ("FORECASTED", "ACTUAL")
                 ],
             },
@@ -204,8 +204,8 @@ def _name(kind: str, role: str) -> str:
     return physical_name(role, limit=_LONGEST_NAME[kind])
 
 
-def _told(actions: list[pulumi.Output[str]]) -> dict[str, Any]:
-    """Told when it starts and when it is over; that is what on-call services close an incident by."""
+def _notifying(actions: list[pulumi.Output[str]]) -> dict[str, Any]:
+    """Both when it starts and when it is over: on-call services close an incident by the second."""
     return {"alarm_actions": actions, "ok_actions": actions} if actions else {}
 
 

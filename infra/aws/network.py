@@ -20,7 +20,7 @@ Nat = Literal["per_zone", "single", "regional", "none"]
 
 @dataclass(frozen=True, kw_only=True)
 class ExistingNetwork:
-    """A VPC that somebody else keeps, with its subnets, routes and ways out."""
+    """An existing VPC, with its subnets and routes."""
 
     vpc_id: pulumi.Input[str]
     public_subnets: Sequence[pulumi.Input[str]]

@@ -22,7 +22,7 @@ _UNSAID: Final = {
     "PGSSLMODE": "require",
     "PGCHANNELBINDING": "prefer",
 }
-"""What libpq is told where a URL says nothing. An empty variable counts as not set."""
+"""What libpq gets where a URL has no such part. An empty variable counts as not set."""
 
 
 def url_secret(owner: Component, login: str, url: pulumi.Input[str], safe: Safe) -> StoredSecret:

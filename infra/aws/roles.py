@@ -36,7 +36,7 @@ def execution_role(
     It reads exactly the secrets in `secrets` (addresses as in `valueFrom`), pulls from exactly these repositories, and
     writes to exactly one log group.
     """
-    made = _role(owner, role, f"Starts {task}", cluster_arn)
+    made = _role(owner, role, task_trust(cluster_arn), _purpose(f"Starts {task}"))
     inputs = pulumi.Output.all(
         log_group=log_group_arn,
         secrets=pulumi.Output.all(*map(_unsecret, secrets)),
@@ -58,8 +58,9 @@ def task_role(
     in the task that could be stolen."""
     if not statements:
         return None
-    made = _role(owner, role, f"The code of {task}", cluster_arn)
-    attached = owner.inner(f"{role}-policy", aws.iam.RolePolicy, {"role": made.id, "policy": policy(*statements)})
+    made, attached = role_with_policy(
+        owner, role, task_trust(cluster_arn), _purpose(f"The code of {task}"), *statements
+    )
     # The ARN is there only with its policy: a task that starts before it would find itself without permissions.
     return pulumi.Output.all(made.arn, attached.id).apply(lambda parts: str(parts[0]))
 
@@ -133,6 +134,18 @@ def _unsecret(address: pulumi.Input[str]) -> pulumi.Output[str]:
     return pulumi.Output.unsecret(pulumi.Output.from_input(address))
 
 
-def _role(owner: Component, role: str, purpose: str, cluster_arn: pulumi.Input[str]) -> aws.iam.Role:
-    description = f"{purpose} of {pulumi.get_project()} {pulumi.get_stack()}"
-    return owner.inner(role, aws.iam.Role, {"assume_role_policy": task_trust(cluster_arn), "description": description})
+def role_with_policy(
+    owner: Component, role: str, trust: pulumi.Input[str], description: str, *statements: Statement
+) -> tuple[aws.iam.Role, aws.iam.RolePolicy]:
+    """Make the role and ``<role>-policy``, which is to wait for."""
+    made = _role(owner, role, trust, description)
+    attached = owner.inner(f"{role}-policy", aws.iam.RolePolicy, {"role": made.id, "policy": policy(*statements)})
+    return made, attached
+
+
+def _role(owner: Component, role: str, trust: pulumi.Input[str], description: str) -> aws.iam.Role:
+    return owner.inner(role, aws.iam.Role, {"assume_role_policy": trust, "description": description})
+
+
+def _purpose(text: str) -> str:
+    return f"{text} of {pulumi.get_project()} {pulumi.get_stack()}"

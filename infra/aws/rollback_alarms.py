@@ -5,13 +5,13 @@ An alarm that is raised before a rollout begins does not stop it: ECS looks at t
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 import pulumi
 
 from infra.aws import queue_metrics as figures
-from infra.aws.alarms.model import Formula, Metric, Threshold
+from infra.aws.alarms.model import Formula, Threshold, metrics
 
 SLOWER: Final = 4
 """Times the alert's threshold of latency that undoes a rollout: a rush slows answers too, and is no fault of the new
@@ -37,14 +37,17 @@ def error_share(
     *, service: str, percent: int, balancer_suffix: pulumi.Input[str], target_suffix: pulumi.Input[str]
 ) -> RollbackAlarm:
     """Answers of the service with a 5xx status, in percent of all."""
-    requests = _balancer_metric("RequestCount", "Sum", balancer_suffix, target_suffix)
+    answers = metrics("AWS/ApplicationELB", {"LoadBalancer": balancer_suffix, "TargetGroup": target_suffix})
     return RollbackAlarm(
         description=f"Undoes a rollout of {service} of {pulumi.get_stack()}: over {percent} % of its answers fail.",
         measure=Formula(
             id="share",
             expression=f"IF(requests >= {LEAST_REQUESTS}, 100 * FILL(errors, 0) / requests, 0)",
             label="failed answers, %",
-            metrics={"errors": replace(requests, name="HTTPCode_Target_5XX_Count"), "requests": requests},
+            metrics={
+                "errors": answers("HTTPCode_Target_5XX_Count", "Sum"),
+                "requests": answers("RequestCount", "Sum"),
+            },
         ),
         above=percent,
     )
@@ -55,9 +58,10 @@ def slow_answers(
 ) -> RollbackAlarm:
     """Answers of the service at the 95th percentile; `milliseconds` is what alerts begin at."""
     limit = SLOWER * milliseconds / 1000
+    answers = metrics("AWS/ApplicationELB", {"LoadBalancer": balancer_suffix, "TargetGroup": target_suffix})
     return RollbackAlarm(
         description=f"Undoes a rollout of {service} of {pulumi.get_stack()}: 95 % of answers took over {limit:g} s.",
-        measure=_balancer_metric("TargetResponseTime", "p95", balancer_suffix, target_suffix),
+        measure=answers("TargetResponseTime", "p95"),
         above=limit,
     )
 
@@ -70,10 +74,3 @@ def failing_jobs(*, service: str, queue: str, jobs: int) -> RollbackAlarm:
         measure=figures.queue_metric(pulumi.get_stack(), queue, figures.FAILED_JOBS),
         at_least=jobs,
     )
-
-
-def _balancer_metric(
-    name: str, statistic: str, balancer_suffix: pulumi.Input[str], target_suffix: pulumi.Input[str]
-) -> Metric:
-    dimensions = {"LoadBalancer": balancer_suffix, "TargetGroup": target_suffix}
-    return Metric(namespace="AWS/ApplicationELB", name=name, dimensions=dimensions, statistic=statistic)

@@ -14,7 +14,7 @@ from typing import Any, Final
 import pulumi
 
 from infra.aws import queue_metrics as figures
-from infra.aws.alarms.model import MINUTE, Formula, Metric, Threshold
+from infra.aws.alarms.model import MINUTE, Formula, Metric, Threshold, metrics
 from infra.contracts import Scaling
 
 SCALE_IN_MINUTES: Final = 5
@@ -97,11 +97,8 @@ def _latency(scaling: Scaling, limit: int, balancer: pulumi.Input[str], target: 
     alarm = ScalingAlarm(
         role="latency",
         description=f"Adds a replica: 95 % of answers took up to more than {limit} ms for {SLOW_MINUTES} minutes.",
-        measure=Metric(
-            namespace="AWS/ApplicationELB",
-            name="TargetResponseTime",
-            dimensions={"LoadBalancer": balancer, "TargetGroup": target},
-            statistic="p95",
+        measure=metrics("AWS/ApplicationELB", {"LoadBalancer": balancer, "TargetGroup": target})(
+            "TargetResponseTime", "p95"
         ),
         above=limit / 1000,
         periods=SLOW_MINUTES,

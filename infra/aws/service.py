@@ -200,8 +200,8 @@ class WorkerService(Service):
 
     Creates: a log group, two roles, a task definition, an alarm that undoes a bad rollout, the service, and its scaling
     where the settings ask for it. Costs: at 0.5 vCPU and 1 GiB on ARM about 14 USD a month and replica, on Spot about
-    30 % of that. Exports: `name`, `arn`, `task_definition_arn`, `log_group`. Replaces: nothing. A worker that is told
-    to stop finishes its jobs within its stop timeout; a busy one asks ECS to stop an idle one instead.
+    30 % of that. Exports: `name`, `arn`, `task_definition_arn`, `log_group`. Replaces: nothing. A worker that is
+    stopped finishes its jobs within its stop timeout; a busy one asks ECS to stop an idle one instead.
     """
 
     def __init__(self, name: str, args: WorkerServiceArgs, opts: pulumi.ResourceOptions | None = None) -> None:

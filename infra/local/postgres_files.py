@@ -10,16 +10,21 @@ import secrets
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import psutil
+import psycopg
 
 from infra.local import binaries
 from infra.local.errors import LocalError
 from infra.local.identity import Identity
 from infra.local.paths import write_private
+from infra.local.ports import LOOPBACK
 from infra.local.supervisor import process
 
 SUPERUSER = "postgres"
+MAINTENANCE = "postgres"
+"""The database that every server has, to log in to before there is another."""
 _ITERATIONS = 4096
 """Of SCRAM-SHA-256, as Postgres itself has it."""
 
@@ -32,6 +37,21 @@ def verifier(password: str) -> str:
     server = hmac.digest(salted, b"Server Key", "sha256")
     parts = [base64.b64encode(part).decode() for part in (salt, stored, server)]
     return f"SCRAM-SHA-256${_ITERATIONS}:{parts[0]}${parts[1]}:{parts[2]}"
+
+
+def connect(port: int, user: str, password: str, database: str, *, host: str = LOOPBACK) -> psycopg.Connection[Any]:
+    """A connection that commits each statement. Raises psycopg.Error."""
+    return psycopg.connect(
+        host=host,
+        port=port,
+        user=user,
+        password=password,
+        dbname=database,
+        sslmode="disable",
+        connect_timeout=5,
+        autocommit=True,
+        passfile="",
+    )
 
 
 def prepare(data: Path, *, password: str, identity: Identity) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
 
 import pulumi
 
-from infra.aws.alarms.model import HOUR, MINUTE, Alarm, Composite, Formula, Metric
+from infra.aws.alarms.model import HOUR, MINUTE, Alarm, Composite, Formula, Metric, metrics
 from infra.aws.alarms.monitored import MonitoredBalancer
 from infra.settings.platform import Alerts
 
@@ -21,14 +21,14 @@ _CERTIFICATE_DAYS = 30
 
 def api_alarms(balancer: MonitoredBalancer, alerts: Alerts) -> tuple[Alarm, ...]:
     """Alarms of the load balancer and its target group."""
-    whole: Mapping[str, pulumi.Input[str]] = {"LoadBalancer": balancer.suffix}
-    target: Mapping[str, pulumi.Input[str]] = {"LoadBalancer": balancer.suffix, "TargetGroup": balancer.target_suffix}
+    whole = metrics(_BALANCER, {"LoadBalancer": balancer.suffix})
+    target = metrics(_BALANCER, {"LoadBalancer": balancer.suffix, "TargetGroup": balancer.target_suffix})
     return (
         Alarm(
             role=_DOWN,
             means="No replica of the API is healthy: nobody is served.",
             trouble="api-fails",
-            measure=_metric("HealthyHostCount", target, "Maximum"),  # the best view of all the balancer's nodes
+            measure=target("HealthyHostCount", "Maximum"),  # the best view of all the balancer's nodes
             below=1,
             periods=3,
             missing="breaching",
@@ -44,43 +44,43 @@ def api_alarms(balancer: MonitoredBalancer, alerts: Alerts) -> tuple[Alarm, ...]
             periods=1,
             missing="notBreaching",
             because="a load balancer without requests reports nothing, and has no errors",
-            told_by=_DEGRADED,
+            notified_by=_DEGRADED,
         ),
         Alarm(
             role="api-latency",
             means=f"5 % of answers took longer than {alerts.latency_p95.total_seconds():g} s, for fifteen minutes: "
             "longer than scaling needs to help.",
             trouble="api-slow",
-            measure=_metric("TargetResponseTime", target, "p95"),
+            measure=target("TargetResponseTime", "p95"),
             above=alerts.latency_p95.total_seconds(),
             period=5 * MINUTE,
             periods=3,
             missing="notBreaching",
             because="without requests nobody waits",
-            told_by=_DEGRADED,
+            notified_by=_DEGRADED,
         ),
         Alarm(
             role="api-unhealthy",
             means="A replica of the API has failed its health check for five minutes without being replaced.",
             trouble="api-fails",
-            measure=_metric("UnHealthyHostCount", target, "Maximum"),
+            measure=target("UnHealthyHostCount", "Maximum"),
             above=0,
             periods=5,
             missing="notBreaching",
             because="no targets at all is what api-down tells",
-            told_by=_DEGRADED,
+            notified_by=_DEGRADED,
         ),
         Alarm(
             role="api-rejected",
             means="The load balancer refused connections because it had too many.",
             trouble="api-fails",
-            measure=_metric("RejectedConnectionCount", whole, "Sum"),
+            measure=whole("RejectedConnectionCount", "Sum"),
             above=0,
             period=5 * MINUTE,
             periods=1,
             missing="notBreaching",
             because="the count is reported only when it is not zero",
-            told_by=_DEGRADED,
+            notified_by=_DEGRADED,
         ),
         *(_certificate(balancer.certificate_arn) if balancer.certificate_arn is not None else ()),
     )
@@ -99,11 +99,7 @@ def api_composites() -> tuple[Composite, ...]:
     )
 
 
-def _metric(name: str, dimensions: Mapping[str, pulumi.Input[str]], statistic: str) -> Metric:
-    return Metric(namespace=_BALANCER, name=name, dimensions=dimensions, statistic=statistic)
-
-
-def _error_share(whole: Mapping[str, pulumi.Input[str]], target: Mapping[str, pulumi.Input[str]]) -> Formula:
+def _error_share(whole: Callable[[str, str], Metric], target: Callable[[str, str], Metric]) -> Formula:
     """Percent of answers with 5xx. Those of the balancer itself count too, and stand beside `RequestCount`, which
     leaves out requests that found no target: with all replicas gone the share is 100, not 0 of 0."""
     failed = "(FILL(failed, 0) + FILL(refused, 0))"
@@ -112,9 +108,9 @@ def _error_share(whole: Mapping[str, pulumi.Input[str]], target: Mapping[str, pu
         expression=f"IF({answers} >= {_FEWEST_ANSWERS}, 100 * {failed} / {answers}, 0)",
         label="5xx answers, %",
         metrics={
-            "failed": _metric("HTTPCode_Target_5XX_Count", target, "Sum"),
-            "refused": _metric("HTTPCode_ELB_5XX_Count", whole, "Sum"),
-            "served": _metric("RequestCount", target, "Sum"),
+            "failed": target("HTTPCode_Target_5XX_Count", "Sum"),
+            "refused": whole("HTTPCode_ELB_5XX_Count", "Sum"),
+            "served": target("RequestCount", "Sum"),
         },
     )
 
@@ -125,12 +121,7 @@ def _certificate(arn: pulumi.Input[str]) -> tuple[Alarm]:
             role="certificate-expiring",
             means=f"The certificate ends in less than {_CERTIFICATE_DAYS} days and has not been renewed.",
             trouble="certificate-expires",
-            measure=Metric(
-                namespace="AWS/CertificateManager",
-                name="DaysToExpiry",
-                dimensions={"CertificateArn": arn},
-                statistic="Minimum",
-            ),
+            measure=metrics("AWS/CertificateManager", {"CertificateArn": arn})("DaysToExpiry", "Minimum"),
             below=_CERTIFICATE_DAYS,
             period=24 * HOUR,
             periods=1,

@@ -6,15 +6,13 @@ from collections.abc import Mapping
 
 import pulumi
 
-from infra.aws.alarms.model import MINUTE, Alarm, Formula, Metric
+from infra.aws.alarms.model import MINUTE, Alarm, Formula, metrics
 
 
 def delivery_alarms(topic: pulumi.Input[str], rules: Mapping[str, pulumi.Input[str]]) -> tuple[Alarm, ...]:
     """Alarms of the topic and of the event rules, by their names; `rules` are by role."""
     lost = {
-        f"rule{number}": Metric(
-            namespace="AWS/Events", name="FailedInvocations", dimensions={"RuleName": name}, statistic="Sum"
-        )
+        f"rule{number}": metrics("AWS/Events", {"RuleName": name})("FailedInvocations", "Sum")
         for number, name in enumerate(rules.values())
     }
     return (
@@ -22,12 +20,7 @@ def delivery_alarms(topic: pulumi.Input[str], rules: Mapping[str, pulumi.Input[s
             role="messages-undelivered",
             means="SNS could not deliver a message: a receiver refuses it. The others have it.",
             trouble="nobody-is-told",
-            measure=Metric(
-                namespace="AWS/SNS",
-                name="NumberOfNotificationsFailed",
-                dimensions={"TopicName": topic},
-                statistic="Sum",
-            ),
+            measure=metrics("AWS/SNS", {"TopicName": topic})("NumberOfNotificationsFailed", "Sum"),
             above=0,
             period=5 * MINUTE,
             periods=1,

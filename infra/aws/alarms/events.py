@@ -1,4 +1,4 @@
-"""What AWS tells by itself and no metric shows, as EventBridge patterns."""
+"""Events that AWS reports and no metric shows, as EventBridge patterns."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def _database(arn: pulumi.Input[str]) -> Iterator[Event]:
     )
     yield Event(
         role="restore-failed",
-        # A restore job does not name the database that it came from, so that every one of the account is told.
+        # A restore job does not name the database that it came from, so that every one of the account is reported.
         means="AWS Backup could not restore a database in this account (<status>): a restore test has failed, or "
         "somebody's restore. <message>",
         trouble="backup-failed",

@@ -1,8 +1,8 @@
-"""Alarms as data: what is measured, when it is too much, what no data means, and whom it concerns."""
+"""Alarms as data: what is measured, when it is too much, and what no data means."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -46,6 +46,11 @@ class Metric:
     name: str
     dimensions: Mapping[str, pulumi.Input[str]]
     statistic: str
+
+
+def metrics(namespace: str, dimensions: Mapping[str, pulumi.Input[str]]) -> Callable[[str, str], Metric]:
+    """Makes metrics of one resource, by name and statistic."""
+    return lambda name, statistic: Metric(namespace=namespace, name=name, dimensions=dimensions, statistic=statistic)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +116,7 @@ class Alarm(Threshold):
     trouble: Trouble
     because: str
     """Why `missing` is right for this one."""
-    told_by: str | None = None
+    notified_by: str | None = None
     """Role of the composite alarm that notifies in place of this one; None when it does so itself."""
 
     @property
@@ -125,7 +130,7 @@ class Alarm(Threshold):
 
 @dataclass(frozen=True, kw_only=True)
 class Composite:
-    """Alarms that are one event seen several ways, told once."""
+    """Alarms that are one event seen several ways, of which people are notified once."""
 
     role: str
     means: str

@@ -1,4 +1,4 @@
-"""What there is to watch, told by the components that made it."""
+"""What the alarms need of each resource, given by the components that make it."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from infra.aws.alarms.model import HOUR, MINUTE, Alarm, Metric
+from infra.aws.alarms.model import HOUR, MINUTE, Alarm, Metric, metrics
 from infra.aws.alarms.monitored import MonitoredDumps, MonitoredPostgres
 from infra.settings.platform import Alerts
 
@@ -116,12 +116,7 @@ def _alarm(
         role=f"postgres-{role}",
         means=means,
         trouble="database-full" if full else "database-busy",
-        measure=Metric(
-            namespace="AWS/RDS",
-            name=name,
-            dimensions={"DBInstanceIdentifier": postgres.identifier},
-            statistic=statistic,
-        ),
+        measure=metrics("AWS/RDS", {"DBInstanceIdentifier": postgres.identifier})(name, statistic),
         above=above,
         below=below,
         period=5 * MINUTE,

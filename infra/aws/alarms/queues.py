@@ -27,7 +27,7 @@ def queue_alarms(queue: str, *, stack: str, alerts: Alerts) -> tuple[Alarm, ...]
             periods=3,
             missing="ignore",
             because=silent,
-            told_by=late,
+            notified_by=late,
         ),
         Alarm(
             role=f"queue-{queue}-wait",
@@ -39,7 +39,7 @@ def queue_alarms(queue: str, *, stack: str, alerts: Alerts) -> tuple[Alarm, ...]
             periods=3,
             missing="ignore",
             because=silent,
-            told_by=late,
+            notified_by=late,
         ),
         Alarm(
             role=f"queue-{queue}-failed",

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pulumi
 
-from infra.aws.alarms.model import MINUTE, Alarm, Metric
+from infra.aws.alarms.model import MINUTE, Alarm, metrics
 from infra.aws.alarms.monitored import MonitoredRedis
 from infra.settings.platform import Alerts
 
@@ -19,12 +19,7 @@ def redis_alarms(redis: MonitoredRedis, alerts: Alerts) -> Iterator[Alarm]:
 
 def _node_alarms(member: pulumi.Input[str], number: int, alerts: Alerts, *, replicated: bool) -> Iterator[Alarm]:
     node = f"Redis node {number}"
-
-    def measure(name: str, statistic: str) -> Metric:
-        return Metric(
-            namespace="AWS/ElastiCache", name=name, dimensions={"CacheClusterId": member}, statistic=statistic
-        )
-
+    measure = metrics("AWS/ElastiCache", {"CacheClusterId": member})
     gone = "a node that is being replaced is silent; that work waits is told by the queues"
     yield Alarm(
         role=f"redis-{number}-memory",

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pulumi
 
 from infra.aws import queue_metrics
-from infra.aws.alarms.model import MINUTE, Alarm, Formula, Metric
+from infra.aws.alarms.model import MINUTE, Alarm, Formula, Metric, metrics
 from infra.aws.alarms.monitored import MonitoredService
 from infra.settings.platform import Alerts
 
@@ -46,9 +46,7 @@ def _errors(service: MonitoredService, stack: str, alerts: Alerts) -> Alarm:
 
 
 def _missing_replicas(service: MonitoredService, where: Mapping[str, pulumi.Input[str]]) -> Alarm:
-    def count(name: str, statistic: str) -> Metric:
-        return Metric(namespace="ECS/ContainerInsights", name=name, dimensions=where, statistic=statistic)
-
+    count = metrics("ECS/ContainerInsights", where)
     idle = service.floor == 0
     return Alarm(
         role=f"{service.role}-below-desired",
@@ -81,7 +79,7 @@ def _load(
         means=f"{service.role} has used more than {percent} % of its {noun} for fifteen minutes: scaling is off, at "
         "its ceiling, or too slow.",
         trouble="service-busy",
-        measure=Metric(namespace="AWS/ECS", name=metric, dimensions=where, statistic="Average"),
+        measure=metrics("AWS/ECS", where)(metric, "Average"),
         above=percent,
         period=5 * MINUTE,
         periods=3,

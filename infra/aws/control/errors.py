@@ -1,4 +1,4 @@
-"""What went wrong on AWS, in one message for whoever ran the command."""
+"""What went wrong on AWS, in one message for the person who ran the command."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What a failed rollout left behind, told beside the provider's own error.
+"""What a failed rollout left behind, logged beside the provider's own error.
 
-The provider waits for a rollout too, and fails the service's update with ECS's status and nothing else. `RolloutCheck`,
-which knows more, comes after the service and is then never reached.
+The provider waits for a rollout too, and fails the service's update with ECS's status and nothing else. `RolloutCheck`
+comes after the service, and is then never reached.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from infra.aws.iam import place
 def explained(service: str) -> ResourceHookBinding:
     """The hooks for an `ecs.Service`: when its creation or update fails, why its tasks stopped and their last log lines
     are logged as well. `service` is its plain name, of which there is one in a stack."""
-    return ResourceHookBinding(on_error=[ErrorHook(f"explain-rollout-{service}", _Explainer(service).tell)])
+    return ResourceHookBinding(on_error=[ErrorHook(f"explain-rollout-{service}", _Explainer(service).log)])
 
 
 class _Explainer:
     def __init__(self, service: str) -> None:
         self._service = service
 
-    async def tell(self, args: ErrorHookArgs) -> bool:
-        """Log what is known; never asks for another try, which the circuit breaker has had already."""
+    async def log(self, args: ErrorHookArgs) -> bool:
+        """Never asks for another try, which the circuit breaker has had already."""
         if args.failed_operation in ("create", "update") and args.new_inputs:
             # In a thread: the calls block, and the program's other resources are under way on this loop.
             text = await asyncio.to_thread(self._text, args.id, args.new_inputs)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Permission:
     """One action, with the resources that it is for. `resource` has placeholders that a policy fills in:
     ``{partition} {region} {account} {cluster} {project} {stack}``; ``*`` where the action knows no resource."""
@@ -30,79 +30,68 @@ _BOTH: Final = ("migration", "rollout")
 
 PERMISSIONS: Final = (
     Permission(
-        action="ecs:RunTask",
-        resource=_ECS + ":task-definition/{project}-{stack}-*:*",
-        used_by=("migration",),
-        reason="start the bootstrap and migration tasks",
-        conditions=(_CLUSTER,),
+        "ecs:RunTask",
+        _ECS + ":task-definition/{project}-{stack}-*:*",
+        ("migration",),
+        "start the bootstrap and migration tasks",
+        (_CLUSTER,),
     ),
     Permission(
-        action="ecs:TagResource",
-        resource=_ECS + ":task/{cluster}/*",
-        used_by=("migration",),
-        reason="the tasks carry the tags of their task definition",
-        conditions=(("StringEquals", "ecs:CreateAction", "RunTask"),),
+        "ecs:TagResource",
+        _ECS + ":task/{cluster}/*",
+        ("migration",),
+        "the tasks carry the tags of their task definition",
+        (("StringEquals", "ecs:CreateAction", "RunTask"),),
     ),
     Permission(
-        action="ecs:StopTask",
-        resource=_ECS + ":task/{cluster}/*",
-        used_by=("migration",),
-        reason="end a task that takes longer than its limit",
+        "ecs:StopTask", _ECS + ":task/{cluster}/*", ("migration",), "end a task that takes longer than its limit"
     ),
     Permission(
-        action="ecs:ListTasks",
-        resource="*",
-        used_by=_BOTH,
-        reason="find a task under way, and the tasks of a failed rollout; granted by cluster, not by task",
-        conditions=(_CLUSTER,),
+        "ecs:ListTasks",
+        "*",
+        _BOTH,
+        "find a task under way, and the tasks of a failed rollout; granted by cluster, not by task",
+        (_CLUSTER,),
+    ),
+    Permission("ecs:DescribeTasks", _ECS + ":task/{cluster}/*", _BOTH, "see how tasks end, and why"),
+    Permission(
+        "ecs:DescribeTaskDefinition",
+        "*",
+        _BOTH,
+        "know the essential containers and their log streams; the action knows no resource",
     ),
     Permission(
-        action="ecs:DescribeTasks",
-        resource=_ECS + ":task/{cluster}/*",
-        used_by=_BOTH,
-        reason="see how tasks end, and why",
+        "ecs:DescribeServices", _ECS + ":service/{cluster}/*", ("rollout",), "see which deployment is the primary one"
     ),
     Permission(
-        action="ecs:DescribeTaskDefinition",
-        resource="*",
-        used_by=_BOTH,
-        reason="know the essential containers and their log streams; the action knows no resource",
+        "ecs:ListServiceDeployments",
+        _ECS + ":service/{cluster}/*",
+        ("rollout",),
+        "find the deployment that the update started, and any other beside it",
     ),
     Permission(
-        action="ecs:DescribeServices",
-        resource=_ECS + ":service/{cluster}/*",
-        used_by=("rollout",),
-        reason="see which deployment is the primary one",
+        "ecs:DescribeServiceDeployments",
+        _ECS + ":service-deployment/{cluster}/*/*",
+        ("rollout",),
+        "see whether a deployment was rolled back, and by what",
     ),
     Permission(
-        action="ecs:ListServiceDeployments",
-        resource=_ECS + ":service/{cluster}/*",
-        used_by=("rollout",),
-        reason="find the deployment that the update started, and any other beside it",
+        "ecs:DescribeServiceRevisions",
+        _ECS + ":service-revision/{cluster}/*/*",
+        ("rollout",),
+        "know which task definition a deployment brings",
     ),
     Permission(
-        action="ecs:DescribeServiceDeployments",
-        resource=_ECS + ":service-deployment/{cluster}/*/*",
-        used_by=("rollout",),
-        reason="see whether a deployment was rolled back, and by what",
+        "ecs:UpdateService",
+        _ECS + ":service/{cluster}/*",
+        ("scaling",),
+        "set the number of replicas when scaling is taken away",
     ),
     Permission(
-        action="ecs:DescribeServiceRevisions",
-        resource=_ECS + ":service-revision/{cluster}/*/*",
-        used_by=("rollout",),
-        reason="know which task definition a deployment brings",
-    ),
-    Permission(
-        action="ecs:UpdateService",
-        resource=_ECS + ":service/{cluster}/*",
-        used_by=("scaling",),
-        reason="set the number of replicas when scaling is taken away",
-    ),
-    Permission(
-        action="logs:GetLogEvents",
-        resource="arn:{partition}:logs:{region}:{account}:log-group:/{project}/{stack}/*:log-stream:*",
-        used_by=_BOTH,
-        reason="show the last lines of a failed task",
+        "logs:GetLogEvents",
+        "arn:{partition}:logs:{region}:{account}:log-group:/{project}/{stack}/*:log-stream:*",
+        _BOTH,
+        "show the last lines of a failed task",
     ),
 )
 """In the order in which a deployment needs them."""

@@ -56,7 +56,7 @@ class TaskRequest:
     def token(self, before: str) -> str:
         """The client token of the attempt that follows the task `before`: 64 characters, ECS's most.
 
-        Without a state to remember attempts in, what went before tells them apart: a call that is repeated because
+        Without a state to remember attempts in, the task before distinguishes them: a call that is repeated because
         its answer was lost has the same predecessor, hence the same token; one after a failure has another.
         """
         return hashlib.sha256(f"{self.key}\n{before}".encode()).hexdigest()
@@ -106,7 +106,7 @@ def _last_ended(clients: Clients, wanted: TaskRequest) -> str:
 
 
 def _start(clients: Clients, wanted: TaskRequest) -> dict[str, Any]:
-    """A task that has not ended: a new one, or one whose start was answered but not heard."""
+    """A task that has not ended: a new one, or one whose start was answered, but the answer was lost."""
     before = _last_ended(clients, wanted)
     for _ in range(_STARTS):
         task = _ask(clients, wanted, wanted.token(before))

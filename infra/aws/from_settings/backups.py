@@ -14,8 +14,7 @@ from infra.aws.dump import DumpArgs
 from infra.aws.image import Image
 from infra.aws.keys import Key
 from infra.aws.network import Network
-from infra.aws.postgres import Postgres
-from infra.aws.postgres_external import ExternalPostgresSecrets
+from infra.aws.postgres import ExternalPostgresSecrets, Postgres
 from infra.aws.provider import region
 from infra.settings import Settings
 from infra.workload import Workload

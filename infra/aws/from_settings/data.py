@@ -10,7 +10,7 @@ from infra.aws.guard import Guard
 from infra.aws.image import Build, ImageArgs
 from infra.aws.keys import Key, KeysArgs
 from infra.aws.network import Network
-from infra.aws.postgres_external import ExternalPostgresArgs
+from infra.aws.postgres import ExternalPostgresArgs
 from infra.aws.postgres_instance import Origin, PostgresArgs
 from infra.aws.provider import region
 from infra.aws.redis import ExternalRedisArgs, RedisArgs

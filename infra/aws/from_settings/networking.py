@@ -37,7 +37,7 @@ def network(settings: Settings, app: Workload, key: Key) -> NetworkArgs:
 
 
 def access(settings: Settings, app: Workload) -> Access:
-    """Who talks to whom. A server of somebody else is reached by the way out, on its port."""
+    """Who connects to whom. An external server is reached through the internet, on its port."""
     postgres, redis = settings.postgres.port or POSTGRES_PORT, settings.redis.port or REDIS_PORT
     own_postgres, own_redis = settings.postgres.provider == "aws", settings.redis.provider == "aws"
     # A pooler and the server behind it often have two ports, of which one is the usual one.

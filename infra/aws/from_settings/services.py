@@ -17,15 +17,13 @@ from infra.aws.backup import Backup
 from infra.aws.balancer import Balancer
 from infra.aws.cluster import Cluster, ClusterArgs
 from infra.aws.control.migration import MigrationArgs
-from infra.aws.control.rollout import RolloutCheckArgs
 from infra.aws.iam import place
 from infra.aws.image import Image
 from infra.aws.keys import Key
 from infra.aws.monitoring import MonitoringArgs
 from infra.aws.network import Network
 from infra.aws.one_off_tasks import OneOffTask, OneOffTasks, OneOffTasksArgs
-from infra.aws.postgres import Postgres
-from infra.aws.postgres_external import ExternalPostgresSecrets
+from infra.aws.postgres import ExternalPostgresSecrets, Postgres
 from infra.aws.postgres_logins import bootstrap_task
 from infra.aws.provider import region
 from infra.aws.redis import ExternalRedisSecret, Redis
@@ -125,14 +123,16 @@ def worker(
     return WorkerServiceArgs(**runtime.of(spec, secrets), failed_jobs=settings.alerts.failed_jobs)
 
 
-def rollout_check(settings: Settings, service: Service, cluster: Cluster) -> RolloutCheckArgs:
-    return RolloutCheckArgs(
-        region=region(settings),
-        cluster=cluster.arn,
-        service=service.arn,
-        task_definition=service.task_definition_arn,
-        timeout=service.spec.rollout.timeout,
-    )
+def rollout_check(settings: Settings, service: Service, cluster: Cluster) -> dict[str, Any]:
+    """The inputs of `RolloutCheck`."""
+    return {
+        "region": region(settings),
+        "cluster": cluster.arn,
+        "service": service.arn,
+        "task_definition": service.task_definition_arn,
+        "timeout": service.spec.rollout.timeout,
+        "triggers": {},
+    }
 
 
 def monitoring(

@@ -103,17 +103,7 @@ def _try(password: str, port: int) -> psycopg.Error | None:
 
 
 def _connect(password: str, port: int) -> psycopg.Connection[Any]:
-    return psycopg.connect(
-        host=ports.LOOPBACK,
-        port=port,
-        user=postgres_files.SUPERUSER,
-        password=password,
-        dbname="postgres",
-        sslmode="disable",
-        connect_timeout=5,
-        autocommit=True,
-        passfile="",
-    )
+    return postgres_files.connect(port, postgres_files.SUPERUSER, password, postgres_files.MAINTENANCE)
 
 
 def _spec(props: Postgres, port: int, identity: Identity) -> Spec:

@@ -10,10 +10,8 @@ import psycopg
 from psycopg import sql
 
 from infra.local.errors import LocalError
-from infra.local.postgres_files import SUPERUSER, verifier
+from infra.local.postgres_files import MAINTENANCE, SUPERUSER, connect, verifier
 from infra.local.providers.base import LocalProvider, Properties
-
-MAINTENANCE = "postgres"
 
 
 class Roles(Properties):
@@ -125,14 +123,4 @@ def _opens(props: Roles, login: str, password: str) -> bool:
 
 
 def _connect(props: Roles, user: str, password: str, database: str) -> psycopg.Connection[Any]:
-    return psycopg.connect(
-        host=props.host,
-        port=props.port,
-        user=user,
-        password=password,
-        dbname=database,
-        sslmode="disable",
-        connect_timeout=5,
-        autocommit=True,
-        passfile="",
-    )
+    return connect(props.port, user, password, database, host=props.host)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from infra.aws import from_settings
+from infra.aws.from_settings import data
 from infra.settings import Settings
 from infra.settings.loading import parse
 
@@ -54,7 +54,7 @@ def settings(**changes: Any) -> Settings:
     ],
 )
 def test_postgres(change: Mapping[str, Any], argument: str, seen: Any) -> None:
-    usual, changed = (from_settings.postgres(settings(**each), NETWORK, None) for each in ({}, change))
+    usual, changed = (data.postgres(settings(**each), NETWORK, None) for each in ({}, change))
     assert value(changed, argument) == seen
     assert value(usual, argument) != seen
 
@@ -75,7 +75,7 @@ def test_postgres(change: Mapping[str, Any], argument: str, seen: Any) -> None:
     ],
 )
 def test_redis(change: Mapping[str, Any], argument: str, seen: Any) -> None:
-    usual, changed = (from_settings.redis(settings(**each), NETWORK, None) for each in ({}, change))
+    usual, changed = (data.redis(settings(**each), NETWORK, None) for each in ({}, change))
     assert value(changed, argument) == seen
     assert value(usual, argument) != seen
 
@@ -85,9 +85,9 @@ def test_a_dated_permit_lifts_the_databases_own_lock(days: int, released: bool) 
     """An `up` before the one that deletes it: RDS refuses otherwise, whatever Pulumi thinks."""
     until = datetime.datetime.now(datetime.UTC).date() + datetime.timedelta(days=days)
     permit = {"resource": "postgres-instance", "action": "delete", "until": until.isoformat(), "reason": "moved away"}
-    assert from_settings.postgres(settings(permits=[permit]), NETWORK, None).released is released
+    assert data.postgres(settings(permits=[permit]), NETWORK, None).released is released
     other = {**permit, "resource": "redis-group"}
-    assert from_settings.postgres(settings(permits=[other]), NETWORK, None).released is False
+    assert data.postgres(settings(permits=[other]), NETWORK, None).released is False
 
 
 def value(args: Any, path: str) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from infra.aws import from_settings
+from infra.aws.from_settings import networking
 from infra.aws.security import TASKS, Access, Rule, rules
 from infra.aws.subnets import SMALLEST_VPC, Subnet, Tier, subnets
 from infra.engine.plan import Plan
@@ -137,7 +137,7 @@ def test_which_ports_metrics_and_traces_need() -> None:
         settings = parse(
             {"target": "aws", "region": "eu-central-1", "domain": {"name": "a.example.com"}, **tree}, stack="test"
         )
-        return from_settings.access(settings, Workload.of(settings))
+        return networking.access(settings, Workload.of(settings))
 
     plain, port = made(), {"metrics": True, "metrics_port": 9100}
     assert plain.scraped == {}

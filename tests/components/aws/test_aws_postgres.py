@@ -386,7 +386,7 @@ def test_disk_is_rounded_up() -> None:
 
 EXTERNAL = """
     import pulumi
-    from infra.aws.postgres_external import ExternalPostgresArgs, ExternalPostgresSecrets
+    from infra.aws.postgres import ExternalPostgresArgs, ExternalPostgresSecrets
     urls = {{name: pulumi.Output.secret(url) for name, url in {urls}.items()}}
     made = ExternalPostgresSecrets("postgres", ExternalPostgresArgs(urls=urls))
     pulumi.export("app", made.secret("app").value)

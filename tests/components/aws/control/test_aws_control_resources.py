@@ -28,7 +28,7 @@ from infra.engine.state.snapshot import Snapshot
 PROGRAM = """
 import pulumi
 from infra.aws.control.migration import Migration, MigrationArgs, TaskRun
-from infra.aws.control.rollout import RolloutCheck, RolloutCheckArgs
+from infra.aws.control.rollout import RolloutCheck
 from infra.contracts import Image
 
 prefix = {prefix!r}
@@ -45,10 +45,10 @@ migrated = Migration("migrate", MigrationArgs(
     runs=[run("bootstrap", {bootstrap}), run("migrate", {migrate})], subnets=["subnet-1"], assign_public_ip=False,
     triggers={{"database": {database!r}}},
 ))
-RolloutCheck("api-rollout", RolloutCheckArgs(
+RolloutCheck("api-rollout",
     region={region!r}, cluster={cluster!r}, service=f"{{prefix}}:service/slipway/api",
-    task_definition=f"{{prefix}}:task-definition/api:{api}", timeout=600,
-), opts=pulumi.ResourceOptions(depends_on=[migrated]))
+    task_definition=f"{{prefix}}:task-definition/api:{api}", timeout=600, triggers={{}},
+    opts=pulumi.ResourceOptions(depends_on=[migrated]))
 pulumi.export("tasks", migrated.tasks)
 """
 VALUES = {"image": 1, "bootstrap": 1, "migrate": 1, "api": 41, "database": "db-1", "timeout": 600}
