@@ -21,8 +21,6 @@ from pulumi.dynamic import (
     ResourceProvider,
     UpdateResult,
 )
-from pulumi.output import Unknown
-from pulumi.runtime.rpc import UNKNOWN
 from pydantic import BaseModel, ValidationError
 
 P = TypeVar("P", bound=BaseModel)
@@ -52,7 +50,7 @@ class DynamicProvider(ResourceProvider, Generic[P]):
 
     def check(self, _olds: dict[str, Any], news: dict[str, Any]) -> CheckResult:
         failures = []
-        if not has_unknown(news):
+        if not pulumi.contains_unknowns(news):
             try:
                 self.parse(news)
             except ValidationError as error:
@@ -91,13 +89,3 @@ class DynamicResource(Resource, module="slipway", name="Dynamic"):
 def inputs_of(props: Mapping[str, Any]) -> dict[str, Any]:
     """Without what Pulumi keeps beside them: the provider itself."""
     return {key: value for key, value in props.items() if not key.startswith("__")}
-
-
-def has_unknown(value: Any) -> bool:
-    """Whether a preview does not know all of it yet."""
-    match value:
-        case Mapping():
-            return any(has_unknown(item) for item in value.values())
-        case list() | tuple():
-            return any(has_unknown(item) for item in value)
-    return isinstance(value, Unknown) or value == UNKNOWN

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pulumi
 from pydantic import BaseModel, ConfigDict
 
-from infra.dynamic_provider import DynamicProvider, has_unknown
+from infra.dynamic_provider import DynamicProvider
 from infra.local.errors import LocalError
 from infra.local.paths import delete_data, recorded, resolve
 from infra.local.running import take_down
@@ -50,7 +51,9 @@ class LocalProvider(DynamicProvider[P]):
         return str(props["folder"])
 
     def changed(self, olds: Mapping[str, Any], news: Mapping[str, Any], /) -> bool:
-        return has_unknown(news) or super().changed(olds, news) or not self.see(self.parse(news), olds)
+        if pulumi.contains_unknowns(news) or super().changed(olds, news):
+            return True
+        return not self.see(self.parse(news), olds)
 
     def apply(self, props: P, olds: Mapping[str, Any], /) -> dict[str, Any]:
         try:
