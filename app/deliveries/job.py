@@ -117,9 +117,7 @@ class DeliveryHandler:
         # Short, so that another worker takes over soon after this one vanished.
         self.lease = min(settings.queue_lease / 1000, self._timeout + _STORE_SECONDS)
         self._max_response_bytes = settings.delivery_max_response_bytes
-        self._policy = UrlPolicy(
-            allow_http=settings.delivery_allow_http, allow_private=settings.delivery_allow_private_networks
-        )
+        self._policy = UrlPolicy.of(settings)
         self._user_agent = f"{settings.service_name}/{settings.service_version}"
         self._http = Client(self._policy, resolve=resolve)
 

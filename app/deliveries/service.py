@@ -184,8 +184,7 @@ def missing() -> NotFound:
 
 
 def _check_url(url: str, settings: Settings) -> None:
-    policy = UrlPolicy(allow_http=settings.delivery_allow_http, allow_private=settings.delivery_allow_private_networks)
     try:
-        check_url_shape(url, policy)
+        check_url_shape(url, UrlPolicy.of(settings))
     except UrlRefused as refused:
         raise InvalidInput.of("/url", str(refused)) from None

@@ -16,6 +16,7 @@ from urllib.parse import quote, urlsplit
 import idna
 
 from app.ip_addresses import embedded_ipv4
+from app.settings import Settings
 
 MAX_URL_LENGTH = 2048
 
@@ -63,6 +64,11 @@ class UrlPolicy:
 
     allow_http: bool = False
     allow_private: bool = False
+
+    @classmethod
+    def of(cls, settings: Settings) -> UrlPolicy:
+        """For addresses that users give."""
+        return cls(allow_http=settings.delivery_allow_http, allow_private=settings.delivery_allow_private_networks)
 
 
 @dataclass(frozen=True, kw_only=True)
