@@ -12,7 +12,7 @@ from rig.processes import needs_setting
 from rig.provider import Provider, document, secret, signed
 from rig.waiting import wait_for
 
-pytestmark = needs_setting("webhook_secret_replicate")
+pytestmark = [needs_setting("webhook_secret_replicate"), pytest.mark.feature("predictions")]
 
 OLD, NEW, FOREIGN = secret("old"), secret("new"), secret("foreign")
 PATH = "/v1/webhooks/replicate"

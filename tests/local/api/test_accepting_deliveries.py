@@ -41,6 +41,7 @@ async def test_the_queue_is_told(start, redis_url, until):
             until(lambda: client.llen("rq:queue:webhook-processor") == 1)
 
 
+@pytest.mark.feature("predictions")
 @pytest.mark.flips("queue_routes")
 async def test_a_kind_with_workers_of_its_own_goes_to_their_queue(start, migrated_url, redis_url, until):
     import redis

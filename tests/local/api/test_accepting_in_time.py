@@ -150,6 +150,7 @@ def slow_commits(monkeypatch):
     return hold_back
 
 
+@pytest.mark.feature("predictions")
 async def test_any_request_whose_time_ends_at_its_commit_is_answered_by_the_outcome(start, migrated_url, slow_commits):
     """Told 503, a caller without a key had a second prediction with his next try."""
     settings = {"REPLICATE_API_KEY": "r8_test"}

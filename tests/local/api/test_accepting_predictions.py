@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from fake_provider import INPUT, MODEL
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.feature("predictions")]
 
 PREDICTION = {"provider": "replicate", "model": MODEL["replicate"], "input": INPUT["replicate"]}
 OPENAI = {"provider": "openai", "model": MODEL["openai"], "input": INPUT["openai"]}

@@ -151,6 +151,7 @@ async def test_a_repeated_request_means_the_same_however_it_is_written(start, mi
     assert text == '{"a": 1e22, "b": -0.0}'
 
 
+@pytest.mark.feature("predictions")
 async def test_a_prediction_is_kept_and_shown_as_it_came(start, migrated_url):
     given = '{"z": 1e308, "a":  -0.0, "seed": 1.10}'
     output = '{"output":["b",1e+308],"usage":null}'
@@ -208,6 +209,13 @@ async def test_this_version_shows_what_the_one_before_accepted(start, migrated_u
             rows(migrated_url, BEFORE_ADD, json.dumps([{**given, "max_attempts": 3}]))
             shown = await caller.http.get(f"/v1/deliveries/{given['id']}", headers=user)
             assert shown.json()["payload"] == payload
+
+
+@pytest.mark.feature("predictions")
+async def test_this_version_shows_the_prediction_that_the_one_before_accepted(start, migrated_url):
+    async with start() as caller:
+        user = await caller.as_user()
+        [(user_id,)] = rows(migrated_url, "SELECT id FROM users")
         prediction_id = uuid.uuid4()
         rows(
             migrated_url,

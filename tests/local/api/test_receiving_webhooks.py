@@ -14,7 +14,7 @@ import psycopg
 import pytest
 from fake_provider import OTHER_SECRET, SECRET, signed
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.feature("predictions")]
 
 BODY = json.dumps({"id": "abc123", "status": "succeeded", "output": ["a"], "error": None}).encode()
 EVENT = json.dumps({"id": "evt_1", "type": "response.completed", "data": {"id": "resp_1"}}).encode()

@@ -10,6 +10,7 @@ from ipaddress import ip_network
 import pytest
 
 from app.environment import SettingsError, is_secret
+from app.features import JOB_KINDS
 from app.settings import Settings
 
 # Fixed, because parametrized tests are named by their values, and two test processes must name them alike.
@@ -64,7 +65,7 @@ FLIPS = {
     "QUEUE_NAME": ("other", "other"),
     "QUEUE_CONCURRENCY": ("1", 1),
     "QUEUE_ROUTES": ("delivery=mail", (("delivery", "mail"),)),
-    "QUEUE_URGENT_KINDS": ("webhook, prediction", ("webhook", "prediction")),
+    "QUEUE_URGENT_KINDS": (", ".join(JOB_KINDS), JOB_KINDS),
     "QUEUE_ISOLATED_KINDS": ("delivery", ("delivery",)),
     "QUEUE_ISOLATED_MEMORY": ("1000000", 1_000_000),
     "QUEUE_REMOVE_ON_COMPLETE": ("0", 0),
