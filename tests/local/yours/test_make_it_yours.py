@@ -1,0 +1,49 @@
+"""docs/make-it-yours.md, followed step by step in a copy of the tree."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+
+import pytest
+from guide import Copy, Section, sections
+
+pytestmark = [pytest.mark.local, pytest.mark.timeout(900)]
+
+MOST_BY_HAND = 5
+"""Files for a new table, endpoint and kind of job, in one folder but for a line, besides the migration."""
+
+
+@pytest.fixture(scope="module")
+def page() -> dict[str, Section]:
+    return dict(sections())
+
+
+def test_the_page_from_its_first_step_to_a_job_that_is_done(copy: Copy, page: dict[str, Section]) -> None:
+    if shutil.which("curl") is None:
+        pytest.skip("no curl: the page's requests are made with it")
+    copy.follow(page["Rename the project"])
+    copy.commit()
+
+    copy.follow(page["Add a table, an endpoint and a kind of job"])
+    written = {name for name in copy.changed() if not name.startswith("docs/reference/")}
+    migrations = {name for name in written if name.startswith("app/migrations/versions/")}
+    by_hand = written - migrations
+    assert len(migrations) == 1
+    assert len(by_hand) <= MOST_BY_HAND, sorted(by_hand)
+    assert {name for name in by_hand if not name.startswith("app/wordcounts/")} == {"app/features.py"}
+    copy.run("ruff check app && ruff format --check app && lint-imports --no-cache")
+    copy.commit()
+
+    copy.run(f"slipway config set api.port {copy.port} --stack local")
+    *_, answer = [copy.type(block) for block in page["Bring it up"].blocks if block.language == "console"]
+    done = json.loads(answer.strip().splitlines()[-1])
+    assert done["status"] == "counted"
+    assert done["words"] > 0
+    assert re.search(r"job ended.*kind=wordcount outcome=done", copy.run("cat .slipway/local/worker/log"))
+
+
+def test_predictions_can_be_deleted(copy: Copy, page: dict[str, Section]) -> None:
+    copy.follow(page["Delete what you do not need"])
+    assert not (copy.folder / "app" / "predictions").exists()
