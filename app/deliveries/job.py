@@ -8,17 +8,12 @@ from __future__ import annotations
 
 import json
 import time
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, func, update
-
-from app.db import locks
 from app.deliveries import KIND
-from app.deliveries.models import Delivery
 from app.json_text import storable
 from app.observability import correlation
 from app.observability.logging import get_logger
@@ -26,8 +21,8 @@ from app.outbound.client import Answer, Client, RequestInvalid
 from app.outbound.network import RequestFailed, Resolver
 from app.outbound.urls import UrlPolicy, UrlRefused, check_url_shape
 from app.queue.backoff import retry_after
-from app.queue.claims import Claim, Inline
-from app.queue.handler import Handler, Outcome
+from app.queue.handler import Effects, Handler
+from app.queue.job import INTERNAL_ERROR, Job, Outcome
 from app.settings import Settings
 
 log = get_logger()
@@ -54,7 +49,7 @@ _BEGIN = """
 _SET_STATUS = """
     UPDATE deliveries SET
         status = CASE finished.state WHEN 'done' THEN 'delivered' WHEN 'dead' THEN 'failed' ELSE 'pending' END,
-        last_error = finished.error,
+        last_error = CASE WHEN finished.begun THEN finished.error ELSE deliveries.last_error END,
         updated_at = now(),
         completed_at = CASE WHEN finished.state = 'pending' THEN NULL ELSE now() END
     FROM {mine} AS finished WHERE deliveries.id = finished.subject_id
@@ -84,17 +79,6 @@ class Work:
     headers: dict[str, str]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Attempt:
-    """One request, as it is logged."""
-
-    started_at: datetime
-    duration_ms: int
-    status_code: int | None
-    error: str | None
-    response_excerpt: str | None
-
-
 def _work(found: Mapping[str, Any]) -> Work:
     body = found["body"]
     if body is None:
@@ -103,14 +87,10 @@ def _work(found: Mapping[str, Any]) -> Work:
     return Work(url=found["url"], body=body, headers=found["headers"])
 
 
-def _detail(attempt: Attempt | None) -> Mapping[str, Any] | None:
-    return None if attempt is None else {**vars(attempt), "started_at": attempt.started_at.isoformat()}
-
-
 class DeliveryHandler:
     """See app.queue.handler.Handler."""
 
-    inline = Inline(begin=_BEGIN, work=_work, store=(_SET_STATUS, _ADD_ATTEMPT), detail=_detail)
+    effects = Effects(begin=_BEGIN, read=_work, store=(_SET_STATUS, _ADD_ATTEMPT))
 
     def __init__(self, settings: Settings, *, resolve: Resolver | None = None) -> None:
         self._timeout = settings.delivery_timeout / 1000
@@ -121,12 +101,12 @@ class DeliveryHandler:
         self._user_agent = f"{settings.service_name}/{settings.service_version}"
         self._http = Client(self._policy, resolve=resolve)
 
-    def run(self, work: Work, claimed: Claim) -> Outcome:
+    def run(self, work: Work, job: Job) -> Outcome:
         """Whatever comes of it, the attempt is logged: the receiver may have had the request."""
         started_at, started = datetime.now(UTC), time.monotonic()
         answer: Answer | None = None
         try:
-            answer = self._send(work, claimed)
+            answer = self._send(work, job)
             outcome = classify(answer)
         except (UrlRefused, RequestInvalid) as error:
             outcome = Outcome(result="dead", error=storable(str(error)))
@@ -135,54 +115,41 @@ class DeliveryHandler:
         except MemoryError:
             outcome = Outcome(result="retry", error="the job ran out of memory")
         except Exception:  # a fault of ours, with an answer perhaps: a counted attempt like any other
-            log.exception("job failed unexpectedly", job_id=str(claimed.job_id))
-            outcome = Outcome(result="retry", error="internal error")
-        attempt = Attempt(
-            started_at=started_at,
-            duration_ms=round((time.monotonic() - started) * 1000),
-            status_code=answer.status if answer else None,
-            error=outcome.error,
-            response_excerpt=_excerpt(answer.body) if answer else None,
-        )
+            log.exception("job failed unexpectedly", job_id=str(job.id))
+            outcome = Outcome(result="retry", error=INTERNAL_ERROR)
+        attempt = {
+            "started_at": started_at.isoformat(),
+            "duration_ms": round((time.monotonic() - started) * 1000),
+            "status_code": answer.status if answer else None,
+            "error": outcome.error,
+            "response_excerpt": _excerpt(answer.body) if answer else None,
+        }
         return replace(outcome, detail=attempt, log={"status_code": answer.status} if answer else {})
 
-    def abandoned(self, connection: Connection, subject_ids: list[uuid.UUID], *, dead: bool, error: str | None) -> None:
-        told = {} if error is None else {"last_error": error}
-        connection.execute(
-            update(Delivery)
-            .where(Delivery.id.in_(locks.in_order(Delivery.id, Delivery.id.in_(subject_ids))))
-            .values(
-                status="failed" if dead else "pending",
-                updated_at=func.now(),
-                completed_at=func.now() if dead else None,
-                **told,
-            )
-        )
-
-    def _send(self, work: Work, claimed: Claim) -> Answer:
+    def _send(self, work: Work, job: Job) -> Answer:
         return self._http.request(
             "POST",
             check_url_shape(work.url, self._policy),
-            headers=self._headers(work, claimed),
+            headers=self._headers(work, job),
             body=work.body.encode(),
             timeout=self._timeout,
             max_response_bytes=self._max_response_bytes,
         )
 
-    def _headers(self, work: Work, claimed: Claim) -> list[tuple[str, str]]:
+    def _headers(self, work: Work, job: Job) -> list[tuple[str, str]]:
         theirs = {name: value for name, value in work.headers.items() if name.lower() not in _RESERVED}
         given = {name.lower() for name in theirs}
         ours = {
             "User-Agent": self._user_agent,
-            "webhook-id": str(claimed.subject_id),
+            "webhook-id": str(job.subject_id),
             "webhook-timestamp": str(int(time.time())),
         }
-        if claimed.correlation_id:
-            ours[correlation.HEADER] = claimed.correlation_id
+        if job.correlation_id:
+            ours[correlation.HEADER] = job.correlation_id
         if "content-type" not in given:
             ours["Content-Type"] = "application/json"
-        if claimed.traceparent and "traceparent" not in given:
-            ours["traceparent"] = claimed.traceparent
+        if job.traceparent and "traceparent" not in given:
+            ours["traceparent"] = job.traceparent
         return [*ours.items(), *theirs.items()]
 
 

@@ -96,7 +96,7 @@ async def accept(
 
 def batcher(state: State) -> Batcher[NewDelivery, bool]:
     """Stores accepted deliveries, and has their jobs put on the queue once they are committed."""
-    settings, nudge = state["settings"], state["nudge"]
+    settings, announcer = state["settings"], state["announcer"]
     committing = state["engine"].execution_options(isolation_level="AUTOCOMMIT")
     queue, urgent = settings.queue_of(KIND), settings.is_urgent(KIND)
 
@@ -116,7 +116,7 @@ def batcher(state: State) -> Batcher[NewDelivery, bool]:
             raise
         for one in new:
             if one.id in added:
-                nudge.soon(one.job_id, queue, urgent=urgent)
+                announcer.announce(one.job_id, queue, urgent=urgent)
         return [one.id in added for one in new]
 
     return Batcher(store, fault_of_one=(_Refused,), was_stopped=is_canceled)

@@ -13,19 +13,19 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Literal
 
-from sqlalchemy import Connection, Text, cast, func, select, update
+from sqlalchemy import Connection, func, select, update
 
-from app.db import locks
 from app.predictions import KIND, webhooks
 from app.predictions.models import OPEN_PREDICTION, Prediction
 from app.predictions.providers.base import ProviderName, Snapshot, Submission
 from app.predictions.providers.client import ProviderClient, Refused, TryAgain, clients, request_timeout
 from app.predictions.results import Change, apply, change_of
 from app.predictions.webhooks.job import WebhookHandler
-from app.queue.claims import Claim
-from app.queue.handler import Handler, Outcome
-from app.queue.models import Job
+from app.queue.handler import Effects, Handler
+from app.queue.job import Job, Outcome
+from app.queue.models import Job as JobRow
 from app.settings import Settings
 
 _STORE_SECONDS = 20.0
@@ -35,6 +35,25 @@ _RAREST = 60.0
 """A result is asked for after a tenth of the time that the provider has had, and at least once a minute."""
 _NEW = 60.0
 """Seconds for which a provider may not know a prediction yet that it has just taken."""
+
+
+# Locked in the order in which app.predictions.results locks them.
+_BEGIN = """
+    UPDATE predictions SET
+        status = CASE predictions.status WHEN 'queued' THEN 'submitting' ELSE predictions.status END,
+        updated_at = CASE predictions.status WHEN 'queued' THEN now() ELSE predictions.updated_at END
+    FROM (
+        SELECT id FROM predictions WHERE id IN (SELECT subject_id FROM {mine} AS claimed)
+        ORDER BY id FOR NO KEY UPDATE
+    ) AS locked
+    WHERE predictions.id = locked.id
+    RETURNING predictions.id, json_build_object(
+        'id', predictions.id, 'provider', provider, 'model', model,
+        'input', coalesce(input_text, CAST(input AS text)),
+        'status', status, 'provider_id', provider_id, 'cancel', cancel_requested_at IS NOT NULL,
+        'age', coalesce(extract(epoch FROM now() - submitted_at), 0)
+    ) AS work
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,17 +71,19 @@ class Work:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Step:
-    """What a run found out. `asked`: whether it knew that the prediction is called off."""
+class Found:
+    """What a run found out. `asked`: whether it saw that the prediction is called off."""
 
     change: Change | None
     asked: bool
 
 
 class PredictionHandler:
-    """See app.queue.handler.Transactional."""
+    """See app.queue.handler.Handler."""
 
-    inline = None
+    @property
+    def effects(self) -> Effects:
+        return Effects(begin=_BEGIN, read=_work, also=store)
 
     def __init__(self, settings: Settings, clients: Mapping[ProviderName, ProviderClient]) -> None:
         self._clients = clients
@@ -74,31 +95,7 @@ class PredictionHandler:
         self._webhook_base = settings.webhook_base_url if settings.webhook_secrets["replicate"] else None
         self._told = {"replicate": self._webhook_base is not None, "openai": bool(settings.webhook_secrets["openai"])}
 
-    def begin(self, connection: Connection, claims: Sequence[Claim]) -> Mapping[uuid.UUID, Work]:
-        # In the order in which app.predictions.results locks them.
-        rows = connection.execute(
-            select(
-                Prediction.id,
-                Prediction.provider,
-                Prediction.model,
-                func.coalesce(Prediction.input_text, cast(Prediction.input, Text)).label("input"),
-                Prediction.status,
-                Prediction.provider_id,
-                Prediction.cancel_requested_at.is_not(None).label("cancel"),
-                func.coalesce(func.extract("epoch", func.now() - Prediction.submitted_at), 0).label("age"),
-            )
-            .where(Prediction.id.in_([claimed.subject_id for claimed in claims]))
-            .order_by(Prediction.id)
-            .with_for_update(key_share=True)
-        ).all()
-        if queued := [row.id for row in rows if row.status == "queued"]:
-            connection.execute(
-                update(Prediction).where(Prediction.id.in_(queued)).values(status="submitting", updated_at=func.now())
-            )
-        works = {row.id: Work(**{**row._mapping, "age": float(row.age)}) for row in rows}
-        return {claimed.job_id: works[claimed.subject_id] for claimed in claims if claimed.subject_id in works}
-
-    def run(self, work: Work, claimed: Claim) -> Outcome:  # noqa: ARG002
+    def run(self, work: Work, job: Job) -> Outcome:  # noqa: ARG002
         if work.status not in OPEN_PREDICTION:
             return Outcome(result="done")
         client = self._clients.get(work.provider)
@@ -110,37 +107,6 @@ class PredictionHandler:
         if work.cancel:
             return _end(Change(prediction_id=work.id, status="canceled"))
         return self._submit(client, work)
-
-    def store(self, connection: Connection, ended: Sequence[tuple[Claim, Outcome]]) -> None:
-        apply(connection, [change for claimed, outcome in ended if (change := _change(claimed, outcome)) is not None])
-        # Whoever called a prediction off during this run had nobody to tell.
-        unaware = [
-            claimed
-            for claimed, outcome in ended
-            if outcome.result in ("wait", "retry") and not (isinstance(outcome.detail, Step) and outcome.detail.asked)
-        ]
-        if unaware:
-            called_off = select(Prediction.id).where(
-                Prediction.id.in_([claimed.subject_id for claimed in unaware]),
-                Prediction.cancel_requested_at.is_not(None),
-            )
-            connection.execute(
-                update(Job)
-                .where(Job.id.in_([claimed.job_id for claimed in unaware]), Job.subject_id.in_(called_off))
-                .values(run_at=func.now())
-            )
-
-    def abandoned(self, connection: Connection, subject_ids: list[uuid.UUID], *, dead: bool, error: str | None) -> None:
-        told = {} if error is None else {"error": error}
-        # In the order in which app.predictions.results locks them.
-        status = Prediction.status.in_(OPEN_PREDICTION) if dead else Prediction.status == "submitting"
-        mine = locks.in_order(Prediction.id, Prediction.id.in_(subject_ids), status)
-        statement = update(Prediction).where(Prediction.id.in_(mine)).values(updated_at=func.now(), **told)
-        if dead:
-            statement = statement.values(status="failed", completed_at=func.now())
-        else:
-            statement = statement.values(status="queued")
-        connection.execute(statement)
 
     def _submit(self, client: ProviderClient, work: Work) -> Outcome:
         webhook = None
@@ -192,7 +158,7 @@ class PredictionHandler:
             result="wait",
             at_least=self._pause(work),
             # What is known already need not be stored again.
-            detail=Step(change=None if work.provider_id else change, asked=work.cancel),
+            detail=Found(change=None if work.provider_id else change, asked=work.cancel),
             log={"provider": work.provider, "provider_id": seen.provider_id},
         )
 
@@ -201,7 +167,7 @@ class PredictionHandler:
         return Outcome(
             result="wait",
             at_least=pause,
-            detail=Step(change=None, asked=work.cancel),
+            detail=Found(change=None, asked=work.cancel),
             log={"reason": reason, "provider": work.provider},
         )
 
@@ -213,7 +179,7 @@ class PredictionHandler:
 
 def _end(change: Change) -> Outcome:
     """Its job is done, whatever the end is: a provider that refuses an input is nothing to alarm anybody about."""
-    return Outcome(result="done", detail=Step(change=change, asked=False), log={"prediction": change.status})
+    return Outcome(result="done", detail=Found(change=change, asked=False), log={"prediction": change.status})
 
 
 def _cancel(client: ProviderClient, provider_id: str) -> Snapshot | None:
@@ -224,14 +190,40 @@ def _cancel(client: ProviderClient, provider_id: str) -> Snapshot | None:
         return None
 
 
-def _change(claimed: Claim, outcome: Outcome) -> Change | None:
-    if isinstance(outcome.detail, Step):
+def _work(found: Mapping[str, Any]) -> Work:
+    return Work(**{**found, "id": uuid.UUID(found["id"]), "age": float(found["age"])})
+
+
+def store(connection: Connection, jobs: Sequence[Job]) -> None:
+    """What came of the attempts. No part of the statement that stores them: of two predictions to which the provider
+    gave one id, one fails, and a job that was just stored is stored again as due."""
+    apply(connection, [change for job in jobs if (change := _change(job)) is not None])
+    # Whoever called a prediction off during this run had nobody to tell.
+    unaware = [
+        job
+        for job in jobs
+        if job.ended_as.row_state == "pending"
+        and not (isinstance(job.ended_as.detail, Found) and job.ended_as.detail.asked)
+    ]
+    if unaware:
+        called_off = select(Prediction.id).where(
+            Prediction.id.in_([job.subject_id for job in unaware]), Prediction.cancel_requested_at.is_not(None)
+        )
+        connection.execute(
+            update(JobRow)
+            .where(JobRow.id.in_([job.id for job in unaware]), JobRow.subject_id.in_(called_off))
+            .values(run_at=func.now())
+        )
+
+
+def _change(job: Job) -> Change | None:
+    outcome = job.ended_as
+    if isinstance(outcome.detail, Found):
         return outcome.detail.change
-    if outcome.result == "retry":
-        return Change(prediction_id=claimed.subject_id, status="queued", error=outcome.error)
-    if outcome.result == "dead":
-        return Change(prediction_id=claimed.subject_id, status="failed", error=outcome.error)
-    return None
+    if outcome.result == "done":
+        return None
+    status: Literal["queued", "failed"] = "failed" if outcome.result == "dead" else "queued"
+    return Change(prediction_id=job.subject_id, status=status, error=outcome.error)
 
 
 def handlers(settings: Settings) -> dict[str, Handler]:

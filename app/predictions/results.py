@@ -26,7 +26,7 @@ _CHANGE = text("""
         provider_id = coalesce(predictions.provider_id, made.provider_id),
         output = CAST(made.output AS jsonb),
         output_text = made.output,
-        error = made.error,
+        error = CASE WHEN made.status = 'queued' THEN coalesce(made.error, predictions.error) ELSE made.error END,
         submitted_at = CASE WHEN made.provider_id IS NULL THEN predictions.submitted_at
                        ELSE coalesce(predictions.submitted_at, now()) END,
         updated_at = now(),

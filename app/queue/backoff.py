@@ -7,8 +7,6 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-_random = random.SystemRandom().random
-
 _DIGITS = 9
 _MOST = 10**_DIGITS - 1
 """Seconds, 31 years: more than any cap, and a number that can be reckoned with."""
@@ -17,7 +15,7 @@ _LONGEST_DATE = 100
 
 
 def delay(
-    *, attempt: int, base: float, cap: float, at_least: float = 0.0, chance: Callable[[], float] = _random
+    *, attempt: int, base: float, cap: float, at_least: float = 0.0, chance: Callable[[], float] | None = None
 ) -> float:
     """Seconds to wait after failed `attempt` (1 for the first): evenly spread over 0 .. min(cap, base * 2^(attempt-1)).
 
@@ -25,7 +23,8 @@ def delay(
     receiver asked for; it is honoured up to `cap`, so that no receiver can park a delivery for days.
     """
     ceiling = min(cap, base * 2.0 ** min(attempt - 1, 32))
-    return max(ceiling * chance(), min(at_least, cap))
+    share = random.random() if chance is None else chance()  # noqa: S311 - spreads load, guards nothing
+    return max(ceiling * share, min(at_least, cap))
 
 
 def retry_after(value: str | None, *, now: datetime | None = None) -> float:

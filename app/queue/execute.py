@@ -16,7 +16,8 @@ import uuid
 from rq import Retry, get_current_job
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.queue.runtime import JobsNotStartedError, Runtime
+from app.queue.attempts import Attempts, JobsNotStartedError
+from app.queue.job import Job
 from app.settings import Settings
 
 _MANY = 2**31
@@ -39,42 +40,42 @@ class RetryAt(Retry):
 
 
 def execute(job_id: str) -> RetryAt | None:
-    """The function named in every RQ job (app.queue.rq_queue.FUNCTION)."""
-    return attempt(_runtime(), uuid.UUID(job_id))
+    """The function named in every RQ job (app.queue.wakeups.FUNCTION, through app.jobs)."""
+    return attempt(_attempts(), uuid.UUID(job_id))
 
 
-def attempt(runtime: Runtime, job_id: uuid.UUID) -> RetryAt | None:
+def attempt(attempts: Attempts, job_id: uuid.UUID) -> RetryAt | None:
     """One attempt at the job, if it is there to be claimed. Raises what tells RQ that it failed."""
+    job = Job(id=job_id)
     try:
-        taken = runtime.claim([job_id])
+        won = attempts.claim([job])
     except JobsNotStartedError:
-        # Nobody after this process could know of a claim whose answer was lost.
+        # This process ends with the job: nobody would look for a claim whose answer was lost.
         with contextlib.suppress(SQLAlchemyError):
-            runtime.recover()
+            attempts.recover()
         raise
-    if job_id in taken.not_yet:
-        return RetryAt(taken.not_yet[job_id])
-    if not taken.started:
-        return None
-    ended, fate = runtime.run(taken.started[0]), "waiting"
-    while fate == "waiting":
-        [(ended, fate)] = runtime.store([ended])
-    if fate == "unstored":
+    if not won:
+        return None if job.wait is None else RetryAt(job.wait)
+    attempts.run(job)
+    while job.stored_as is None:
+        attempts.store([job])
+    if job.stored_as == "unstored":
         raise JobNotStoredError
-    if fate == "lost":
+    if job.stored_as == "lost":
         return None
-    if ended.outcome.result == "dead":
-        if (job := get_current_job()) is not None:
-            job.retries_left = 0
-        raise JobDeadError(ended.outcome.error)
-    return RetryAt(ended.wait) if ended.outcome.result in ("retry", "wait") else None
+    outcome = job.ended_as
+    if outcome.result == "dead":
+        if (theirs := get_current_job()) is not None:
+            theirs.retries_left = 0
+        raise JobDeadError(outcome.error)
+    return RetryAt(job.wait or 0.0) if outcome.result in ("retry", "wait") else None
 
 
-_installed: Runtime | None = None
+_installed: Attempts | None = None
 _install_lock = threading.Lock()
 
 
-def _runtime() -> Runtime:
+def _attempts() -> Attempts:
     global _installed
     with _install_lock:
         if _installed is None:
@@ -84,7 +85,7 @@ def _runtime() -> Runtime:
             settings = Settings.load(os.environ)
             # A forked work horse lives for one job: a pool would be made and thrown away with it.
             engine = sync_engine(settings, pooled=False)
-            _installed = Runtime.of(
+            _installed = Attempts.of(
                 settings, engine=engine, worker=f"rq-{uuid.uuid4().hex}", handlers=composition.handlers(settings)
             )
         return _installed

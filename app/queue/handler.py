@@ -1,63 +1,63 @@
-"""What a kind of job is: what it needs, the slow part, and what it stores."""
+"""What a kind of job is: the slow part, and what it reads and writes in the database.
+
+class GreetingHandler:
+    lease = 30.0
+    effects = Effects(
+        begin="SELECT greetings.id, json_build_object('to', name) AS work "
+        "FROM {mine} AS claimed JOIN greetings ON greetings.id = claimed.subject_id",
+        store=(
+            "UPDATE greetings SET status = finished.state, error = finished.error "
+            "FROM {mine} AS finished WHERE greetings.id = finished.subject_id",
+        ),
+    )
+
+    def run(self, work: Any, job: Job) -> Outcome:
+        return Outcome(result="done") if greet(work["to"]) else Outcome(result="retry", error="nobody is there")
+"""
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 from sqlalchemy import Connection
 
-from app.queue.claims import Claim, Inline
+from app.queue.job import Job, Outcome
 from app.settings import Settings
-
-Result = Literal["done", "retry", "dead", "wait"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """What came of one attempt.
+class Effects:
+    """What a kind of job does in the database, as parts of the statements that claim and store jobs.
 
-    result: "done"; "retry" when another attempt may help; "dead" when none can; "wait" when there is nothing to do
-    yet, which is no attempt: the job comes back after exactly `at_least` seconds. `error` is None when done or waiting.
-    `at_least`: seconds that the next attempt must wait. `detail`: what the handler wants to store.
+    One statement is one transaction and one round trip, and that is most of what a short job costs. `{mine}` stands for
+    the rows of the kind, to be given an alias; all parts of a statement see the database as it was before it.
+
+    begin: of the rows claimed (subject_id, job_id) it returns the subject's `id` and, as JSON, what `run` needs
+    (`work`). store: of the rows whose lease held (subject_id, state: done, pending or dead, error, detail: the
+    outcome's, begun: see Outcome). It is also how an attempt is stored that came to no end: its worker vanished or
+    stopped, and the queue says what came of it instead of the handler.
+    read: makes of the JSON what `run` takes. also: for what no part can say, called in the transaction that stores
+    the jobs, with those whose lease held; it costs the kind a transaction of its own.
     """
 
-    result: Result
-    error: str | None = None
-    at_least: float = 0.0
-    detail: Any = None
-    log: Mapping[str, Any] = field(default_factory=dict)
+    begin: str
+    store: Sequence[str] = ()
+    read: Callable[[Any], Any] = lambda work: work
+    also: Callable[[Connection, Sequence[Job]], None] | None = None
 
 
 class Handler(Protocol):
-    """One kind of job. `lease` is longer than `run` can take, in seconds.
-
-    What it does in the database stands in `inline`; with None it is a Transactional one.
-    """
+    """One kind of job. `lease` is longer than `run` can take, in seconds."""
 
     lease: float
 
     @property
-    def inline(self) -> Inline | None: ...
+    def effects(self) -> Effects: ...
 
-    def run(self, work: Any, claimed: Claim) -> Outcome:
+    def run(self, work: Any, job: Job) -> Outcome:
         """The slow part; no transaction is open. Called in many threads at once."""
-
-    def abandoned(self, connection: Connection, subject_ids: list[uuid.UUID], *, dead: bool, error: str | None) -> None:
-        """The worker of these jobs vanished; they run again, or are dead. Without an `error` nothing had begun: what is
-        known of the last attempt stays."""
-
-
-class Transactional(Handler, Protocol):
-    """One that needs more of the database than parts of a statement."""
-
-    def begin(self, connection: Connection, claims: Sequence[Claim]) -> Mapping[uuid.UUID, Any]:
-        """In a transaction after the claim: what `run` needs, by job id; without those whose subject is gone."""
-
-    def store(self, connection: Connection, ended: Sequence[tuple[Claim, Outcome]]) -> None:
-        """The effects, in the transaction that finishes the jobs."""
 
 
 MakeHandlers = Callable[[Settings], Mapping[str, Handler]]

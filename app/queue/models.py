@@ -23,8 +23,8 @@ class Job(Base):
     """Work to be done once. `id` is also the RQ job id.
 
     pending: waits for `run_at` and a worker. `enqueued_at` is set by the claim or by the sweeper that put the job on
-    the queue, not by the nudge after a commit, which would cost every request a statement; so None means "not seen by
-    a worker yet" (the outbox).
+    the queue, not by the announcement after a commit, which would cost every request a statement; so None means "not
+    seen by a worker yet" (the outbox).
     running: claimed until `lease_until` as `attempt`; done: its effect is committed; dead: `attempt` reached
     `max_attempts` or the failure is final, see `last_error`.
     """

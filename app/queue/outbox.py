@@ -3,7 +3,7 @@
     async with connection.begin():
         await connection.execute(insert(Delivery)...)
         await connection.execute(new_job(job_id=job_id, kind="delivery", subject_id=delivery_id, ...))
-    nudge.soon(job_id, queue)
+    announcer.announce(job_id, queue)
 
 A crash between the two, or Redis being away, leaves a pending row that the sweeper of any worker finds. `enqueued_at`
 is set by whoever next touches the row with a database connection at hand: the claim, or the sweeper.
@@ -25,7 +25,7 @@ from app.queue.models import Job
 from app.settings import Settings
 
 if TYPE_CHECKING:
-    from app.queue.rq_queue import JobQueue
+    from app.queue.wakeups import Wakeups
 
 log = get_logger()
 
@@ -62,8 +62,8 @@ def new_job(
     )
 
 
-class Nudge:
-    """Tells the queue about committed jobs, from a thread of its own: the caller neither waits nor fails.
+class Announcer:
+    """Enqueues committed jobs, from a thread of its own: the caller neither waits nor fails.
 
     `sent` and `failed` count ids since the start; a failed one is late by the sweeper's interval, not lost.
     """
@@ -83,7 +83,7 @@ class Nudge:
     def of(cls, settings: Settings) -> Self:
         return cls(settings.redis_url.get_secret_value(), job_timeout=settings.queue_job_timeout / 1000)
 
-    def soon(self, job_id: uuid.UUID, queue_name: str, *, urgent: bool = False) -> None:
+    def announce(self, job_id: uuid.UUID, queue_name: str, *, urgent: bool = False) -> None:
         """Push the id within milliseconds, if Redis is there. To be called after the commit."""
         self._start()
         if self._jobs.qsize() < _BACKLOG:
@@ -106,21 +106,22 @@ class Nudge:
             return
         with self._lock:
             if self._thread is None and not self._closed:
-                self._thread = threading.Thread(target=self._run, name="nudge", daemon=True)
+                self._thread = threading.Thread(target=self._run, name="announcer", daemon=True)
                 self._thread.start()
 
     def _run(self) -> None:
         # Imported here: the API is to answer its first request before it has loaded RQ.
-        from app.queue.rq_queue import JobQueue, quick_client
+        from app.queue.connections import quick_client
+        from app.queue.wakeups import Wakeups
 
         client = quick_client(self._redis_url, name="nudge")
-        queues: dict[str, JobQueue] = {}
+        queues: dict[str, Wakeups] = {}
         while True:
             batch, last = self._next_batch()
             pushed = True
             for (name, urgent), job_ids in _by_queue(batch).items():
                 if name not in queues:
-                    queues[name] = JobQueue(client, name=name, job_timeout=self._job_timeout)
+                    queues[name] = Wakeups(client, name=name, job_timeout=self._job_timeout)
                 pushed = self._push(queues[name], job_ids, urgent=urgent) and pushed
             if not pushed and not last:
                 # With Redis away every push costs its timeouts; the ids that gather meanwhile go out together.
@@ -143,11 +144,11 @@ class Nudge:
                 return batch, False
         return batch, True
 
-    def _push(self, jobs: JobQueue, batch: list[uuid.UUID], *, urgent: bool) -> bool:
+    def _push(self, wakeups: Wakeups, batch: list[uuid.UUID], *, urgent: bool) -> bool:
         from redis import RedisError
 
         try:
-            jobs.push(batch, urgent=urgent)
+            wakeups.enqueue(batch, urgent=urgent)
         except (RedisError, OSError) as error:
             self.failed += len(batch)
             log.warning("jobs not announced, the sweeper will", jobs=len(batch), reason=type(error).__name__)

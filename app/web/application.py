@@ -21,7 +21,7 @@ from app import fail_fast
 from app.db.engine import async_engine, async_probe_engine
 from app.errors import AppError
 from app.observability import correlation, traces
-from app.queue.outbox import Nudge
+from app.queue.outbox import Announcer
 from app.settings import Settings
 from app.web import operational_endpoints
 from app.web.authentication import Authenticate
@@ -87,9 +87,9 @@ class Api:
         settings = self.settings
         engine, probe_engine = async_engine(settings), async_probe_engine(settings)
         redis = Redis(connection_pool=self._redis_pool)
-        nudge = Nudge.of(settings)
+        announcer = Announcer.of(settings)
         if self._metrics:
-            self._metrics.count_from("slipway_nudge_failures", "Jobs left to the sweeper.", lambda: nudge.failed)
+            self._metrics.count_from("slipway_nudge_failures", "Jobs left to the sweeper.", lambda: announcer.failed)
         health = Health(
             engine=probe_engine,
             redis=redis,
@@ -106,7 +106,7 @@ class Api:
             redis=redis,
             authenticate=self._authenticate,
             client_address=self._client_address,
-            nudge=nudge,
+            announcer=announcer,
             health=health,
             metrics=self._metrics,
             queue_metrics=self._queue_metrics,
@@ -119,7 +119,7 @@ class Api:
             statistics.cancel()
             await asyncio.wait({statistics})
             # It waits for its thread, which must not keep other requests' answers back.
-            await asyncio.to_thread(nudge.close)
+            await asyncio.to_thread(announcer.close)
             await engine.dispose()
             await probe_engine.dispose()
             await self._redis_pool.aclose()

@@ -47,4 +47,4 @@ async def transaction_with_jobs(state: State) -> AsyncGenerator[tuple[AsyncConne
         jobs = Jobs(connection, state["settings"])
         yield connection, jobs
     for job_id, queue, urgent in jobs.due:
-        state["nudge"].soon(job_id, queue, urgent=urgent)
+        state["announcer"].announce(job_id, queue, urgent=urgent)

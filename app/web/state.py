@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.queue.outbox import Nudge
+from app.queue.outbox import Announcer
 from app.settings import Settings
 from app.web.client_address import ClientAddress
 from app.web.health import Health
@@ -30,7 +30,7 @@ class State(TypedDict):
     authenticate: Callable[[str], uuid.UUID]
     """See app.web.authentication."""
     client_address: ClientAddress
-    nudge: Nudge
+    announcer: Announcer
     health: Health
     metrics: Metrics | None
     queue_metrics: QueueCollector | None

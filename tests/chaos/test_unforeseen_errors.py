@@ -10,15 +10,15 @@ EXIT_FAILED = 70
 JOBS = 30
 
 STAGES = {
-    "claim": "app.queue.runtime:Runtime.claim:before",
-    "claimed": "app.queue.holding:Holding.claim:after",
-    "run": "app.queue.runtime:Runtime.run:before",
-    "store": "app.queue.runtime:Runtime.store:before",
-    "stored": "app.queue.runtime:Runtime.store:after",
-    "tell": "app.queue.worker.pipeline:Pipeline._tell:before",
-    "loop": "app.queue.worker.concurrent:ConcurrentWorker._turn:before",
-    "taken": "app.queue.worker.books:Books.take:after",
-    "heartbeat": "app.queue.worker.concurrent:ConcurrentWorker._send_heartbeats:before",
+    "claim": "app.queue.attempts:Attempts.claim:before",
+    "claimed": "app.queue.leases:Leases.claim:after",
+    "run": "app.queue.attempts:Attempts.run:before",
+    "store": "app.queue.attempts:Attempts.store:before",
+    "stored": "app.queue.attempts:Attempts.store:after",
+    "tell": "app.queue.pipeline:Pipeline._acknowledge:before",
+    "loop": "app.queue.worker.loop:Worker._turn:before",
+    "taken": "app.queue.wakeups:Wakeups.dequeue:after",
+    "heartbeat": "app.queue.worker.loop:Worker._send_heartbeats:before",
     "upkeep": "app.queue.sweeper:Sweeper.sweep:before",
 }
 EVERY_DAY = {"claim", "run", "tell"}
@@ -47,7 +47,7 @@ def test_f25_an_unforeseen_error_ends_the_worker_and_another_finishes_its_jobs(c
 
 def test_f25_an_unforeseen_error_in_the_thread_that_announces_ends_the_api(chaos: Chaos) -> None:
     """Its requests are answered first; what was not announced is found by the sweeper."""
-    chaos.up(workers=1, CHAOS_FAIL="app.queue.outbox:Nudge._push:before")
+    chaos.up(workers=1, CHAOS_FAIL="app.queue.outbox:Announcer._push:before")
     [broken] = chaos.apps.running("api")
 
     with chaos.bound("F25", 30) as bound:

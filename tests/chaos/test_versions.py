@@ -68,13 +68,13 @@ def announce_otherwise(redis: Redis, chaos: Chaos) -> None:
     queue = Queue("webhook-processor", connection=redis, serializer="json")
     with psycopg.connect(chaos.postgres.url) as connection:
         names = [str(job_id) for (job_id,) in connection.execute("SELECT id FROM jobs")]
-    queue.enqueue_call("app.queue.execute.execute", args=(names[0],), kwargs={"priority": 1}, job_id=names[0])
-    queue.enqueue_call("app.queue.execute.execute", args=({"job": names[1]},), job_id=names[1])
-    queue.enqueue_call("app.queue.execute.another", args=(names[2],), job_id=names[2])
+    queue.enqueue_call("app.jobs.execute.execute", args=(names[0],), kwargs={"priority": 1}, job_id=names[0])
+    queue.enqueue_call("app.jobs.execute.execute", args=({"job": names[1]},), job_id=names[1])
+    queue.enqueue_call("app.jobs.execute.another", args=(names[2],), job_id=names[2])
     queue.enqueue_call("app.gone.execute", args=(names[3],), job_id=names[3])
     # With another serializer, and with no data at all.
     Queue("webhook-processor", connection=redis).enqueue_call(
-        "app.queue.execute.execute", args=(names[4],), job_id=names[4]
+        "app.jobs.execute.execute", args=(names[4],), job_id=names[4]
     )
     redis.rpush(QUEUE_KEY, names[5])
 

@@ -7,22 +7,23 @@ id yet, or vanished before it could. It names the prediction by our own id, too,
 
 from __future__ import annotations
 
+import base64
 import uuid
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import Connection, and_, exists, func, select, text, update
-from sqlalchemy.orm import aliased
+from sqlalchemy import Connection, text
 
 from app.db import locks
-from app.predictions.models import OPEN_PREDICTION, InboundWebhook, Prediction
+from app.predictions.models import Prediction
 from app.predictions.providers.base import ProviderName, Snapshot, Unreadable, parse
 from app.predictions.providers.client import ProviderClient, Refused, TryAgain, request_timeout
 from app.predictions.providers.dialects import DIALECTS
 from app.predictions.results import Change, apply, change_of, end_jobs
-from app.queue.claims import Claim
-from app.queue.handler import Outcome
+from app.queue.handler import Effects
+from app.queue.job import Job, Outcome
 from app.settings import Settings
 
 _STORE_SECONDS = 20.0
@@ -30,6 +31,27 @@ _PATIENCE = 60.0
 """Seconds for which a webhook of an unknown prediction is kept: longer than a worker needs to store an id."""
 _LOOK_AGAIN = 2.0
 
+# `prediction`: the one of whose end it tells, by the provider's id, or by our own if the row has no other yet.
+_BEGIN = """
+    SELECT webhooks.id, json_build_object(
+        'provider', webhooks.provider,
+        'provider_id', coalesce(webhooks.provider_id, ''),
+        'body', encode(coalesce(webhooks.body, ''), 'base64'),
+        'prediction', coalesce(known.id, named.id),
+        'ended', coalesce(coalesce(known.status, named.status) IN ('succeeded', 'failed', 'canceled'), false),
+        'unknown', EXISTS (
+            SELECT FROM predictions AS other
+            WHERE other.provider = webhooks.provider AND other.provider_id IS NULL AND other.completed_at IS NULL
+        ),
+        'age', extract(epoch FROM now() - webhooks.received_at)
+    ) AS work
+    FROM {mine} AS claimed
+    JOIN inbound_webhooks AS webhooks ON webhooks.id = claimed.subject_id
+    LEFT JOIN predictions AS known
+        ON known.provider = webhooks.provider AND known.provider_id = webhooks.provider_id
+    LEFT JOIN predictions AS named
+        ON named.id = webhooks.reference AND named.provider = webhooks.provider AND named.provider_id IS NULL
+"""
 _PROCESSED = text("""
     UPDATE inbound_webhooks SET
         processed_at = now(),
@@ -63,62 +85,17 @@ class News:
 
 
 class WebhookHandler:
-    """See app.queue.handler.Transactional."""
+    """See app.queue.handler.Handler."""
 
-    inline = None
+    @property
+    def effects(self) -> Effects:
+        return Effects(begin=_BEGIN, read=_work, also=store)
 
     def __init__(self, settings: Settings, clients: Mapping[ProviderName, ProviderClient]) -> None:
         self._clients = clients
         self.lease = min(settings.queue_lease / 1000, request_timeout(settings) + _STORE_SECONDS)
 
-    def begin(self, connection: Connection, claims: Sequence[Claim]) -> Mapping[uuid.UUID, Work]:
-        known, named, other = aliased(Prediction), aliased(Prediction), aliased(Prediction)
-        rows = connection.execute(
-            select(
-                InboundWebhook.id,
-                InboundWebhook.provider,
-                InboundWebhook.provider_id,
-                InboundWebhook.body,
-                func.coalesce(known.id, named.id).label("prediction"),
-                func.coalesce(known.status, named.status).not_in(OPEN_PREDICTION).label("ended"),
-                exists()
-                .where(
-                    other.provider == InboundWebhook.provider,
-                    other.provider_id.is_(None),
-                    other.completed_at.is_(None),
-                )
-                .label("unknown"),
-                func.extract("epoch", func.now() - InboundWebhook.received_at).label("age"),
-            )
-            .outerjoin(
-                known,
-                and_(known.provider == InboundWebhook.provider, known.provider_id == InboundWebhook.provider_id),
-            )
-            .outerjoin(
-                named,
-                and_(
-                    named.id == InboundWebhook.reference,
-                    named.provider == InboundWebhook.provider,
-                    named.provider_id.is_(None),
-                ),
-            )
-            .where(InboundWebhook.id.in_([claimed.subject_id for claimed in claims]))
-        )
-        works = {
-            row.id: Work(
-                provider=row.provider,
-                provider_id=row.provider_id or "",
-                body=row.body or b"",
-                prediction=row.prediction,
-                ended=bool(row.ended),
-                unknown=row.unknown,
-                age=float(row.age),
-            )
-            for row in rows
-        }
-        return {claimed.job_id: works[claimed.subject_id] for claimed in claims if claimed.subject_id in works}
-
-    def run(self, work: Work, claimed: Claim) -> Outcome:  # noqa: ARG002
+    def run(self, work: Work, job: Job) -> Outcome:  # noqa: ARG002
         if work.prediction is not None and work.ended:
             return _ignored("the prediction had ended")
         if work.prediction is None and not work.unknown:
@@ -143,39 +120,6 @@ class WebhookHandler:
         news = News(provider=work.provider, change=change_of(prediction_id, seen))
         return Outcome(result="done", detail=news, log={"prediction_id": str(prediction_id), "prediction": seen.status})
 
-    def store(self, connection: Connection, ended: Sequence[tuple[Claim, Outcome]]) -> None:
-        told: dict[ProviderName, list[Change]] = defaultdict(list)
-        for _, outcome in ended:
-            if isinstance(outcome.detail, News):
-                told[outcome.detail.provider].append(outcome.detail.change)
-        changed: set[uuid.UUID] = set()
-        if len(told) > 1:
-            # All of them in the one order, before one provider's are locked after the other's.
-            ids = [change.prediction_id for changes in told.values() for change in changes]
-            connection.execute(locks.in_order(Prediction.id, Prediction.id.in_(ids)))
-        for provider in sorted(told):
-            changed |= apply(connection, told[provider], provider=provider)
-        if changed:
-            end_jobs(connection, changed)
-        processed = [(claimed, outcome) for claimed, outcome in ended if outcome.result in ("done", "dead")]
-        if processed:
-            connection.execute(
-                _PROCESSED,
-                {
-                    "ids": [claimed.subject_id for claimed, _ in processed],
-                    "results": [_said(outcome, changed) for _, outcome in processed],
-                    "kept": [outcome.result == "dead" for _, outcome in processed],
-                },
-            )
-
-    def abandoned(self, connection: Connection, subject_ids: list[uuid.UUID], *, dead: bool, error: str | None) -> None:
-        if dead:
-            connection.execute(
-                update(InboundWebhook)
-                .where(InboundWebhook.id.in_(locks.in_order(InboundWebhook.id, InboundWebhook.id.in_(subject_ids))))
-                .values(processed_at=func.now(), result=error)
-            )
-
     def _result(self, work: Work) -> Snapshot | None:
         """The prediction as it ended; None when only its provider knows, and cannot be asked."""
         notice = DIALECTS[work.provider].notice(parse(work.body))
@@ -185,6 +129,46 @@ class WebhookHandler:
             return notice.snapshot
         client = self._clients.get(work.provider)
         return client.fetch(notice.provider_id) if client else None
+
+
+def _work(found: Mapping[str, Any]) -> Work:
+    prediction = found["prediction"]
+    return Work(
+        **{
+            **found,
+            "body": base64.b64decode(found["body"]),
+            "prediction": None if prediction is None else uuid.UUID(prediction),
+            "age": float(found["age"]),
+        }
+    )
+
+
+def store(connection: Connection, jobs: Sequence[Job]) -> None:
+    """What the webhooks said of predictions, where it can be taken, and that they were processed. No part of the
+    statement that stores the jobs: what a webhook came to depends on the rows that it changed."""
+    news: dict[ProviderName, list[Change]] = defaultdict(list)
+    for job in jobs:
+        if isinstance(job.ended_as.detail, News):
+            news[job.ended_as.detail.provider].append(job.ended_as.detail.change)
+    changed: set[uuid.UUID] = set()
+    if len(news) > 1:
+        # All of them in the one order, before one provider's are locked after the other's.
+        ids = [change.prediction_id for changes in news.values() for change in changes]
+        connection.execute(locks.in_order(Prediction.id, Prediction.id.in_(ids)))
+    for provider in sorted(news):
+        changed |= apply(connection, news[provider], provider=provider)
+    if changed:
+        end_jobs(connection, changed)
+    processed = [(job.subject_id, job.ended_as) for job in jobs if job.ended_as.row_state != "pending"]
+    if processed:
+        connection.execute(
+            _PROCESSED,
+            {
+                "ids": [subject_id for subject_id, _ in processed],
+                "results": [_said(outcome, changed) for _, outcome in processed],
+                "kept": [outcome.result == "dead" for _, outcome in processed],
+            },
+        )
 
 
 def _ignored(reason: str) -> Outcome:

@@ -15,19 +15,15 @@ import resource
 import signal
 import sys
 import threading
-import uuid
-from collections.abc import Mapping, Sequence
 from multiprocessing.connection import Connection as Pipe
 from multiprocessing.connection import wait
-from typing import Any, cast
-
-from sqlalchemy import Connection
+from typing import Any
 
 from app import fail_fast
 from app.observability import correlation
 from app.observability.logging import configure, get_logger
-from app.queue.claims import Claim
-from app.queue.handler import Handler, MakeHandlers, Outcome, Transactional
+from app.queue.handler import Handler, MakeHandlers
+from app.queue.job import INTERNAL_ERROR, Job, Outcome
 from app.settings import Settings
 
 log = get_logger()
@@ -42,21 +38,18 @@ _context = multiprocessing.get_context("forkserver")
 
 
 class IsolatedHandler:
-    """The handler of one kind, but for `run`, which happens in a process. See app.queue.handler.Transactional."""
+    """The handler of one kind, but for `run`, which happens in a process. See app.queue.handler.Handler."""
 
     def __init__(self, handler: Handler, *, kind: str, settings: Settings, make: MakeHandlers) -> None:
-        self._handler, self._kind, self._settings, self._make = handler, kind, settings, make
-        self.lease, self.inline = handler.lease, handler.inline
+        self._kind, self._settings, self._make = kind, settings, make
+        self.lease, self.effects = handler.lease, handler.effects
         self._seconds = max(1.0, self.lease - _STORE_SECONDS)
 
-    def begin(self, connection: Connection, claims: Sequence[Claim]) -> Mapping[uuid.UUID, Any]:
-        return cast("Transactional", self._handler).begin(connection, claims)
-
-    def run(self, work: Any, claimed: Claim) -> Outcome:
+    def run(self, work: Any, job: Job) -> Outcome:
         """Ends the process when the deadline has passed; raises nothing but what starting it raises."""
         mine, theirs = _context.Pipe(duplex=False)
         process = _context.Process(
-            target=_run, args=(theirs, self._settings, self._make, self._kind, work, claimed), name=f"job-{self._kind}"
+            target=_run, args=(theirs, self._settings, self._make, self._kind, work, job), name=f"job-{self._kind}"
         )
         process.start()
         theirs.close()
@@ -73,15 +66,9 @@ class IsolatedHandler:
             process.join()
         if outcome is None:
             error = _reason(process.exitcode or 0) if in_time else "the job ignored its deadline and was ended"
-            log.warning("a job's process failed", job_id=str(claimed.job_id), kind=self._kind, reason=error)
+            log.warning("a job's process failed", job_id=str(job.id), kind=self._kind, reason=error)
             outcome = Outcome(result="retry", error=error)
         return outcome
-
-    def store(self, connection: Connection, ended: Sequence[tuple[Claim, Outcome]]) -> None:
-        cast("Transactional", self._handler).store(connection, ended)
-
-    def abandoned(self, connection: Connection, subject_ids: list[uuid.UUID], *, dead: bool, error: str | None) -> None:
-        self._handler.abandoned(connection, subject_ids, dead=dead, error=error)
 
 
 def isolate(make: MakeHandlers, settings: Settings) -> dict[str, Handler]:
@@ -111,7 +98,7 @@ def _reason(exit_code: int) -> str:
     return f"the job's process ended with exit code {exit_code} and no result"
 
 
-def _run(pipe: Pipe, settings: Settings, make: MakeHandlers, kind: str, work: Any, claimed: Claim) -> None:
+def _run(pipe: Pipe, settings: Settings, make: MakeHandlers, kind: str, work: Any, job: Job) -> None:
     """The child."""
     # Signals are the worker's: it waits for its jobs, or ends them.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -121,14 +108,14 @@ def _run(pipe: Pipe, settings: Settings, make: MakeHandlers, kind: str, work: An
     threading.Thread(target=_end_with_the_worker, name="end-with-the-worker", daemon=True).start()
     if limit := settings.queue_isolated_memory:
         resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
-    with correlation.bound(claimed.correlation_id):
+    with correlation.bound(job.correlation_id):
         try:
-            outcome = make(settings)[kind].run(work, claimed)
+            outcome = make(settings)[kind].run(work, job)
         except MemoryError:
             outcome = Outcome(result="retry", error=f"the job needed more than {limit:,} bytes of memory")
         except Exception:  # as in a thread: a counted attempt
-            log.exception("job failed unexpectedly", job_id=str(claimed.job_id))
-            outcome = Outcome(result="retry", error="internal error")
+            log.exception("job failed unexpectedly", job_id=str(job.id))
+            outcome = Outcome(result="retry", error=INTERNAL_ERROR)
     pipe.send(outcome)
 
 

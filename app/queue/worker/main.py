@@ -16,15 +16,17 @@ from app.db.engine import sync_engine
 from app.observability import traces
 from app.observability.jobs import JobRecorder, MetricsPortError, Unrecorded
 from app.observability.logging import get_logger
+from app.queue.attempts import Attempts
+from app.queue.connections import UnsuitableServerError, check_server, patient_client, quick_client
+from app.queue.gate import DatabaseGate
 from app.queue.handler import MakeHandlers
-from app.queue.rq_queue import JobQueue, UnsuitableServerError, check_server, patient_client, quick_client
-from app.queue.runtime import Runtime
 from app.queue.sweeper import Sweeper
-from app.queue.worker.concurrent import EXIT_OK, ConcurrentWorker
-from app.queue.worker.database import DatabaseGate
+from app.queue.wakeups import Wakeups
 from app.queue.worker.health import HeartbeatFile
 from app.queue.worker.isolated import isolate
+from app.queue.worker.loop import EXIT_OK, Worker
 from app.queue.worker.protection import TaskProtection
+from app.queue.worker.rq_worker import RqWorker
 from app.queue.worker.signals import Shutdown
 from app.queue.worker.upkeep import Upkeep
 from app.settings import Settings
@@ -63,33 +65,31 @@ def main(settings: Settings, handlers: MakeHandlers) -> int:
         return EXIT_UNSUITABLE
 
     engine = sync_engine(settings)
-    runtime = Runtime.of(settings, engine=engine, worker=name, handlers=isolate(handlers, settings), recorder=recorder)
-    job_timeout = settings.queue_job_timeout / 1000
-    patient = JobQueue(patient_client(url, name=name), name=settings.queue_name, job_timeout=job_timeout)
-    loops = JobQueue(quick, name=settings.queue_name, job_timeout=job_timeout)
-    interval = settings.sweep_interval / 1000
-    worker = ConcurrentWorker(
-        patient.rq,
-        name=name,
-        quick=quick,
+    attempts = Attempts.of(
+        settings, engine=engine, worker=name, handlers=isolate(handlers, settings), recorder=recorder
+    )
+    job_timeout, interval = settings.queue_job_timeout / 1000, settings.sweep_interval / 1000
+    patient, loops = (
+        Wakeups(client, name=settings.queue_name, job_timeout=job_timeout, worker=name)
+        for client in (patient_client(url, name=name), quick)
+    )
+    rq = RqWorker(patient.rq, name=name, quick=quick, shutdown=shutdown)
+    worker = Worker(
+        wakeups=loops,
+        acknowledging=patient,
+        rq=rq,
         concurrency=settings.queue_concurrency,
         gate=DatabaseGate(engine),
         heartbeat_file=heartbeat_file,
         shutdown=shutdown,
-        runtime=runtime,
+        attempts=attempts,
         stop_timeout=settings.shutdown_timeout / 1000,
     )
     Upkeep(
-        worker=worker,
-        sweeper=Sweeper(
-            engine=engine,
-            queue=loops,
-            handlers=dict(runtime.handlers),
-            interval=interval,
-            urgent=settings.queue_urgent_kinds,
-        ),
-        client=quick,
-        queue=patient.rq,
+        rq=rq,
+        sweeper=Sweeper(records=attempts.records, wakeups=loops, interval=interval, urgent=settings.queue_urgent_kinds),
+        wakeups=loops,
+        stop=worker.stopping,
         interval=interval,
         keep_finished=settings.queue_remove_on_complete,
         keep_failed=settings.queue_remove_on_fail,
@@ -101,8 +101,8 @@ def main(settings: Settings, handlers: MakeHandlers) -> int:
         protection.start()
     code = worker.serve()
     unfinished = worker.unfinished
-    if unfinished or code == fail_fast.EXIT_FAILED or runtime.unanswered:
-        _hand_back(worker)
+    if unfinished or code == fail_fast.EXIT_FAILED or attempts.unanswered:
+        _release(worker)
     traces.stop()
     log.info("worker stopped", worker=name, unfinished=unfinished, exit_code=code)
     if unfinished:
@@ -142,8 +142,8 @@ def _wait_for_redis(client: Redis, shutdown: Shutdown) -> bool:
     return False
 
 
-def _hand_back(worker: ConcurrentWorker) -> None:
+def _release(worker: Worker) -> None:
     try:
-        worker.hand_back()
+        worker.release()
     except (SQLAlchemyError, RedisError, OSError) as error:
         log.warning("jobs not handed back, their leases will end", reason=type(error).__name__)

@@ -6,14 +6,13 @@ import random
 import threading
 from collections.abc import Callable
 
-from redis import Redis, RedisError
-from rq import Queue
+from redis import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.observability.logging import get_logger
 from app.queue.sweeper import Sweeper
-from app.queue.trim import trim
-from app.queue.worker.concurrent import ConcurrentWorker
+from app.queue.wakeups import Wakeups
+from app.queue.worker.rq_worker import RqWorker
 
 log = get_logger()
 
@@ -26,18 +25,15 @@ class Upkeep:
     def __init__(
         self,
         *,
-        worker: ConcurrentWorker,
+        rq: RqWorker,
         sweeper: Sweeper,
-        client: Redis,
-        queue: Queue,
+        wakeups: Wakeups,
+        stop: threading.Event,
         interval: float,
         keep_finished: int,
         keep_failed: int,
     ) -> None:
-        self._worker = worker
-        self._sweeper = sweeper
-        self._client = client
-        self._queue = queue
+        self._rq, self._sweeper, self._wakeups, self._stop = rq, sweeper, wakeups, stop
         self._interval = interval
         self._keep_finished = keep_finished
         self._keep_failed = keep_failed
@@ -48,13 +44,12 @@ class Upkeep:
         self._thread.start()
 
     def _run(self) -> None:
-        stopping = self._worker.stopping
-        while not stopping.is_set():
+        while not self._stop.is_set():
             for task, foreseen in ((self._sweeper.sweep, _AWAY), (self._trim, _AWAY), (self._maintain, (Exception,))):
                 self._try(task, foreseen)
-                if stopping.is_set():
+                if self._stop.is_set():
                     return
-            stopping.wait(self._interval * random.uniform(0.9, 1.1))  # noqa: S311 - spreads load, guards nothing
+            self._stop.wait(self._interval * random.uniform(0.9, 1.1))  # noqa: S311 - spreads load, guards nothing
 
     def _try(self, task: Callable[[], object], foreseen: tuple[type[Exception], ...]) -> None:
         """An outage must not end the later rounds, and is one line in the log, not one a round. Any other error of ours
@@ -73,8 +68,8 @@ class Upkeep:
             self._failing.discard(name)
 
     def _trim(self) -> None:
-        trim(self._client, self._queue, keep_finished=self._keep_finished, keep_failed=self._keep_failed)
+        self._wakeups.trim(keep_finished=self._keep_finished, keep_failed=self._keep_failed)
 
     def _maintain(self) -> None:
-        if self._worker.should_run_maintenance_tasks:
-            self._worker.run_maintenance_tasks()  # type: ignore[no-untyped-call]
+        if self._rq.should_run_maintenance_tasks:
+            self._rq.run_maintenance_tasks()  # type: ignore[no-untyped-call]

@@ -157,7 +157,7 @@ async def test_the_broker_is_read_where_rq_writes(redis_url: str) -> None:
     with redis.Redis.from_url(redis_url) as client:
         queue = Queue("mail", connection=client)
         now = datetime.now(UTC)
-        jobs = [queue.enqueue("app.queue.execute.execute", str(uuid.uuid4())) for _ in range(3)]
+        jobs = [queue.enqueue("app.jobs.execute.execute", str(uuid.uuid4())) for _ in range(3)]
         client.lmove(queue.key, queue.intermediate_queue_key)
         for registry, count in ((FinishedJobRegistry, 1), (FailedJobRegistry, 2), (StartedJobRegistry, 3)):
             key = registry(queue=queue).key

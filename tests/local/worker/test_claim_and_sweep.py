@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,18 +15,18 @@ from sqlalchemy import event, func, insert, select, text, update
 from sqlalchemy.exc import OperationalError
 
 from app.db import locks
-from app.queue import claims as claim
-from app.queue.claims import Claim, Finish
+from app.queue import job as jobs
+from app.queue.attempts import Attempts, JobsNotStartedError
 from app.queue.execute import attempt
-from app.queue.handler import Outcome
+from app.queue.handler import Effects
+from app.queue.job import Outcome
 from app.queue.models import Job
 from app.queue.outbox import new_job
-from app.queue.rq_queue import JobQueue
-from app.queue.runtime import Runtime
+from app.queue.records import Records
+from app.queue.statements import Statements
 from app.queue.sweeper import Sweeper
-from app.queue.worker.concurrent import EXIT_STUCK, ConcurrentWorker
-from app.queue.worker.database import DatabaseGate
-from app.queue.worker.health import HeartbeatFile
+from app.queue.wakeups import Wakeups
+from app.queue.worker.loop import EXIT_STUCK
 from app.queue.worker.signals import Shutdown
 
 pytestmark = [pytest.mark.local, pytest.mark.timeout(60)]
@@ -35,18 +36,25 @@ URL = "https://example.com/"
 
 
 def claim_jobs(world: Any, *job_ids: uuid.UUID, worker: str = "w", leases: dict[str, float] = LEASES) -> Any:
+    """Those that were won; and how long to wait for those that are not due."""
+    given = [jobs.Job(id=job_id) for job_id in job_ids]
     with world.engine.begin() as connection:
-        return claim.claim(connection, job_ids=job_ids, worker=worker, leases=leases)
+        won = Statements({}, leases).claim(connection, given, worker=worker, at=0.0)
+    return won, {job.id: job.wait for job in given if job.wait is not None}
 
 
 def claim_job(world: Any, job_id: uuid.UUID, **kwargs: Any) -> Any:
     """The claim; None when it was not won."""
-    return next(iter(claim_jobs(world, job_id, **kwargs).won), None)
+    return next(iter(claim_jobs(world, job_id, **kwargs)[0]), None)
 
 
-def finish(world: Any, *finished: Finish) -> set[uuid.UUID]:
+def ended(job: jobs.Job, result: jobs.Result, *, seconds: float = 0.0, error: str | None = None) -> jobs.Job:
+    return replace(job, outcome=Outcome(result=result, error=error), wait=seconds)
+
+
+def finish(world: Any, *finished: jobs.Job) -> set[uuid.UUID]:
     with world.engine.begin() as connection:
-        return claim.finish(connection, finished)
+        return Statements({}, LEASES).store(connection, finished)
 
 
 def set_job(world: Any, job_id: uuid.UUID, **values: Any) -> None:
@@ -77,9 +85,9 @@ def test_what_cannot_be_claimed(world: Any) -> None:
     assert claim_job(world, uuid.uuid4()) is None
     assert claim_job(world, job_id, leases={"prediction": 5.0}) is None
     set_job(world, job_id, run_at=datetime.now(UTC) + timedelta(seconds=50))
-    claims = claim_jobs(world, job_id)
-    assert claims.won == []
-    assert 45 < claims.not_yet[job_id] <= 50
+    won, not_yet = claim_jobs(world, job_id)
+    assert won == []
+    assert 45 < not_yet[job_id] <= 50
     for state in ("done", "dead"):
         set_job(world, job_id, state=state, run_at=func.now())
         assert claim_job(world, job_id) is None
@@ -93,14 +101,14 @@ def test_an_ended_lease_can_be_claimed_by_another_and_fences_the_first(world: An
     second = claim_job(world, job_id, worker="second")
     assert (first.attempt, second.attempt) == (1, 2)
 
-    ends: list[Finish] = [
-        Finish(claim=first, state="done"),
-        Finish(claim=first, state="pending", seconds=1, error="x"),
-        Finish(claim=first, state="dead", error="x"),
-        Finish(claim=first, state="pending", counted=False),
+    ends = [
+        ended(first, "done"),
+        ended(first, "retry", seconds=1, error="x"),
+        ended(first, "dead", error="x"),
+        ended(first, "wait"),
     ]
     assert all(finish(world, end) == set() for end in ends)
-    assert finish(world, Finish(claim=second, state="done")) == {job_id}
+    assert finish(world, ended(second, "done")) == {job_id}
 
     assert world.job(job_id).state == "done"
     assert world.job(job_id).finished_at is not None
@@ -109,25 +117,25 @@ def test_an_ended_lease_can_be_claimed_by_another_and_fences_the_first(world: An
 def test_a_released_job_keeps_its_attempts_and_fences_the_one_that_released_it(world: Any) -> None:
     _, job_id = world.add(URL, push=False, max_attempts=1)
     first = claim_job(world, job_id, worker="first")
-    assert finish(world, Finish(claim=first, state="pending", counted=False)) == {job_id}
+    assert finish(world, ended(first, "wait")) == {job_id}
     second = claim_job(world, job_id, worker="second")
     assert second.attempt == first.attempt == 1
 
-    assert finish(world, Finish(claim=first, state="done")) == set()
+    assert finish(world, ended(first, "done")) == set()
 
 
 def test_many_are_claimed_and_finished_at_once_each_in_its_own_way(world: Any) -> None:
     done, again, dead, waiting = ids = add_many(world, 4)
     [foreign] = add_many(world, 1, kind="prediction")
-    claims = {one.job_id: one for one in claim_jobs(world, *ids, foreign, uuid.uuid4()).won}
+    claims = {one.id: one for one in claim_jobs(world, *ids, foreign, uuid.uuid4())[0]}
     assert set(claims) == set(ids)
 
     finished = finish(
         world,
-        Finish(claim=claims[done], state="done"),
-        Finish(claim=claims[again], state="pending", seconds=50, error="busy"),
-        Finish(claim=claims[dead], state="dead", error="no"),
-        Finish(claim=claims[waiting], state="pending", seconds=20, counted=False),
+        ended(claims[done], "done"),
+        ended(claims[again], "retry", seconds=50, error="busy"),
+        ended(claims[dead], "dead", error="no"),
+        ended(claims[waiting], "wait", seconds=20),
     )
 
     assert finished == set(ids)
@@ -139,11 +147,11 @@ def test_many_are_claimed_and_finished_at_once_each_in_its_own_way(world: Any) -
         ("pending", 0, None),
     ]
     assert {rows[i].claimed_by for i in ids} == {rows[i].lease_until for i in ids} == {None}
-    assert claim_jobs(world, *ids).not_yet.keys() == {again, waiting}
+    assert claim_jobs(world, *ids)[1].keys() == {again, waiting}
 
 
 def sweeper(world: Any, *, interval: float = 0.001, handlers: dict[str, Any] | None = None) -> Sweeper:
-    return Sweeper(engine=world.engine, queue=world.queue, handlers=handlers or {}, interval=interval)
+    return Sweeper(records=Records(world.engine, handlers or {}), wakeups=world.queue, interval=interval)
 
 
 def add_many(world: Any, count: int, **values: Any) -> list[uuid.UUID]:
@@ -178,7 +186,7 @@ def test_a_long_backlog_is_put_on_the_queue_once(world: Any) -> None:
 
 def test_what_is_on_the_queue_is_marked_and_not_pushed_again(world: Any) -> None:
     ids = add_many(world, 20)
-    world.queue.push(ids[:10])
+    world.queue.enqueue(ids[:10])
     world.redis.lmove(world.queue.rq.key, world.queue.rq.intermediate_queue_key)
 
     assert sweeper(world).sweep().requeued == 10
@@ -190,7 +198,7 @@ def test_what_is_on_the_queue_is_marked_and_not_pushed_again(world: Any) -> None
 
 def test_announced_jobs_are_compared_only_when_some_are_missing(world: Any) -> None:
     ids = add_many(world, 10, enqueued_at=datetime.now(UTC) - timedelta(minutes=5))
-    world.queue.push(ids)
+    world.queue.enqueue(ids)
     assert sweeper(world).sweep().requeued == 0
 
     world.redis.lrem(world.queue.rq.key, 1, str(ids[3]))
@@ -236,10 +244,10 @@ def test_one_sweeps_at_a_time(world: Any) -> None:
 def test_a_sweep_without_redis_changes_nothing(world: Any) -> None:
     past = datetime.now(UTC) - timedelta(seconds=1)
     [job_id] = add_many(world, 1, state="running", attempt=1, lease_until=past, claimed_by="gone")
-    away = JobQueue(Redis(port=9, retry=None), name="webhook-processor", job_timeout=1)
+    away = Wakeups(Redis(port=9, retry=None), name="webhook-processor", job_timeout=1)
 
     with pytest.raises(RedisError):
-        Sweeper(engine=world.engine, queue=away, handlers={}, interval=1).sweep()
+        Sweeper(records=Records(world.engine, {}), wakeups=away, interval=1).sweep()
 
     assert world.job(job_id).state == "running"
 
@@ -263,26 +271,38 @@ def test_a_job_for_later_is_not_announced_before_its_time(world: Any) -> None:
     assert world.job(job_id).run_at == run_at
 
 
-def runtime(world: Any, handler: Any) -> Runtime:
-    return Runtime(engine=world.engine, handlers={"delivery": handler}, worker="w", backoff_base=0.01, backoff_cap=0.01)
+def attempts(world: Any, handler: Any) -> Attempts:
+    handlers = {"delivery": handler}
+    return Attempts(
+        records=Records(world.engine, handlers), handlers=handlers, worker="w", backoff_base=0.01, backoff_cap=0.01
+    )
+
+
+def claim(made: Attempts, *job_ids: uuid.UUID) -> list[jobs.Job]:
+    return made.claim([jobs.Job(id=job_id) for job_id in job_ids])
+
+
+def run_and_store(made: Attempts, *job_ids: uuid.UUID) -> list[jobs.Job]:
+    taken = claim(made, *job_ids)
+    for job in taken:
+        made.run(job)
+    return made.store(taken)
 
 
 class Faulty:
     """A handler with a fault in it."""
 
     lease = 30.0
-    inline = None
+    begin = "SELECT subject_id AS id, json_build_object('id', job_id) AS work FROM {mine} AS claimed"
 
-    def begin(self, connection: Any, claims: Any) -> Any:
-        return {claimed.job_id: object() for claimed in claims}
+    @property
+    def effects(self) -> Effects:
+        return Effects(begin=self.begin, also=self.store)
 
-    def run(self, work: Any, claimed: Claim) -> Any:
+    def run(self, work: Any, job: jobs.Job) -> Any:
         raise ZeroDivisionError
 
     def store(self, connection: Any, ended: Any) -> None:
-        pass
-
-    def abandoned(self, connection: Any, subject_ids: Any, *, dead: bool, error: str) -> None:
         pass
 
 
@@ -292,22 +312,22 @@ class Choosy(Faulty):
     def __init__(self, refused: uuid.UUID) -> None:
         self.refused = refused
 
-    def run(self, work: Any, claimed: Claim) -> Any:
+    def run(self, work: Any, job: jobs.Job) -> Any:
         return Outcome(result="done")
 
     def store(self, connection: Any, ended: Any) -> None:
-        for claimed, _ in ended:
-            value = "x" if claimed.job_id == self.refused else "1"
+        for job in ended:
+            value = "x" if job.id == self.refused else "1"
             connection.execute(text("SELECT CAST(:value AS int)"), {"value": value})
 
 
 def test_an_effect_that_cannot_be_stored_holds_up_no_other(world: Any) -> None:
     ids = add_many(world, 5)
-    made = runtime(world, Choosy(ids[2]))
+    made = attempts(world, Choosy(ids[2]))
 
-    fates = made.store([made.run(started) for started in made.claim(ids).started])
+    settled = run_and_store(made, *ids)
 
-    assert {ended.claimed.job_id: fate for ended, fate in fates} == {
+    assert {job.id: job.stored_as for job in settled} == {
         job_id: "unstored" if job_id == ids[2] else "stored" for job_id in ids
     }
     assert [world.job(job_id).state for job_id in ids] == ["done", "done", "running", "done", "done"]
@@ -317,17 +337,12 @@ def test_an_effect_that_cannot_be_stored_holds_up_no_other(world: Any) -> None:
 def test_a_job_that_cannot_be_begun_holds_up_no_other(world: Any) -> None:
     bad, *good = add_many(world, 4)
     handler = Choosy(uuid.uuid4())
+    handler.begin = f"""
+        SELECT subject_id AS id, json_build_object('n', 1 / CAST(job_id <> '{bad}' AS int)) AS work
+        FROM {{mine}} AS claimed
+    """
 
-    def begin(connection: Any, claims: Any) -> Any:
-        if any(claimed.job_id == bad for claimed in claims):
-            raise KeyError("a fault in the handler")
-        return {claimed.job_id: object() for claimed in claims}
-
-    handler.begin = begin  # type: ignore[method-assign]
-
-    made = runtime(world, handler)
-
-    made.store([made.run(started) for started in made.claim([good[0], bad, *good[1:]]).started])
+    run_and_store(attempts(world, handler), good[0], bad, *good[1:])
 
     assert [world.job(job_id).state for job_id in good] == ["done"] * 3
     # A counted attempt: one that can never be begun comes to its end.
@@ -336,7 +351,7 @@ def test_a_job_that_cannot_be_begun_holds_up_no_other(world: Any) -> None:
 
 
 def test_a_job_whose_work_cannot_be_read_holds_up_no_other(world: Any) -> None:
-    """An inline kind: its error would end the thread that claims, and every worker in turn."""
+    """Its error would end the thread that claims, and every worker in turn."""
     bad, *good = add_many(world, 3)
 
     def work(found: Any) -> Any:
@@ -344,14 +359,12 @@ def test_a_job_whose_work_cannot_be_read_holds_up_no_other(world: Any) -> None:
             raise KeyError("a fault in the handler")
         return found
 
-    handler = Choosy(uuid.uuid4())
-    begin = "SELECT subject_id AS id, json_build_object('id', job_id) AS work FROM {mine} AS claimed"
-    handler.inline = claim.Inline(
-        begin=begin, store=("SELECT id FROM {mine} AS finished",), work=work, detail=lambda _: None
-    )  # type: ignore[assignment]
-    made = runtime(world, handler)
+    class Reading(Choosy):
+        @property
+        def effects(self) -> Effects:
+            return Effects(begin=self.begin, read=work, store=("SELECT id FROM {mine} AS finished",))
 
-    made.store([made.run(started) for started in made.claim([good[0], bad, good[1]]).started])
+    run_and_store(attempts(world, Reading(uuid.uuid4())), good[0], bad, good[1])
 
     assert [world.job(job_id).state for job_id in good] == ["done"] * 2
     assert (world.job(bad).state, world.job(bad).attempt) == ("pending", 1)
@@ -360,10 +373,10 @@ def test_a_job_whose_work_cannot_be_read_holds_up_no_other(world: Any) -> None:
 def test_a_worker_that_stops_counts_what_broke_it(world: Any) -> None:
     free, again, last = add_many(world, 3)
     set_job(world, last, max_attempts=1)
-    made = runtime(world, Faulty())
-    made.claim([free, again, last])
+    made = attempts(world, Faulty())
+    claim(made, free, again, last)
 
-    made.hand_back(suspects=[again, last])
+    made.release(suspects=[again, last])
 
     assert [(world.job(i).state, world.job(i).attempt) for i in (free, again, last)] == [
         ("pending", 0),
@@ -377,13 +390,10 @@ def test_a_job_that_the_database_kept_from_beginning_goes_back_without_an_attemp
     [job_id] = add_many(world, 1)
     handler = Choosy(uuid.uuid4())
 
-    def begin(connection: Any, claims: Any) -> Any:
-        raise OperationalError("", {}, Exception())
+    handler.begin = "SELECT subject_id AS id, begun.work FROM {mine} AS claimed, begun"
 
-    handler.begin = begin  # type: ignore[method-assign]
-    made = runtime(world, handler)
-
-    made.store([made.run(started) for started in made.claim([job_id]).started])
+    with pytest.raises(JobsNotStartedError):
+        claim(attempts(world, handler), job_id)
 
     assert (world.job(job_id).state, world.job(job_id).attempt) == ("pending", 0)
 
@@ -397,11 +407,12 @@ def test_what_was_claimed_stays_claimed_when_the_rest_cannot_be_looked_up(world:
         if statement.startswith("SELECT jobs.id"):
             raise OperationalError("", {}, Exception())
 
-    taken = runtime(world, Faulty()).claim([now, later])
+    given = [jobs.Job(id=now), jobs.Job(id=later)]
+    taken = attempts(world, Faulty()).claim(given)
     event.remove(world.engine, "before_cursor_execute", away)
 
-    assert [started.claimed.job_id for started in taken.started] == [now]
-    assert taken.not_yet == {later: 1.0}, "it is looked at again soon"
+    assert [job.id for job in taken] == [now]
+    assert given[1].wait == 1.0, "it is looked at again soon"
     assert world.job(now).state == "running"
 
 
@@ -409,22 +420,22 @@ def test_a_claim_waits_for_no_disk_and_nothing_else_is_hurried(world: Any) -> No
     [job_id] = add_many(world, 1)
     with world.engine.connect() as connection:
         with connection.begin():
-            claim.claim(connection, job_ids=[job_id], worker="w", leases=LEASES)
+            Statements({}, LEASES).claim(connection, [jobs.Job(id=job_id)], worker="w", at=0.0)
             assert connection.execute(text("SHOW synchronous_commit")).scalar() == "off"
         assert connection.execute(text("SHOW synchronous_commit")).scalar() == "on"
 
 
 def test_waiting_is_no_attempt_and_takes_exactly_as_long_as_asked(world: Any) -> None:
     handler = Choosy(uuid.uuid4())
-    handler.run = lambda work, claimed: Outcome(result="wait", at_least=40.0)  # type: ignore[method-assign]
+    handler.run = lambda work, job: Outcome(result="wait", at_least=40.0)  # type: ignore[method-assign]
     [job_id] = add_many(world, 1, max_attempts=1)
 
-    retry = attempt(runtime(world, handler), job_id)
+    retry = attempt(attempts(world, handler), job_id)
 
     assert retry is not None
     assert retry.seconds == 40.0
     assert (world.job(job_id).state, world.job(job_id).attempt) == ("pending", 0)
-    assert 35 < claim_jobs(world, job_id).not_yet[job_id] <= 40
+    assert 35 < claim_jobs(world, job_id)[1][job_id] <= 40
 
 
 def test_a_worker_that_stops_hands_its_jobs_back_and_counts_those_that_would_not_end(
@@ -432,11 +443,11 @@ def test_a_worker_that_stops_hands_its_jobs_back_and_counts_those_that_would_not
 ) -> None:
     free, again, last = add_many(world, 3)
     set_job(world, last, max_attempts=1)
-    made = runtime(world, Faulty())
-    made.claim([free, again, last])
+    made = attempts(world, Faulty())
+    claim(made, free, again, last)
     monkeypatch.setattr(made, "stuck", lambda: [str(again), str(last)])
 
-    made.hand_back()
+    made.release()
 
     assert [(world.job(i).state, world.job(i).attempt) for i in (free, again, last)] == [
         ("pending", 0),
@@ -448,7 +459,7 @@ def test_a_worker_that_stops_hands_its_jobs_back_and_counts_those_that_would_not
 
 def test_a_fault_in_a_handler_is_a_counted_attempt(world: Any) -> None:
     _, job_id = world.add(URL, push=False, max_attempts=2)
-    made = runtime(world, Faulty())
+    made = attempts(world, Faulty())
 
     retry = attempt(made, job_id)
 
@@ -461,10 +472,10 @@ def test_a_fault_in_a_handler_is_a_counted_attempt(world: Any) -> None:
 def test_a_deleted_delivery_ends_its_job(world: Any) -> None:
     [job_id] = add_many(world, 1)
     handler = Faulty()
-    handler.begin = lambda connection, claims: {}  # type: ignore[method-assign]
+    handler.begin += " WHERE false"
 
     with pytest.raises(Exception, match="what the job was for is gone"):
-        attempt(runtime(world, handler), job_id)
+        attempt(attempts(world, handler), job_id)
 
     assert world.job(job_id).state == "dead"
 
@@ -472,31 +483,21 @@ def test_a_deleted_delivery_ends_its_job(world: Any) -> None:
 def test_a_job_far_beyond_its_lease_is_stuck(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     _, job_id = world.add(URL, push=False)
     claimed = claim_job(world, job_id)
-    made = runtime(world, Faulty())
-    made.held[job_id, claimed.attempt] = (claimed, 0.0)
-    monkeypatch.setattr("app.queue.runtime.time.monotonic", lambda: 89.0)
+    made = attempts(world, Faulty())
+    made.held[job_id, claimed.attempt] = claimed
+    monkeypatch.setattr("app.queue.leases.time.monotonic", lambda: 89.0)
     assert made.stuck() == []
-    monkeypatch.setattr("app.queue.runtime.time.monotonic", lambda: 91.0)
+    monkeypatch.setattr("app.queue.leases.time.monotonic", lambda: 91.0)
     assert made.stuck() == [str(job_id)]
 
 
 def test_a_worker_with_a_stuck_job_ends_with_an_error(
-    world: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+    world: Any, make_worker: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutdown = Shutdown()
-    made = runtime(world, Faulty())
+    made = attempts(world, Faulty())
     monkeypatch.setattr(made, "stuck", lambda: ["one"])
-    worker = ConcurrentWorker(
-        world.queue.rq,
-        name="stuck",
-        quick=world.redis,
-        concurrency=1,
-        gate=DatabaseGate(world.engine),
-        heartbeat_file=HeartbeatFile(str(tmp_path / "health")),
-        shutdown=shutdown,
-        runtime=made,
-        stop_timeout=1,
-    )
+    worker = make_worker("stuck", shutdown=shutdown, attempts=made)
 
     assert worker.serve() == EXIT_STUCK
     assert shutdown.requested.is_set()

@@ -6,7 +6,6 @@ from __future__ import annotations
 import contextlib
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -20,11 +19,14 @@ from app.db import errors
 from app.db.engine import sync_engine
 from app.db.errors import Kind
 from app.migrations.runner import MigrationError, migrate
+from app.queue import job as jobs
+from app.queue.attempts import Attempts, JobsNotStartedError
 from app.queue.execute import attempt
-from app.queue.handler import Outcome
+from app.queue.gate import DatabaseGate
+from app.queue.handler import Effects
+from app.queue.job import Outcome
 from app.queue.models import Job
-from app.queue.runtime import JobsNotStartedError, Runtime
-from app.queue.worker.database import DatabaseGate
+from app.queue.records import Records
 from app.settings import Settings
 
 pytestmark = [pytest.mark.local, pytest.mark.timeout(60)]
@@ -170,44 +172,58 @@ def test_a_session_that_the_server_ended_takes_no_other_along(
 
 class Plain:
     lease = 30.0
-    inline = None
 
-    def begin(self, connection: Any, claims: Any) -> Any:
-        return {claimed.job_id: object() for claimed in claims}
+    @property
+    def effects(self) -> Effects:
+        begin = "SELECT subject_id AS id, json_build_object('id', job_id) AS work FROM {mine} AS claimed"
+        return Effects(begin=begin, also=self.store)
 
-    def run(self, work: Any, claimed: Any) -> Outcome:
+    def run(self, work: Any, job: Any) -> Outcome:
         return Outcome(result="done")
 
     def store(self, connection: Any, ended: Any) -> None:
         pass
 
-    def abandoned(self, connection: Any, subject_ids: Any, *, dead: bool, error: str) -> None:
-        pass
+
+def attempts(engine: Engine, handler: Any) -> Attempts:
+    handlers = {"delivery": handler}
+    return Attempts(
+        records=Records(engine, handlers), handlers=handlers, worker="w", backoff_base=0.01, backoff_cap=0.01
+    )
 
 
-def runtime(engine: Engine, handler: Any) -> Runtime:
-    return Runtime(engine=engine, handlers={"delivery": handler}, worker="w", backoff_base=0.01, backoff_cap=0.01)
+def claim_and_run(made: Attempts, *job_ids: uuid.UUID, claimed_at: float | None = None) -> list[jobs.Job]:
+    taken = made.claim([jobs.Job(id=job_id) for job_id in job_ids])
+    for job in taken:
+        job.claimed_at = job.claimed_at if claimed_at is None else claimed_at
+        made.run(job)
+    return taken
+
+
+def store(made: Attempts, ended: list[jobs.Job]) -> dict[uuid.UUID, str]:
+    """What came of each."""
+    made.store(ended)
+    return {job.id: job.stored_as or "waiting" for job in ended}
 
 
 def test_results_wait_for_a_server_that_takes_writes_within_their_lease(
     engine: Engine, world: Any, demoted: Demoted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.queue.runtime._STORE_PAUSE", 0.0)
-    made = runtime(engine, Plain())
+    monkeypatch.setattr("app.queue.attempts._STORE_PAUSE", 0.0)
+    made = attempts(engine, Plain())
     job_id, late = add_job(engine), add_job(engine)
-    ended = [made.run(started) for started in made.claim([job_id, late]).started]
-    ended = [
-        replace(one, started=replace(one.started, at=-1000.0)) if one.claimed.job_id == late else one for one in ended
-    ]
+    ended = claim_and_run(made, job_id, late)
+    for job in ended:
+        job.claimed_at = -1000.0 if job.id == late else job.claimed_at
     with demoted():
-        fates = {one.claimed.job_id: fate for one, fate in made.store(ended)}
+        fates = store(made, ended)
         assert fates == {job_id: "waiting", late: "unstored"}
         assert set(made.held) == {(job_id, 1)}
         with pytest.raises(JobsNotStartedError, match="ReadOnlySqlTransaction"):
-            made.claim([uuid.uuid4()])
+            made.claim([jobs.Job(id=uuid.uuid4())])
 
-    waiting = [one for one in ended if one.claimed.job_id == job_id]
-    assert [fate for _, fate in made.store(waiting)] == ["stored"]
+    waiting = [job for job in ended if job.id == job_id]
+    assert store(made, waiting) == {job_id: "stored"}
     assert (world.job(job_id).state, world.job(job_id).last_error) == ("done", None)
     assert made.held == {}
 
@@ -216,24 +232,23 @@ def test_an_attempt_by_rq_itself_waits_too(
     engine: Engine, world: Any, demoted: Demoted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With the server demoted in the middle of the job, and back after its result was refused twice."""
-    monkeypatch.setattr("app.queue.runtime._STORE_PAUSE", 0.0)
+    monkeypatch.setattr("app.queue.attempts._STORE_PAUSE", 0.0)
     job_id = add_job(engine)
     handler, stack, refused = Plain(), contextlib.ExitStack(), []
 
-    def run(work: Any, claimed: Any) -> Outcome:
+    def run(work: Any, job: Any) -> Outcome:
         stack.enter_context(demoted())
         return Outcome(result="done")
 
-    def unsettled(self: Runtime, one: Any, error: Exception) -> Any:
+    def not_stored(self: Attempts, job: Any, error: Exception) -> None:
         refused.append(errors.kind(error))
         if len(refused) == 2:
             stack.close()
-        return one, "waiting"
 
     handler.run = run  # type: ignore[method-assign]
-    monkeypatch.setattr(Runtime, "_unsettled", unsettled)
+    monkeypatch.setattr(Attempts, "_not_stored", not_stored)
 
-    assert attempt(runtime(engine, handler), job_id) is None
+    assert attempt(attempts(engine, handler), job_id) is None
 
     assert set(refused) == {Kind.READ_ONLY}
     assert world.job(job_id).state == "done"
@@ -252,18 +267,19 @@ class Unstorable(Plain):
         self._job_id = job_id
 
     def store(self, connection: Any, ended: Any) -> None:
-        for claimed, outcome in ended:
-            if claimed.job_id == self._job_id and outcome.result == "done":
+        for job in ended:
+            if job.id == self._job_id and job.ended_as.result == "done":
                 connection.execute(text("SELECT CAST(repeat('[', 100000) AS jsonb)"))
 
 
 def test_a_result_that_cannot_be_stored_holds_up_no_other_and_is_a_failed_attempt(engine: Engine, world: Any) -> None:
     ids = [add_job(engine) for _ in range(5)]
-    made = runtime(engine, Unstorable(ids[2]))
+    made = attempts(engine, Unstorable(ids[2]))
     # The lease of all is over: whoever waits for it to end gives up at once.
-    ended = [made.run(replace(started, at=-1000.0)) for started in made.claim(ids).started]
+    ended = claim_and_run(made, *ids, claimed_at=-1000.0)
 
-    fates = {one.claimed.job_id: (fate, one.outcome.result) for one, fate in made.store(ended)}
+    made.store(ended)
+    fates = {job.id: (job.stored_as, job.ended_as.result) for job in ended}
 
     assert fates == {job_id: ("stored", "retry" if job_id == ids[2] else "done") for job_id in ids}
     assert [world.job(job_id).state for job_id in ids] == ["done", "done", "pending", "done", "done"]
@@ -272,9 +288,9 @@ def test_a_result_that_cannot_be_stored_holds_up_no_other_and_is_a_failed_attemp
 
 def test_the_last_attempt_whose_result_cannot_be_stored_says_so(engine: Engine, world: Any) -> None:
     job_id = add_job(engine, max_attempts=1)
-    made = runtime(engine, Unstorable(job_id))
+    made = attempts(engine, Unstorable(job_id))
 
-    made.store([made.run(started) for started in made.claim([job_id]).started])
+    made.store(claim_and_run(made, job_id))
 
     assert world.job(job_id).state == "dead"
     assert world.job(job_id).last_error == "the result cannot be stored (attempt 1 of 1)"
@@ -283,17 +299,17 @@ def test_the_last_attempt_whose_result_cannot_be_stored_says_so(engine: Engine, 
 def test_a_row_that_is_busy_keeps_no_other_waiting(
     engine: Engine, world: Any, migrated_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.queue.runtime._STORE_PAUSE", 0.0)
+    monkeypatch.setattr("app.queue.attempts._STORE_PAUSE", 0.0)
     busy, *free = [add_job(engine) for _ in range(4)]
-    made = runtime(engine, Plain())
-    ended = [made.run(started) for started in made.claim([busy, *free]).started]
+    made = attempts(engine, Plain())
+    ended = claim_and_run(made, busy, *free)
     with psycopg.connect(migrated_url) as somebody, engine.connect() as first:
         for connection in (first, engine.connect()):
             connection.execute(text("SET lock_timeout = '20ms'"))
             connection.commit()
             connection.close()
         somebody.execute("SELECT 1 FROM jobs WHERE id = %s FOR UPDATE", [busy])
-        fates = {one.claimed.job_id: fate for one, fate in made.store(ended)}
+        fates = store(made, ended)
 
     assert fates == {busy: "waiting", **dict.fromkeys(free, "stored")}
 
@@ -306,7 +322,7 @@ def test_a_job_whose_result_was_not_stored_in_time_does_not_say_that_its_worker_
     past = datetime.now(UTC) - timedelta(seconds=1)
     job_id = add_job(engine, state="running", attempt=1, lease_until=past, claimed_by="well")
 
-    Sweeper(engine=engine, queue=world.queue, handlers={}, interval=60).sweep()
+    Sweeper(records=Records(engine, {}), wakeups=world.queue, interval=60).sweep()
 
     assert world.job(job_id).last_error == (
         "the attempt's result was not stored within its lease; the request may have been sent"

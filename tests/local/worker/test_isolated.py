@@ -23,7 +23,7 @@ from app.deliveries import job as delivery
 
 send = delivery.DeliveryHandler.run
 
-def run(self, work, claimed):
+def run(self, work, job):
     if "/crash" in work.url:
         os.kill(os.getpid(), signal.SIGSEGV)
     if "/eat" in work.url:
@@ -32,7 +32,7 @@ def run(self, work, claimed):
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         while True:
             time.sleep(1)
-    return send(self, work, claimed)
+    return send(self, work, job)
 
 delivery.DeliveryHandler.run = run
 """

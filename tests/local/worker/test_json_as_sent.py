@@ -70,7 +70,7 @@ def test_an_input_reaches_its_provider_as_it_was_accepted(
         connection.execute(insert(Prediction).values(**row, input=json.loads(given), input_text=given))
         job = {"kind": "prediction", "queue": world.queue.name, "subject_id": prediction_id, "max_attempts": 3}
         connection.execute(new_job(job_id=job_id, correlation_id="c", **job))
-    world.queue.push([job_id])
+    world.queue.enqueue([job_id])
 
     def ended() -> Any:
         with world.engine.connect() as connection:

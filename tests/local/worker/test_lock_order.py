@@ -22,18 +22,20 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from app.deliveries import queries
 from app.deliveries.queries import NewDelivery
+from app.predictions import job as prediction
 from app.predictions import results
-from app.predictions.job import PredictionHandler
 from app.predictions.models import Prediction
 from app.predictions.results import Change
-from app.predictions.webhooks.job import News, WebhookHandler
-from app.queue import claims as claim
-from app.queue.claims import Claim, Finish
-from app.queue.handler import Outcome
+from app.predictions.webhooks import job as webhook
+from app.predictions.webhooks.job import News
+from app.queue import job as jobs
+from app.queue.attempts import Attempts
+from app.queue.handler import Effects
+from app.queue.job import Outcome
 from app.queue.models import Job
-from app.queue.runtime import Runtime
+from app.queue.records import Records
+from app.queue.statements import Statements
 from app.queue.sweeper import Sweeper
-from app.settings import Settings
 
 pytestmark = [pytest.mark.local, pytest.mark.timeout(60)]
 
@@ -141,13 +143,17 @@ def add_jobs(world: Any, **values: Any) -> None:
             connection.execute(insert(Job), [row])
 
 
+STATEMENTS = Statements({}, {"delivery": 30.0})
+DONE = Outcome(result="done")
+
+
 def test_two_claims_of_the_same_jobs(world: Any, crossing: Callable[..., Crossing]) -> None:
     add_jobs(world)
 
     def take(in_order: bool) -> set[uuid.UUID]:
         with reading(world, in_order=in_order) as connection:
-            claims = claim.claim(connection, job_ids=IDS, worker=f"w{in_order}", leases={"delivery": 30.0})
-            return {one.job_id for one in claims.won}
+            given = [jobs.Job(id=job_id) for job_id in IDS]
+            return {job.id for job in STATEMENTS.claim(connection, given, worker=f"w{in_order}", at=0.0)}
 
     one, two = crossing("SELECT 1 FROM jobs WHERE id = %s FOR UPDATE", IDS[1]).run(
         lambda: take(True), lambda: take(False)
@@ -161,13 +167,13 @@ def test_two_ends_of_the_same_jobs(world: Any, crossing: Callable[..., Crossing]
     add_jobs(world)
     with world.engine.begin() as connection:
         # The last one first, which is how they lie in the table afterwards.
-        leases = {"delivery": 30.0}
-        won = [claim.claim(connection, job_ids=[one], worker="w", leases=leases).won[0] for one in reversed(IDS)]
+        won = [jobs.Job(id=job_id, outcome=DONE) for job_id in reversed(IDS)]
+        assert all(STATEMENTS.claim(connection, [job], worker="w", at=0.0) for job in won)
 
     def end(in_order: bool) -> set[uuid.UUID]:
-        ends = sorted(won, key=lambda one: one.job_id, reverse=not in_order)
+        ends = sorted(won, key=lambda one: one.id, reverse=not in_order)
         with reading(world, in_order=in_order) as connection:
-            return claim.finish(connection, [Finish(claim=one, state="done") for one in ends])
+            return STATEMENTS.store(connection, ends)
 
     one, two = crossing("SELECT 1 FROM jobs WHERE id = %s FOR UPDATE", IDS[1]).run(
         lambda: end(True), lambda: end(False)
@@ -176,7 +182,6 @@ def test_two_ends_of_the_same_jobs(world: Any, crossing: Callable[..., Crossing]
     assert sorted([len(one), len(two)]) == [0, 3]
 
 
-SETTINGS = Settings.load({"MODE": "migrate", "ENVIRONMENT": "test", "DATABASE_URL": "postgresql://x@y/z"})
 LOCK_PREDICTION = "SELECT 1 FROM predictions WHERE id = %s FOR UPDATE"
 
 
@@ -211,13 +216,12 @@ def test_webhooks_of_two_providers_beside_the_predictions_own_jobs(
     world: Any, crossing: Callable[..., Crossing]
 ) -> None:
     add_predictions(world)
-    handler = WebhookHandler(SETTINGS, {})
 
     def told() -> None:
         news = [News(provider="openai", change=ended(IDS[2]))]
         news += [News(provider="replicate", change=ended(prediction_id)) for prediction_id in IDS[:2]]
         with world.engine.begin() as connection:
-            handler.store(connection, [(a_claim("webhook"), Outcome(result="done", detail=one)) for one in news])
+            webhook.store(connection, [a_job(Outcome(result="done", detail=one)) for one in news])
 
     crossing(LOCK_PREDICTION, IDS[1]).run(lambda: asked(world), told)
 
@@ -231,7 +235,8 @@ def test_abandoned_predictions_beside_their_own_jobs(world: Any, crossing: Calla
 
     def abandon() -> None:
         with reading(world, in_order=False) as connection:
-            PredictionHandler(SETTINGS, {}).abandoned(connection, IDS, dead=dead, error="gone")
+            outcome = Outcome(result="dead" if dead else "retry", error="gone")
+            prediction.store(connection, [a_job(outcome, subject_id=one) for one in IDS])
 
     stored, _ = crossing(LOCK_PREDICTION, IDS[1]).run(lambda: asked(world), abandon)
 
@@ -242,7 +247,7 @@ def test_a_sweep_waits_for_no_job(world: Any, migrated_url: str) -> None:
     """It holds what others want, so it takes only what nobody is at, and the rest in its next round."""
     past = datetime.now(UTC) - timedelta(seconds=1)
     add_jobs(world, state="running", attempt=1, lease_until=past, claimed_by="gone")
-    sweeper = Sweeper(engine=world.engine, queue=world.queue, handlers={}, interval=60)
+    sweeper = Sweeper(records=Records(world.engine, {}), wakeups=world.queue, interval=60)
 
     with psycopg.connect(migrated_url) as storing, ThreadPoolExecutor(1) as pool:
         storing.execute("SELECT 1 FROM jobs WHERE id = %s FOR UPDATE", [IDS[1]])
@@ -259,43 +264,49 @@ class Kept:
     """A kind that notes the transaction in which its jobs are stored."""
 
     lease = 30.0
-    inline = None
 
     def __init__(self) -> None:
         self.transactions: list[str] = []
 
-    def begin(self, connection: Any, claims: Any) -> Any:
-        return {claimed.job_id: object() for claimed in claims}
+    @property
+    def effects(self) -> Effects:
+        begin = "SELECT subject_id AS id, json_build_object('id', job_id) AS work FROM {mine} AS claimed"
+        return Effects(begin=begin, also=lambda connection, jobs: self.store(connection, jobs))
 
-    def run(self, work: Any, claimed: Claim) -> Outcome:
-        return Outcome(result="done")
+    def run(self, work: Any, job: jobs.Job) -> Outcome:
+        return DONE
 
     def store(self, connection: Any, ended: Any) -> None:
-        self._note(connection)
-
-    def abandoned(self, connection: Any, subject_ids: Any, *, dead: bool, error: str) -> None:
         self._note(connection)
 
     def _note(self, connection: Any) -> None:
         self.transactions.append(str(connection.scalar(text("SELECT pg_current_xact_id()"))))
 
 
-def take_one_of_each(world: Any, made: Runtime) -> list[Any]:
+def attempts(world: Any, kinds: Any) -> Attempts:
+    records = Records(world.engine, kinds)
+    return Attempts(records=records, handlers=kinds, worker="w", backoff_base=1, backoff_cap=1)
+
+
+def take_one_of_each(world: Any, made: Attempts) -> list[Any]:
     ids = []
     with world.engine.begin() as connection:
         for kind in made.handlers:
             ids.append(uuid.uuid4())
             row = {"id": ids[-1], "kind": kind, "queue": "q", "subject_id": uuid.uuid4(), "max_attempts": 3}
             connection.execute(insert(Job), [row])
-    return made.claim(ids).started
+    return made.claim([jobs.Job(id=job_id) for job_id in ids])
 
 
 def test_two_kinds_are_never_stored_by_one_transaction(world: Any) -> None:
     """Predictions' own jobs and webhooks lock the same rows, each in order: together they are in none."""
     kinds = {"prediction": Kept(), "webhook": Kept()}
-    made = Runtime(engine=world.engine, handlers=kinds, worker="w", backoff_base=1, backoff_cap=1)
+    made = attempts(world, kinds)
 
-    made.store([made.run(started) for started in take_one_of_each(world, made)])
+    taken = take_one_of_each(world, made)
+    for job in taken:
+        made.run(job)
+    made.store(taken)
 
     noted = [transaction for kind in kinds.values() for transaction in kind.transactions]
     assert len(set(noted)) == len(noted) == 2
@@ -308,26 +319,16 @@ def test_jobs_are_handed_back_together_or_not_at_all(world: Any) -> None:
     def away(*_: Any, **__: Any) -> None:
         raise OperationalError("", {}, Exception())
 
-    kinds["webhook"].abandoned = away  # type: ignore[method-assign]
-    made = Runtime(engine=world.engine, handlers=kinds, worker="w", backoff_base=1, backoff_cap=1)
+    kinds["webhook"].store = away  # type: ignore[method-assign]
+    made = attempts(world, kinds)
     started = take_one_of_each(world, made)
 
     with pytest.raises(OperationalError):
-        made.hand_back([one.claimed for one in started], error="no slot was free")
+        made.release(started, error="no slot was free")
 
-    assert {world.job(one.claimed.job_id).state for one in started} == {"running"}
-    assert set(made.held) == {(one.claimed.job_id, 1) for one in started}
+    assert {world.job(one.id).state for one in started} == {"running"}
+    assert set(made.held) == {(one.id, 1) for one in started}
 
 
-def a_claim(kind: str) -> Claim:
-    return Claim(
-        job_id=uuid.uuid4(),
-        kind=kind,
-        subject_id=uuid.uuid4(),
-        attempt=1,
-        max_attempts=3,
-        worker="w",
-        lease=30.0,
-        correlation_id=None,
-        traceparent=None,
-    )
+def a_job(outcome: Outcome, **values: Any) -> jobs.Job:
+    return jobs.Job(id=uuid.uuid4(), outcome=outcome, **{"subject_id": uuid.uuid4(), **values})

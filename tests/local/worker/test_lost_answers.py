@@ -14,14 +14,15 @@ import psycopg
 import pytest
 from sqlalchemy import Engine, create_engine, event, text, update
 
-from app.deliveries.job import Attempt, DeliveryHandler
+from app.deliveries.job import DeliveryHandler
 from app.deliveries.models import Delivery
-from app.queue.attempts import Ended, Fate
-from app.queue.claims import Claim
+from app.queue import job as jobs
+from app.queue.attempts import Attempts, JobsNotStartedError
 from app.queue.execute import attempt
-from app.queue.handler import Outcome
+from app.queue.handler import Effects
+from app.queue.job import Outcome
 from app.queue.models import Job
-from app.queue.runtime import JobsNotStartedError, Runtime
+from app.queue.records import Records
 from app.queue.sweeper import Sweeper
 from app.settings import Settings
 
@@ -88,37 +89,37 @@ class Deliveries(DeliveryHandler):
         self.outcome = outcome
         self.sent: list[tuple[uuid.UUID, int]] = []
 
-    def run(self, work: Any, claimed: Claim) -> Outcome:
-        self.sent.append((claimed.job_id, claimed.attempt))
-        made = Attempt(
-            started_at=datetime.now(UTC),
-            duration_ms=1,
-            status_code=200,
-            error=self.outcome.error,
-            response_excerpt=None,
-        )
+    def run(self, work: Any, job: jobs.Job) -> Outcome:
+        self.sent.append((job.id, job.attempt))
+        made = {
+            "started_at": datetime.now(UTC).isoformat(),
+            "duration_ms": 1,
+            "status_code": 200,
+            "error": self.outcome.error,
+            "response_excerpt": None,
+        }
         return Outcome(result=self.outcome.result, error=self.outcome.error, at_least=0.01, detail=made)
 
 
-class Transactional:
-    """A handler whose effects take a transaction."""
+class WithMore:
+    """A handler whose effects take a transaction of several statements."""
 
     lease = 30.0
-    inline = None
 
-    def begin(self, connection: Any, claims: Any) -> Any:
-        return {claimed.job_id: object() for claimed in claims}
+    @property
+    def effects(self) -> Effects:
+        return Effects(
+            begin="SELECT subject_id AS id, json_build_object('id', job_id) AS work FROM {mine} AS claimed",
+            also=self.store,
+        )
 
-    def run(self, work: Any, claimed: Claim) -> Outcome:
+    def run(self, work: Any, job: jobs.Job) -> Outcome:
         return Outcome(result="done")
 
     def store(self, connection: Any, ended: Any) -> None:
-        for claimed, _ in ended:
+        for job in ended:
             effect = "UPDATE deliveries SET headers = headers || '{\"effect\": 1}' WHERE id = :id"
-            connection.execute(text(effect), {"id": claimed.subject_id})
-
-    def abandoned(self, connection: Any, subject_ids: Any, *, dead: bool, error: str | None) -> None:
-        pass
+            connection.execute(text(effect), {"id": job.subject_id})
 
 
 class Ends:
@@ -134,15 +135,21 @@ class Ends:
         self.all.append(outcome)
 
 
-def runtime(engine: Engine, handler: Any, *, worker: str = "one", recorder: Any = None) -> Runtime:
-    return Runtime(
-        engine=engine,
-        handlers={"delivery": handler},
+def attempts(engine: Engine, handler: Any, *, worker: str = "one", recorder: Any = None) -> Attempts:
+    handlers = {"delivery": handler}
+    return Attempts(
+        records=Records(engine, handlers),
+        handlers=handlers,
         worker=worker,
         backoff_base=0.01,
         backoff_cap=0.01,
         recorder=recorder or Ends(),
     )
+
+
+def claim(made: Attempts, *job_ids: uuid.UUID) -> list[jobs.Job]:
+    """Those that were won."""
+    return made.claim([jobs.Job(id=job_id) for job_id in job_ids])
 
 
 DONE = Outcome(result="done")
@@ -151,7 +158,8 @@ DEAD = Outcome(result="dead", error="the receiver answered 400")
 
 
 def sweep(world: Any, handler: Any) -> Any:
-    sweeper = Sweeper(engine=world.engine, queue=world.queue, handlers={"delivery": handler}, interval=0.0)
+    records = Records(world.engine, {"delivery": handler})
+    sweeper = Sweeper(records=records, wakeups=world.queue, interval=0.0)
     return sweeper.sweep()
 
 
@@ -165,14 +173,14 @@ def let_lease_end(world: Any, job_id: uuid.UUID) -> None:
 
 def test_a_claim_that_is_repeated_is_the_same_attempt(world: Any, network: Network) -> None:
     delivery_id, job_id = world.add(URL, push=False, max_attempts=1)
-    made = runtime(network.engine, handler := Deliveries(DONE))
+    made = attempts(network.engine, handler := Deliveries(DONE))
     network.lose(CLAIM)
     with pytest.raises(JobsNotStartedError):
-        made.claim([job_id])
+        claim(made, job_id)
     assert (world.job(job_id).state, world.job(job_id).attempt) == ("running", 1)
 
-    [started] = made.claim([job_id]).started
-    assert stored(made, made.run(started)) == "stored"
+    [started] = claim(made, job_id)
+    assert stored(made, started) == "stored"
 
     assert handler.sent == [(job_id, 1)]
     assert world.delivery(delivery_id).status == "delivered"
@@ -182,33 +190,33 @@ def test_a_claim_that_is_repeated_is_the_same_attempt(world: Any, network: Netwo
 def test_a_claim_without_an_answer_is_given_back_and_counts_nothing(world: Any, network: Network) -> None:
     """Another worker has taken the id from the queue meanwhile, and was refused."""
     delivery_id, job_id = world.add(URL, push=False, max_attempts=1)
-    made = runtime(network.engine, handler := Deliveries(DONE))
-    other = runtime(world.engine, handler, worker="two")
+    made = attempts(network.engine, handler := Deliveries(DONE))
+    other = attempts(world.engine, handler, worker="two")
     network.lose(CLAIM)
     with pytest.raises(JobsNotStartedError):
-        made.claim([job_id])
-    assert other.claim([job_id]).started == []
+        claim(made, job_id)
+    assert claim(other, job_id) == []
 
     made.recover()
 
     job = world.job(job_id)
     assert (job.state, job.attempt, job.claimed_by, job.enqueued_at) == ("pending", 0, None, None)
     assert world.delivery(delivery_id).status == "pending"
-    [started] = other.claim([job_id]).started
-    assert other.store([other.run(started)])[0][1] == "stored"
+    [started] = claim(other, job_id)
+    assert stored(other, started) == "stored"
     made.recover()
     assert world.job(job_id).state == "done"
 
 
 def test_its_end_gives_back_what_a_worker_does_not_know_that_it_has(world: Any, network: Network) -> None:
     _, job_id = world.add(URL, push=False, max_attempts=1)
-    made = runtime(network.engine, Deliveries(DONE))
+    made = attempts(network.engine, Deliveries(DONE))
     network.lose(CLAIM)
     with pytest.raises(JobsNotStartedError):
-        made.claim([job_id])
+        claim(made, job_id)
 
     assert made.unanswered
-    made.hand_back()
+    made.release()
 
     assert (world.job(job_id).state, world.job(job_id).attempt) == ("pending", 0)
     assert not made.unanswered
@@ -219,14 +227,14 @@ def test_a_claim_that_is_committed_after_it_was_looked_for_is_found_later(
 ) -> None:
     """The network went away before the server had the row's lock."""
     _, job_id = world.add(URL, push=False, max_attempts=1)
-    made = runtime(network.engine, Deliveries(DONE))
+    made = attempts(network.engine, Deliveries(DONE))
     with monkeypatch.context() as patch:
-        patch.setattr("app.queue.holding.claim.claim", lambda *_, **__: (_ for _ in ()).throw(_outage()))
+        patch.setattr("app.queue.statements.Statements.claim", lambda *_, **__: (_ for _ in ()).throw(_outage()))
         with pytest.raises(JobsNotStartedError):
-            made.claim([job_id])
+            claim(made, job_id)
     made.recover()
-    late = runtime(world.engine, Deliveries(DONE))
-    late.claim([job_id])
+    late = attempts(world.engine, Deliveries(DONE))
+    claim(late, job_id)
 
     made.recover()
 
@@ -236,16 +244,18 @@ def test_a_claim_that_is_committed_after_it_was_looked_for_is_found_later(
 def test_what_is_under_way_is_not_taken_for_a_claim_without_an_answer(world: Any, network: Network) -> None:
     _, first = world.add(URL, push=False)
     _, second = world.add(URL, push=False)
-    made = runtime(network.engine, handler := Deliveries(DONE))
+    made = attempts(network.engine, handler := Deliveries(DONE))
     network.lose(CLAIM)
     with pytest.raises(JobsNotStartedError):
-        made.claim([first, second])
+        claim(made, first, second)
 
-    taken = made.claim([first, second]).started
+    taken = claim(made, first, second)
     made.recover()
 
     assert sorted(world.job(job_id).state for job_id in (first, second)) == ["running", "running"]
-    assert [fate for _, fate in made.store([made.run(one) for one in taken])] == ["stored", "stored"]
+    for job in taken:
+        made.run(job)
+    assert [job.stored_as for job in made.store(taken)] == ["stored", "stored"]
     assert sorted(handler.sent) == sorted([(first, 1), (second, 1)])
 
 
@@ -254,17 +264,18 @@ def test_a_plain_rq_worker_gives_it_back_before_it_ends(world: Any, network: Net
     network.lose(CLAIM)
 
     with pytest.raises(JobsNotStartedError):
-        attempt(runtime(network.engine, Deliveries(DONE)), job_id)
+        attempt(attempts(network.engine, Deliveries(DONE)), job_id)
 
     assert (world.job(job_id).state, world.job(job_id).attempt) == ("pending", 0)
 
 
-def stored(made: Runtime, ended: Ended) -> Fate:
-    """What becomes of it at last: the worker gives again what is to wait."""
-    fate: Fate = "waiting"
-    while fate == "waiting":
-        [(ended, fate)] = made.store([ended])
-    return fate
+def stored(made: Attempts, job: jobs.Job) -> str | None:
+    """What becomes of it at last, once it has run: the worker gives again what is to wait."""
+    if job.outcome is None:
+        made.run(job)
+    while job.stored_as is None:
+        made.store([job])
+    return job.stored_as
 
 
 def _outage() -> Exception:
@@ -285,11 +296,11 @@ def test_an_end_that_is_stored_again_counts_once_and_as_stored(
     world: Any, network: Network, outcome: Outcome, state: str, status: str, times: int
 ) -> None:
     delivery_id, job_id = world.add(URL, push=False)
-    made = runtime(network.engine, Deliveries(outcome), recorder=(ends := Ends()))
-    [started] = made.claim([job_id]).started
+    made = attempts(network.engine, Deliveries(outcome), recorder=(ends := Ends()))
+    [started] = claim(made, job_id)
     network.lose(*[FINISH] * times)
 
-    fate = stored(made, made.run(started))
+    fate = stored(made, started)
 
     assert (fate, network.still_to_lose) == ("stored", [])
     assert (world.job(job_id).state, world.job(job_id).attempt) == (state, 1)
@@ -300,12 +311,12 @@ def test_an_end_that_is_stored_again_counts_once_and_as_stored(
 
 def test_an_effect_in_a_transaction_whose_commit_was_not_answered_stands_once(world: Any, network: Network) -> None:
     delivery_id, job_id = world.add(URL, push=False)
-    made = runtime(network.engine, Transactional(), recorder=(ends := Ends()))
-    [started] = made.claim([job_id]).started
-    ended = made.run(started)
+    made = attempts(network.engine, WithMore(), recorder=(ends := Ends()))
+    [started] = claim(made, job_id)
+    made.run(started)
     network.lose("COMMIT")
 
-    assert stored(made, ended) == "stored"
+    assert stored(made, started) == "stored"
 
     assert world.job(job_id).state == "done"
     assert world.delivery(delivery_id).headers == {"effect": 1}
@@ -317,42 +328,43 @@ def test_an_end_is_stored_also_when_the_job_runs_elsewhere_by_then(
 ) -> None:
     """It was to be tried again at once, and another worker was quicker than the repetition."""
     _, job_id = world.add(URL, push=False)
-    made = runtime(network.engine, handler := Deliveries(RETRY))
-    other = runtime(world.engine, handler, worker="two")
-    [started] = made.claim([job_id]).started
+    made = attempts(network.engine, handler := Deliveries(RETRY))
+    other = attempts(world.engine, handler, worker="two")
+    [started] = claim(made, job_id)
     taken: list[Any] = []
 
     def claimed_meanwhile(_: float) -> None:
         while not taken:
-            taken.extend(other.claim([job_id]).started)
+            taken.extend(claim(other, job_id))
 
     network.lose(FINISH)
-    monkeypatch.setattr("app.queue.runtime.time.sleep", claimed_meanwhile)
+    monkeypatch.setattr("app.queue.attempts.time.sleep", claimed_meanwhile)
 
-    assert stored(made, made.run(started)) == "stored"
+    assert stored(made, started) == "stored"
     assert (world.job(job_id).attempt, world.job(job_id).claimed_by) == (2, "two")
 
 
 def test_a_lost_lease_is_still_a_lost_result(world: Any, network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing was stored before the network went away, and another worker ended the job in its own way."""
     delivery_id, job_id = world.add(URL, push=False)
-    made = runtime(network.engine, Deliveries(DEAD), recorder=(ends := Ends()))
-    other = runtime(world.engine, Deliveries(DONE), worker="two")
-    [started] = made.claim([job_id]).started
-    ended = made.run(started)
-    monkeypatch.setattr(made, "_lease_over", lambda _: bool(ends.all))
+    made = attempts(network.engine, Deliveries(DEAD), recorder=(ends := Ends()))
+    other = attempts(world.engine, Deliveries(DONE), worker="two")
+    [started] = claim(made, job_id)
+    made.run(started)
+    monkeypatch.setattr(jobs.Job, "lease_over", property(lambda _: bool(ends.all)))
 
     def taken_over(_: float) -> None:
         let_lease_end(world, job_id)
         sweep(world, Deliveries(DONE))
-        [again] = other.claim([job_id]).started
-        other.store([other.run(again)])
+        [again] = claim(other, job_id)
+        other.run(again)
+        other.store([again])
         ends.all.append("other")
 
     with monkeypatch.context() as patch:
-        patch.setattr("app.queue.runtime.time.sleep", taken_over)
-        patch.setattr("app.queue.runtime.claim.finish", _fails_once(_outage()))
-        assert stored(made, ended) == "lost"
+        patch.setattr("app.queue.attempts.time.sleep", taken_over)
+        patch.setattr("app.queue.statements.Statements.store", _fails_once(_outage()))
+        assert stored(made, started) == "lost"
 
     assert world.delivery(delivery_id).status == "delivered"
     assert len(world.attempts(delivery_id)) == 1
@@ -364,8 +376,8 @@ def test_a_forgotten_claim_is_not_taken_for_a_stored_end(
 ) -> None:
     """Claims do not wait for the disk: Postgres may come back from a crash without one, well within its lease."""
     delivery_id, job_id = world.add(URL, push=False)
-    made = runtime(network.engine, Deliveries(DONE))
-    [started] = made.claim([job_id]).started
+    made = attempts(network.engine, Deliveries(DONE))
+    [started] = claim(made, job_id)
 
     def forget(_: float) -> None:
         with world.engine.begin() as connection:
@@ -376,18 +388,18 @@ def test_a_forgotten_claim_is_not_taken_for_a_stored_end(
             )
 
     with monkeypatch.context() as patch:
-        patch.setattr("app.queue.runtime.time.sleep", forget)
-        patch.setattr("app.queue.runtime.claim.finish", _fails_once(_outage()))
-        assert stored(made, made.run(started)) == "lost"
+        patch.setattr("app.queue.attempts.time.sleep", forget)
+        patch.setattr("app.queue.statements.Statements.store", _fails_once(_outage()))
+        assert stored(made, started) == "lost"
 
     assert world.attempts(delivery_id) == []
     assert world.job(job_id).state == "pending"
 
 
 def _fails_once(error: Exception) -> Any:
-    from app.queue import claims as claim
+    from app.queue.statements import Statements
 
-    finish, errors = claim.finish, [error]
+    finish, errors = Statements.store, [error]
 
     def fails(*given: Any, **how: Any) -> Any:
         if errors:
@@ -403,9 +415,9 @@ def _fails_once(error: Exception) -> Any:
 def test_a_sweep_whose_commit_was_not_answered_is_finished_by_the_next(world: Any, network: Network) -> None:
     _, job_id = world.add(URL, push=False)
     handler = Deliveries(DONE)
-    runtime(world.engine, handler, worker="gone").claim([job_id])
+    claim(attempts(world.engine, handler, worker="gone"), job_id)
     let_lease_end(world, job_id)
-    sweeper = Sweeper(engine=network.engine, queue=world.queue, handlers={"delivery": handler}, interval=0.0)
+    sweeper = Sweeper(records=Records(network.engine, {"delivery": handler}), wakeups=world.queue, interval=0.0)
     network.lose("COMMIT")
     with pytest.raises(Exception, match="closed the connection"):
         sweeper.sweep()
@@ -422,37 +434,38 @@ def test_a_sweep_whose_commit_was_not_answered_is_finished_by_the_next(world: An
 def test_the_end_of_an_attempt_forgets_no_other(world: Any) -> None:
     """The first outlasted its lease, and the same worker has taken the job again."""
     _, job_id = world.add(URL, push=False)
-    made = runtime(world.engine, Deliveries(DONE))
-    [first] = made.claim([job_id]).started
+    made = attempts(world.engine, Deliveries(DONE))
+    [first] = claim(made, job_id)
     let_lease_end(world, job_id)
-    [second] = made.claim([job_id]).started
-    assert stored(made, made.run(first)) == "lost"
+    [second] = claim(made, job_id)
+    assert stored(made, first) == "lost"
 
-    made.hand_back()
+    made.release()
 
     assert (world.job(job_id).state, world.job(job_id).attempt) == ("pending", 1)
-    assert second.claimed.attempt == 2
+    assert second.attempt == 2
 
 
 def test_nor_does_it_when_both_have_the_same_number(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """An attempt that did not count is over in Postgres, claimed again here, and only then noted as over."""
     _, job_id = world.add(URL, push=False)
-    made = runtime(world.engine, Deliveries(Outcome(result="wait")))
-    [first] = made.claim([job_id]).started
+    made = attempts(world.engine, Deliveries(Outcome(result="wait")))
+    [first] = claim(made, job_id)
     settle, seconds = made._settle, []
 
-    def late(fates: Any) -> None:
+    def late(settled: Any) -> None:
         if not seconds:
             with world.engine.begin() as connection:
                 connection.execute(update(Job).where(Job.id == job_id).values(run_at=datetime.now(UTC)))
-            seconds.extend(made.claim([job_id]).started)
-        settle(fates)
+            seconds.extend(claim(made, job_id))
+        settle(settled)
 
     monkeypatch.setattr(made, "_settle", late)
-    made.store([made.run(first)])
+    made.run(first)
+    made.store([first])
 
-    assert seconds[0].claimed.attempt == first.claimed.attempt
-    assert [claimed for claimed, _ in made.held.values()] == [seconds[0].claimed]
+    assert seconds[0].attempt == first.attempt
+    assert list(made.held.values()) == [seconds[0]]
 
 
 def test_a_job_for_which_no_slot_was_free_keeps_its_last_error(world: Any) -> None:
@@ -461,10 +474,10 @@ def test_a_job_for_which_no_slot_was_free_keeps_its_last_error(world: Any) -> No
     with world.engine.begin() as connection:
         connection.execute(update(Delivery).where(Delivery.id == delivery_id).values(last_error=said))
         connection.execute(update(Job).where(Job.id == job_id).values(last_error=said))
-    made = runtime(world.engine, Deliveries(DONE))
-    [started] = made.claim([job_id]).started
+    made = attempts(world.engine, Deliveries(DONE))
+    [started] = claim(made, job_id)
 
-    made.hand_back([started.claimed], error=None)
+    made.release([started], error=None)
 
     assert (world.job(job_id).state, world.job(job_id).attempt) == ("pending", 0)
     assert world.job(job_id).last_error == said

@@ -94,7 +94,7 @@ class Ground:
                 )
             )
         if push:
-            self.world.queue.push([job_id])
+            self.world.queue.enqueue([job_id])
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ import pytest
 from sqlalchemy import insert
 
 from app.queue.models import Job
-from app.queue.outbox import Nudge
+from app.queue.outbox import Announcer
+from app.queue.records import Records
 from app.queue.sweeper import Sweeper
-from app.queue.worker.scheduled import Scheduled
 
 pytestmark = [pytest.mark.local, pytest.mark.timeout(60)]
 
@@ -23,28 +23,28 @@ def waiting(world: Any) -> list[str]:
 
 def test_urgent_jobs_go_to_the_front_and_return_there(world: Any) -> None:
     first, urgent, last = (uuid.uuid4() for _ in range(3))
-    world.queue.push([first])
-    world.queue.push([urgent], urgent=True)
-    world.queue.push([last])
+    world.queue.enqueue([first])
+    world.queue.enqueue([urgent], urgent=True)
+    world.queue.enqueue([last])
     assert waiting(world) == [str(urgent), str(first), str(last)]
 
     world.redis.lpop(world.queue.rq.key, 2)
     for job_id in (first, urgent):
         world.redis.zadd(world.queue.rq.scheduled_job_registry.key, {str(job_id): 1})
-    Scheduled(world.redis, world.queue.rq, interval=0.1).promote()
+    world.queue.promote()
 
     assert waiting(world) == [str(urgent), str(last), str(first)]
 
 
 def test_the_nudge_tells_urgent_from_other_jobs(world: Any, redis_url: str, eventually: Any) -> None:
     ids = [uuid.uuid4() for _ in range(3)]
-    nudge = Nudge(redis_url, job_timeout=1)
-    world.queue.push(ids[:2])
+    announcer = Announcer(redis_url, job_timeout=1)
+    world.queue.enqueue(ids[:2])
 
-    nudge.soon(ids[2], world.queue.name, urgent=True)
+    announcer.announce(ids[2], world.queue.name, urgent=True)
 
     eventually(lambda: waiting(world) == [str(ids[2]), str(ids[0]), str(ids[1])])
-    nudge.close()
+    announcer.close()
 
 
 @pytest.mark.flips("queue_urgent_kinds")
@@ -66,7 +66,7 @@ def test_the_sweeper_puts_urgent_kinds_first(world: Any, urgent: tuple[str, ...]
                 )
             )
 
-    Sweeper(engine=world.engine, queue=world.queue, handlers={}, interval=1, urgent=urgent).sweep()
+    Sweeper(records=Records(world.engine, {}), wakeups=world.queue, interval=1, urgent=urgent).sweep()
 
     expected = ["prediction", "delivery"] if urgent else ["delivery", "prediction"]
     assert waiting(world) == [str(ids[kind]) for kind in expected]

@@ -13,7 +13,7 @@ from rq.job import Job, JobStatus
 from rq.results import Result
 from rq.worker import Worker
 
-from app.queue.rq_queue import JobQueue
+from app.queue.wakeups import Wakeups
 
 pytestmark = [pytest.mark.local, pytest.mark.timeout(60)]
 
@@ -196,7 +196,7 @@ def test_an_id_that_was_on_the_queue_twice_ends_as_its_one_execution_did(
     world: Any, workers: Any, receiver: Any, answers: Any, eventually: Any
 ) -> None:
     delivery_id, job_id = world.add(receiver.on("/slow", answers(400, after=1.0)), push=False)
-    world.queue.push([job_id])
+    world.queue.enqueue([job_id])
     world.redis.rpush(world.queue.rq.key, str(job_id))
     workers.start()
 
@@ -213,7 +213,7 @@ def test_what_redis_believes_to_run_here_and_does_not_goes_back(world: Any, work
     worker = workers.start()
     delivery_id, job_id = world.add(receiver.url, push=False)
     [name] = [worker.name for worker in Worker.all(connection=world.redis)]
-    world.queue.push([job_id])
+    world.queue.enqueue([job_id])
     execution = uuid.uuid4().hex
     with world.redis.pipeline() as pipeline:
         pipeline.lrem(world.queue.rq.key, 1, str(job_id))
@@ -227,11 +227,11 @@ def test_what_redis_believes_to_run_here_and_does_not_goes_back(world: Any, work
 
 
 def test_a_job_that_is_put_on_the_queue_again_begins_anew(world: Any) -> None:
-    queue: JobQueue = world.queue
+    queue: Wakeups = world.queue
     job_id = uuid.uuid4()
     queue.push([job_id])
     job = Job.fetch(str(job_id), connection=world.redis, serializer="json")
-    assert (job.func_name, job.args, job.origin) == ("app.queue.execute.execute", [str(job_id)], queue.name)
+    assert (job.func_name, job.args, job.origin) == ("app.jobs.execute.execute", [str(job_id)], queue.name)
     assert (job.timeout, job.result_ttl, job.failure_ttl) == (5, 24 * 3600, 7 * 24 * 3600)
     assert job.retries_left == 1000
     assert job.get_status() == JobStatus.QUEUED

@@ -10,22 +10,15 @@ from sqlalchemy import create_engine
 from sqlalchemy.exc import OperationalError
 
 from app.deliveries.job import DeliveryHandler
-from app.queue.runtime import Runtime
-from app.queue.worker.books import Books
-from app.queue.worker.database import DatabaseGate
-from app.queue.worker.pipeline import Pipeline
+from app.queue.attempts import Attempts
+from app.queue.gate import DatabaseGate
+from app.queue.pipeline import Pipeline
+from app.queue.wakeups import Wakeups
 from app.settings import Settings
 
 pytestmark = [pytest.mark.local, pytest.mark.timeout(60)]
 
 SLOTS = 4
-
-
-class Rq:
-    """Nothing here needs more of RQ than its books."""
-
-    def expect(self, due: float) -> None:
-        pass
 
 
 class Line:
@@ -43,15 +36,17 @@ class Line:
             }
         )
         self.world = world
-        self.books = Books(world.redis, world.queue.rq, worker="line", worker_key="rq:worker:line", abandoned_after=70)
+        self.wakeups = Wakeups(world.redis, name=world.queue.name, job_timeout=5, worker="line")
         handlers = {"delivery": DeliveryHandler(settings)}
-        runtime = Runtime.of(settings, engine=engine, worker="line", handlers=handlers)
+        attempts = Attempts.of(settings, engine=engine, worker="line", handlers=handlers)
         self.pipeline = Pipeline(
-            runtime=runtime,
-            books=self.books,
-            rq=Rq(),  # type: ignore[arg-type]
+            attempts=attempts,
+            wakeups=self.wakeups,
+            # Nothing here needs more of RQ than its keys.
+            rq=None,  # type: ignore[arg-type]
             gate=DatabaseGate(engine),
             concurrency=SLOTS,
+            expect=self.wakeups.expect,
         )
 
     def free(self) -> int:
@@ -59,7 +54,7 @@ class Line:
 
     def feed(self, url: str, count: int) -> list[Any]:
         added = [self.world.add(url) for _ in range(count)]
-        self.pipeline.put(self.books.take(count))
+        self.pipeline.put(self.wakeups.dequeue(count))
         return [job_id for _, job_id in added]
 
     def idle(self) -> bool:
@@ -126,10 +121,10 @@ def test_without_a_database_they_wait_on(
     [job_id] = line.feed(receiver.url + "/fast", 1)
     eventually(lambda: world.job(job_id).state == "running")
 
-    def away(claims: Any, *, error: str) -> None:
+    def away(jobs: Any, *, error: str) -> None:
         raise OperationalError("", {}, Exception())
 
-    monkeypatch.setattr(line.pipeline._runtime, "hand_back", away)
+    monkeypatch.setattr(line.pipeline._attempts, "release", away)
     time.sleep(1.1)
     line.pipeline.hand_on()
 

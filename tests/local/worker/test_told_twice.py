@@ -15,49 +15,43 @@ from redis import Redis
 from rq import Queue
 from rq.job import Job, JobStatus
 
-from app.queue.runtime import Runtime
-from app.queue.worker.books import Books, Fate, Popped, Told
-from app.queue.worker.concurrent import ConcurrentWorker
-from app.queue.worker.database import DatabaseGate
-from app.queue.worker.health import HeartbeatFile
-from app.queue.worker.signals import Shutdown
+from app.queue import job as jobs
+from app.queue.job import Acknowledgement
+from app.queue.wakeups import Wakeups
+from app.queue.worker.loop import Worker
 
 pytestmark = [pytest.mark.local, pytest.mark.timeout(60)]
 
-FATES: tuple[Fate, ...] = get_args(Fate)
+ENDS: tuple[Acknowledgement, ...] = get_args(Acknowledgement)
+
+
+def of_worker(world: Any, name: str) -> Wakeups:
+    return Wakeups(world.redis, name=world.queue.name, job_timeout=5, worker=name)
 
 
 @pytest.fixture
-def books(world: Any) -> Books:
-    return Books(world.redis, world.queue.rq, worker="one", worker_key="rq:worker:one", abandoned_after=70)
+def wakeups(world: Any) -> Wakeups:
+    return of_worker(world, "one")
 
 
 @pytest.fixture
-def worker(world: Any, tmp_path: Any) -> ConcurrentWorker:
+def worker(make_worker: Any) -> Worker:
     """Its loop does not run: the test takes its steps."""
-    return ConcurrentWorker(
-        world.queue.rq,
-        name="one",
-        quick=world.redis,
-        concurrency=2,
-        gate=DatabaseGate(world.engine),
-        heartbeat_file=HeartbeatFile(str(tmp_path / "health")),
-        shutdown=Shutdown(),
-        runtime=Runtime(engine=world.engine, handlers={}, worker="one", backoff_base=1, backoff_cap=1),
-        stop_timeout=1,
-    )
+    made: Worker = make_worker("one", concurrency=2)
+    return made
 
 
-def told(popped: Popped, fate: Fate) -> Told:
-    error = "no luck" if fate == "failed" else ""
-    return Told(popped=popped, fate=fate, error=error, seconds=30.0, ended_at=popped.at + 1)
+def acknowledge(wakeups: Wakeups, taken: jobs.Job, end: Acknowledgement) -> list[str]:
+    taken.acknowledgement, taken.error = end, "no luck" if end == "failed" else ""
+    taken.wait, taken.ended_at = 30.0, taken.dequeued_at + 1
+    return wakeups.acknowledge([taken])
 
 
-def taken(world: Any, books: Books) -> tuple[Job, Popped]:
+def dequeued(world: Any, wakeups: Wakeups) -> tuple[Job, jobs.Job]:
     """A plain RQ job that this worker has taken."""
     job = world.queue.rq.enqueue("builtins.len", "abc")
-    [popped] = books.take(1)
-    return job, popped
+    [taken] = wakeups.dequeue(1)
+    return job, taken
 
 
 def seen(world: Any, job: Job) -> dict[str, Any]:
@@ -77,79 +71,83 @@ def seen(world: Any, job: Job) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize(("first", "second"), list(itertools.product(FATES, FATES)))
-def test_of_two_ends_the_first_counts(world: Any, books: Books, first: Fate, second: Fate) -> None:
+@pytest.mark.parametrize(("first", "second"), list(itertools.product(ENDS, ENDS)))
+def test_of_two_ends_the_first_counts(
+    world: Any, wakeups: Wakeups, first: Acknowledgement, second: Acknowledgement
+) -> None:
     """Handed back and then finished, finished and then taken for a stray, told again after a lost answer."""
-    job, popped = taken(world, books)
-    books.tell([told(popped, first)])
+    job, taken = dequeued(world, wakeups)
+    acknowledge(wakeups, taken, first)
     before = seen(world, job)
 
-    books.tell([told(popped, second)])
+    acknowledge(wakeups, taken, second)
 
     assert seen(world, job) == before
 
 
-@pytest.mark.parametrize("fate", FATES)
+@pytest.mark.parametrize("end", ENDS)
 @pytest.mark.parametrize("retries", [0, 3])
 def test_what_rqs_maintenance_gave_up_is_no_longer_this_workers_to_end(
-    world: Any, books: Books, fate: Fate, retries: int
+    world: Any, wakeups: Wakeups, end: Acknowledgement, retries: int
 ) -> None:
-    job, popped = taken(world, books)
+    job, taken = dequeued(world, wakeups)
     world.redis.hset(job.key, "retries_left", retries)
     world.queue.rq.started_job_registry.cleanup(timestamp=time.time() + 1000)
     before = seen(world, job)
     assert before["queue"] == ([job.id.encode()] if retries else [])
 
-    books.tell([told(popped, fate)])
+    acknowledge(wakeups, taken, end)
 
     assert seen(world, job) == before
 
 
-@pytest.mark.parametrize("fate", FATES)
-def test_an_older_execution_does_not_end_the_one_that_runs_now(world: Any, books: Books, fate: Fate) -> None:
+@pytest.mark.parametrize("end", ENDS)
+def test_an_older_execution_does_not_end_the_one_that_runs_now(
+    world: Any, wakeups: Wakeups, end: Acknowledgement
+) -> None:
     """RQ gave the job up, it was put on the queue again, and a second worker has it."""
-    job, first = taken(world, books)
+    job, first = dequeued(world, wakeups)
     world.queue.rq.started_job_registry.cleanup(timestamp=time.time() + 1000)
     world.queue.rq.failed_job_registry.requeue(job.id)
-    second = Books(world.redis, world.queue.rq, worker="two", worker_key="rq:worker:two", abandoned_after=70)
-    [again] = second.take(1)
+    second = of_worker(world, "two")
+    [again] = second.dequeue(1)
     before = seen(world, job)
 
-    books.tell([told(first, fate)])
+    acknowledge(wakeups, first, end)
     assert seen(world, job) == before
 
-    second.tell([told(again, "finished")])
+    acknowledge(second, again, "finished")
     assert job.get_status() == JobStatus.FINISHED
 
 
-def test_a_long_job_is_taken_although_its_workers_own_list_has_expired(world: Any, books: Books) -> None:
-    job, popped = taken(world, books)
+def test_a_long_job_is_taken_although_its_workers_own_list_has_expired(world: Any, wakeups: Wakeups) -> None:
+    job, taken = dequeued(world, wakeups)
     world.redis.delete("rq:worker:one:executions")
 
-    books.tell([told(popped, "finished")])
+    acknowledge(wakeups, taken, "finished")
 
     assert job.get_status() == JobStatus.FINISHED
 
 
-def test_an_end_told_again_still_names_what_depends_on_it(world: Any, books: Books) -> None:
+def test_an_end_told_again_still_names_what_depends_on_it(world: Any, wakeups: Wakeups) -> None:
     """The answer to the first telling was lost: who was to be released by it would wait for ever."""
     queue: Queue = world.queue.rq
     first = queue.enqueue("builtins.len", "abc")
     queue.enqueue("builtins.len", "abcd", depends_on=first)
-    [popped] = books.take(1)
-    assert books.tell([told(popped, "finished")]) == [first.id]
+    [taken] = wakeups.dequeue(1)
+    assert acknowledge(wakeups, taken, "finished") == [first.id]
 
-    assert books.tell([told(popped, "finished")]) == [first.id]
-    assert books.tell([told(popped, "queued")]) == []
+    assert acknowledge(wakeups, taken, "finished") == [first.id]
+    assert acknowledge(wakeups, taken, "queued") == []
 
 
-def test_a_heartbeat_after_the_end_brings_nothing_back(world: Any, worker: ConcurrentWorker) -> None:
-    job, popped = taken(world, worker._taking)
-    worker._taking.tell([told(popped, "finished")])
+def test_a_heartbeat_after_the_end_brings_nothing_back(world: Any, worker: Worker) -> None:
+    job, taken = dequeued(world, worker._wakeups)
+    acknowledge(worker._wakeups, taken, "finished")
     before = seen(world, job)
 
     with world.redis.pipeline() as pipeline:
-        worker._execution(popped).heartbeat(world.queue.rq.started_job_registry, 70, pipeline)
+        worker._rq.execution_of(taken).heartbeat(world.queue.rq.started_job_registry, 70, pipeline)
         pipeline.execute()
 
     assert seen(world, job) == before
@@ -157,7 +155,7 @@ def test_a_heartbeat_after_the_end_brings_nothing_back(world: Any, worker: Concu
 
 
 def test_a_job_that_ends_while_the_worker_looks_for_strays_does_not_run_again(
-    world: Any, worker: ConcurrentWorker, eventually: Any, monkeypatch: pytest.MonkeyPatch
+    world: Any, worker: Worker, eventually: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Redis is asked, the job ends and is forgotten here, and then the answer is compared with what is under way."""
     job = world.queue.rq.enqueue("time.sleep", 0.2)
@@ -169,29 +167,29 @@ def test_a_job_that_ends_while_the_worker_looks_for_strays_does_not_run_again(
         eventually(lambda: not worker._pipeline.under_way)
         return answer
 
-    worker._pipeline.put(worker._taking.take(1))
+    worker._pipeline.put(worker._wakeups.dequeue(1))
     with monkeypatch.context() as patch:
         patch.setattr(Redis, "smembers", slow)
-        worker._reclaim()
+        worker._put_back_strays()
 
     assert world.redis.llen(world.queue.rq.key) == 0
     assert job.get_status() == JobStatus.FINISHED
 
 
 def test_what_ends_while_it_is_handed_back_is_not_on_the_queue_too(
-    world: Any, worker: ConcurrentWorker, eventually: Any, monkeypatch: pytest.MonkeyPatch
+    world: Any, worker: Worker, eventually: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The worker is told to stop at once; its jobs are listed, one of them ends, and then all of them go back."""
     job = world.queue.rq.enqueue("time.sleep", 0.2)
-    worker._pipeline.put(worker._taking.take(1))
-    give_back = worker._give_back
+    worker._pipeline.put(worker._wakeups.dequeue(1))
+    release = worker._wakeups.release
 
     def late(jobs: Any) -> None:
         eventually(lambda: not worker._pipeline.under_way)
-        give_back(jobs)
+        release(jobs)
 
-    monkeypatch.setattr(worker, "_give_back", late)
-    worker.hand_back()
+    monkeypatch.setattr(worker._wakeups, "release", late)
+    worker.release()
 
     assert world.redis.llen(world.queue.rq.key) == 0
     assert job.get_status() == JobStatus.FINISHED

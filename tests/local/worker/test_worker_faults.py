@@ -180,7 +180,7 @@ def test_the_database_away_leaves_jobs_on_the_queue(
     worker = workers.start()
     ids = [world.add(receiver.url, push=False) for _ in range(5)]
     with database_away(world, postgres_server):
-        world.queue.push([job_id for _, job_id in ids])
+        world.queue.enqueue([job_id for _, job_id in ids])
         eventually(lambda: worker.events("waiting for the database and its schema"))
         assert receiver.requests == []
 

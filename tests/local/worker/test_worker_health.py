@@ -14,11 +14,9 @@ from typing import Any
 import pytest
 
 from app.healthcheck import STALE_SECONDS, problem
-from app.queue.execute import Runtime
-from app.queue.worker.concurrent import ConcurrentWorker
-from app.queue.worker.database import DatabaseGate
+from app.queue.gate import DatabaseGate
+from app.queue.pipeline import Pipeline
 from app.queue.worker.health import HeartbeatFile, Pulse
-from app.queue.worker.pipeline import Pipeline
 from app.queue.worker.signals import Shutdown
 
 
@@ -64,7 +62,9 @@ def test_a_loop_that_hangs_goes_stale_and_is_well_again_when_it_goes_on(
     assert check(worker) is None
 
 
-def test_a_hanging_loop_is_seen_although_other_threads_go_on(world: Any, tmp_path: Path, eventually: Any) -> None:
+def test_a_hanging_loop_is_seen_although_other_threads_go_on(
+    world: Any, tmp_path: Path, eventually: Any, make_worker: Any
+) -> None:
     """A file that a thread of its own touched would look well for ever."""
     hang, go_on, shutdown = threading.Event(), threading.Event(), Shutdown()
 
@@ -75,18 +75,8 @@ def test_a_hanging_loop_is_seen_although_other_threads_go_on(world: Any, tmp_pat
             return super().is_open()
 
     path = tmp_path / "alive"
-    runtime = Runtime(engine=world.engine, handlers={}, worker="hangs", backoff_base=1, backoff_cap=1)
-    worker = ConcurrentWorker(
-        world.queue.rq,
-        name="hangs",
-        quick=world.redis,
-        concurrency=1,
-        gate=Gate(world.engine),
-        heartbeat_file=HeartbeatFile(str(path)),
-        shutdown=shutdown,
-        runtime=runtime,
-        stop_timeout=1,
-    )
+    file = HeartbeatFile(str(path))
+    worker = make_worker("hangs", gate=Gate(world.engine), heartbeat_file=file, shutdown=shutdown)
     loop = threading.Thread(target=worker.serve)
     loop.start()
     try:
@@ -164,13 +154,13 @@ def test_nor_for_a_suspended_queue(world: Any, workers: Any, eventually: Any) ->
         world.redis.delete("rq:suspended")
 
 
-@pytest.mark.parametrize("step", ["claim", "store", "tell"])
+@pytest.mark.parametrize("step", ["claim", "store", "acknowledge"])
 def test_a_step_that_stands_still_is_seen_although_the_loop_goes_on(
-    world: Any, tmp_path: Path, eventually: Any, monkeypatch: pytest.MonkeyPatch, step: str
+    tmp_path: Path, eventually: Any, make_worker: Any, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     """No slot was ever free again, and the loop that beats knew of nothing."""
     go_on, stuck = threading.Event(), threading.Event()
-    monkeypatch.setattr("app.queue.worker.concurrent._STANDSTILL", 0.5)
+    monkeypatch.setattr("app.queue.worker.loop._STANDSTILL", 0.5)
 
     def stands(self: Pipeline, batch: Any) -> None:
         stuck.set()
@@ -178,17 +168,7 @@ def test_a_step_that_stands_still_is_seen_although_the_loop_goes_on(
 
     monkeypatch.setattr(Pipeline, f"_{step}", stands)
     path, shutdown = tmp_path / "alive", Shutdown()
-    worker = ConcurrentWorker(
-        world.queue.rq,
-        name="stands",
-        quick=world.redis,
-        concurrency=1,
-        gate=DatabaseGate(world.engine),
-        heartbeat_file=HeartbeatFile(str(path)),
-        shutdown=shutdown,
-        runtime=Runtime(engine=world.engine, handlers={}, worker="stands", backoff_base=1, backoff_cap=1),
-        stop_timeout=1,
-    )
+    worker = make_worker("stands", heartbeat_file=HeartbeatFile(str(path)), shutdown=shutdown)
     loop = threading.Thread(target=worker.serve)
     loop.start()
     try:

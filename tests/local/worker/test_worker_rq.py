@@ -19,9 +19,8 @@ from rq.registry import StartedJobRegistry
 from rq.results import Result
 from rq.worker import BaseWorker, Worker
 
-from app.queue.rq_queue import UnsuitableServerError, check_server
-from app.queue.trim import trim
-from app.queue.worker.concurrent import ConcurrentWorker
+from app.queue.connections import UnsuitableServerError, check_server
+from app.queue.worker.rq_worker import RqWorker
 
 pytestmark = [pytest.mark.local, pytest.mark.timeout(60)]
 
@@ -85,8 +84,8 @@ def test_a_waiting_retry_is_in_the_scheduled_registry(
 
 def test_a_job_pushed_twice_runs_once(world: Any, workers: Any, receiver: Any, eventually: Any) -> None:
     delivery_id, job_id = world.add(receiver.url)
-    world.queue.push([job_id])
-    world.queue.push([job_id])
+    world.queue.enqueue([job_id])
+    world.queue.enqueue([job_id])
     workers.start()
     world.settled(delivery_id, "delivered")
 
@@ -127,13 +126,13 @@ def test_trimming_removes_the_oldest_and_spares_what_was_queued_again(world: Any
             pipeline.hset(f"rq:job:{name}", "status", "queued" if n == 0 else "failed")
         pipeline.execute()
 
-    removed = trim(world.redis, world.queue.rq, keep_finished=0, keep_failed=10)
+    removed = world.queue.trim(keep_finished=0, keep_failed=10)
 
     assert removed == 1190
     assert registry.get_job_ids(cleanup=False) == names[-10:]
     assert world.redis.exists("rq:job:job-0000") == 1
     assert world.redis.exists("rq:job:job-0001") == 0
-    assert trim(world.redis, world.queue.rq, keep_finished=0, keep_failed=0) == 10
+    assert world.queue.trim(keep_finished=0, keep_failed=0) == 10
 
 
 def test_a_suspended_queue_is_left_alone(world: Any, workers: Any, receiver: Any, eventually: Any) -> None:
@@ -217,11 +216,11 @@ def test_the_parts_of_rq_that_we_build_on_exist() -> None:
     assert parameters(BaseWorker.heartbeat) == ["self", "timeout", "pipeline"]
     assert parameters(BaseWorker.set_state) == ["self", "state", "pipeline"]
     assert parameters(BaseWorker.bootstrap)[:2] == ["self", "logging_level"]
-    assert parameters(BaseWorker._pubsub_exception_handler) == parameters(ConcurrentWorker._pubsub_exception_handler)
-    assert parameters(BaseWorker.request_stop_execution) == parameters(ConcurrentWorker.request_stop_execution)
+    assert parameters(BaseWorker._pubsub_exception_handler) == parameters(RqWorker._pubsub_exception_handler)
+    assert parameters(BaseWorker.request_stop_execution) == parameters(RqWorker.request_stop_execution)
     assert parameters(BaseWorker.unsubscribe) == ["self"]
     assert "self.pubsub_thread" in inspect.getsource(BaseWorker.subscribe)
-    assert parameters(BaseWorker.procline) == parameters(ConcurrentWorker.procline)
+    assert parameters(BaseWorker.procline) == parameters(RqWorker.procline)
     assert parameters(BaseWorker._set_connection) == ["self", "connection"]
     for name in ("teardown", "run_maintenance_tasks", "register_death", "serialize", "get_redis_server_version"):
         assert callable(getattr(BaseWorker, name)), name

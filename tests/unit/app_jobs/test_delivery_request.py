@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from app.deliveries.job import DeliveryHandler, Work
-from app.queue.claims import Claim
+from app.queue.job import Job
 from app.settings import Settings
 
 ENVIRON = {
@@ -23,9 +23,9 @@ def handler(**environ: str) -> DeliveryHandler:
     return DeliveryHandler(Settings.load({**ENVIRON, **environ}))
 
 
-def claimed(**values: Any) -> Claim:
+def claimed(**values: Any) -> Job:
     given = {
-        "job_id": uuid.uuid4(),
+        "id": uuid.uuid4(),
         "kind": "delivery",
         "subject_id": uuid.UUID(int=7),
         "attempt": 2,
@@ -35,7 +35,7 @@ def claimed(**values: Any) -> Claim:
         "correlation_id": None,
         "traceparent": None,
     }
-    return Claim(**{**given, **values})
+    return Job(**{**given, **values})
 
 
 @pytest.fixture
@@ -55,11 +55,11 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     return calls
 
 
-def run(sent: list[dict[str, Any]], work: Work, claim: Claim, **environ: str) -> tuple[dict[str, str], bytes]:
-    outcome = handler(**environ).run(work, claim)
+def run(sent: list[dict[str, Any]], work: Work, job: Job, **environ: str) -> tuple[dict[str, str], bytes]:
+    outcome = handler(**environ).run(work, job)
     # What nobody foresaw is an attempt like any other, and in the log.
     assert (outcome.result, outcome.error) == ("retry", "internal error")
-    assert (outcome.detail.status_code, outcome.detail.error) == (None, "internal error")
+    assert (outcome.detail["status_code"], outcome.detail["error"]) == (None, "internal error")
     headers = {name.lower(): value for name, value in sent[-1]["headers"]}
     assert len(headers) == len(sent[-1]["headers"])
     return headers, sent[-1]["body"]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from app import fail_fast
-from app.queue.worker.stages import Crew, Stage
+from app.queue.stages import Crew, Stage
 
 
 @pytest.fixture

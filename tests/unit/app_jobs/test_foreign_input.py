@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from ipaddress import ip_network
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,7 +22,7 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 
 from app.accounts.tokens import InvalidToken, Tokens
-from app.deliveries.job import Attempt, DeliveryHandler, Work, classify
+from app.deliveries.job import DeliveryHandler, Work, classify
 from app.errors import InvalidInput
 from app.observability import correlation
 from app.outbound.client import Answer
@@ -31,7 +32,7 @@ from app.predictions.providers.dialects import DIALECTS
 from app.predictions.webhooks.service import _reference
 from app.predictions.webhooks.signatures import WebhookMalformed, WebhookRefused, verify
 from app.queue.backoff import delay, retry_after
-from app.queue.claims import Claim
+from app.queue.job import Job
 from app.settings import Settings
 from app.settings_checks import KeyRing
 from app.web import caching, idempotency, paging
@@ -185,12 +186,12 @@ def attempt() -> Iterator[Callable[..., Any]]:
     environ = {"MODE": "worker", "ENVIRONMENT": "test", "DATABASE_URL": "postgresql:///x", "REDIS_URL": "unix:///x"}
     allowed = {"DELIVERY_ALLOW_HTTP": "true", "DELIVERY_ALLOW_PRIVATE_NETWORKS": "true", "DELIVERY_TIMEOUT": "2000"}
     handler = DeliveryHandler(Settings.load({**environ, **allowed}))
-    ids = {"job_id": uuid.uuid4(), "subject_id": uuid.uuid4(), "correlation_id": None, "traceparent": None}
-    claimed = Claim(**ids, kind="delivery", attempt=1, max_attempts=3, worker="w", lease=30.0)
+    ids = {"id": uuid.uuid4(), "subject_id": uuid.uuid4(), "correlation_id": None, "traceparent": None}
+    job = Job(**ids, kind="delivery", attempt=1, max_attempts=3, worker="w", lease=30.0)
 
     def run(data: bytes) -> Any:
         receiver.data, before = data, receiver.requests
-        outcome = handler.run(Work(url=receiver.url, body="{}", headers={}), claimed)
+        outcome = handler.run(Work(url=receiver.url, body="{}", headers={}), job)
         assert receiver.requests == before + 1
         return outcome
 
@@ -198,11 +199,11 @@ def attempt() -> Iterator[Callable[..., Any]]:
     receiver.close()
 
 
-def logged(outcome: Any) -> Attempt:
+def logged(outcome: Any) -> Any:
     """The attempt as it would be stored."""
-    made = outcome.detail
-    assert isinstance(made, Attempt)
-    assert made.started_at <= datetime.now(UTC)
+    assert isinstance(outcome.detail, dict)
+    made = SimpleNamespace(**outcome.detail)
+    assert datetime.fromisoformat(made.started_at) <= datetime.now(UTC)
     assert made.error == outcome.error
     for text in (made.error, made.response_excerpt):
         assert text is None or ("\0" not in text and text.encode().decode() == text)

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from app.queue.worker import database
-from app.queue.worker.database import DatabaseGate
+from app.queue.gate import _LONGEST_PAUSE, DatabaseGate
 from app.queue.worker.health import HeartbeatFile
 from app.queue.worker.signals import Shutdown
 
@@ -68,7 +67,7 @@ def test_the_gate_backs_off_while_the_database_is_away(clock: list[float]) -> No
     assert 10 <= server.probes <= 20
     assert not gate.was_open
     server.away = False
-    clock[0] += database._LONGEST_PAUSE
+    clock[0] += _LONGEST_PAUSE
 
     assert gate.is_open()
 

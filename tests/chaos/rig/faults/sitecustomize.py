@@ -64,7 +64,7 @@ def accept_of_another_kind(module: ModuleType) -> None:
 def die_before_announcing(module: ModuleType) -> None:
     """Between the commit and the announcement of the job with this number."""
     doomed = int(os.environ.get("CHAOS_DIE_AT", "0"))
-    soon = module.Nudge.soon
+    announce = module.Announcer.announce
     count = 0
 
     def deadly(self: Any, *announced: Any, **how: Any) -> None:
@@ -72,10 +72,10 @@ def die_before_announcing(module: ModuleType) -> None:
         count += 1
         if count == doomed:
             os.kill(os.getpid(), signal.SIGKILL)
-        soon(self, *announced, **how)
+        announce(self, *announced, **how)
 
     if doomed:
-        module.Nudge.soon = deadly
+        module.Announcer.announce = deadly
 
 
 CHANGES: dict[str, Callable[[ModuleType], None]] = {

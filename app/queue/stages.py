@@ -5,10 +5,10 @@ None of them outlives an error that its work does not handle: see app.fail_fast.
 
 from __future__ import annotations
 
+import queue
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from queue import Empty, SimpleQueue
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -21,7 +21,7 @@ class Stage(Generic[T]):
         """`most` items in a batch, gathered for at least `linger` seconds. `work` handles its own errors: what escapes
         it ends the thread."""
         self._work, self._most, self._linger = work, most, linger
-        self._gathered: SimpleQueue[Sequence[T]] = SimpleQueue()
+        self._gathered: queue.SimpleQueue[Sequence[T]] = queue.SimpleQueue()
         self.busy_since: float | None = None
         """When (monotonic) the batch at hand began; None while there is nothing to do."""
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -44,7 +44,7 @@ class Stage(Generic[T]):
             try:
                 while len(batch) < self._most:
                     batch += self._gathered.get_nowait()
-            except Empty:
+            except queue.Empty:
                 pass
             self._work(batch)
             self.busy_since = None
@@ -58,7 +58,7 @@ class Crew(Generic[T]):
         self._work = work
         self.failed: list[T] = []
         """The items whose thread ended over them."""
-        self._waiting: SimpleQueue[T] = SimpleQueue()
+        self._waiting: queue.SimpleQueue[T] = queue.SimpleQueue()
         for number in range(size):
             threading.Thread(target=self._run, name=f"{name}-{number}", daemon=True).start()
 
@@ -72,7 +72,7 @@ class Crew(Generic[T]):
         try:
             while True:
                 items.append(self._waiting.get_nowait())
-        except Empty:
+        except queue.Empty:
             return items
 
     def _run(self) -> None:

@@ -1,4 +1,4 @@
-"""The scripts with which RQ's books are kept: each a step that happens wholly or not at all.
+"""The scripts that write RQ's keys: each a step that happens wholly or not at all.
 
 RQ's key names are built here: no cluster mode, which RQ cannot use either.
 """
@@ -7,12 +7,32 @@ from __future__ import annotations
 
 from typing import Final
 
+# KEYS[1] the queue's list; KEYS[2] its scheduled registry: sorted set of job ids; KEYS[3] RQ's set of queues
+# ARGV[1] RQ's prefix; ARGV[2] 1 for the front of the queue; ARGV[3] how many fields and values follow that are the same
+#   for every job; then those; then for each job its id, its data and its description
+# A job that is put on the queue again begins anew: what is left of its last run would make it expire while it waits.
+ENQUEUE: Final = """
+-- First what a full server refuses: once a script has written, the server lets it write whatever it takes.
+redis.call('SADD', KEYS[3], KEYS[1])
+local same, shared = 3 + tonumber(ARGV[3]), {}
+for i = 4, same do shared[#shared + 1] = ARGV[i] end
+local push, front = 'RPUSH', '0'
+if ARGV[2] == '1' then push, front = 'LPUSH', '1' end
+for i = same + 1, #ARGV, 3 do
+    local key = ARGV[1] .. ':job:' .. ARGV[i]
+    redis.call('DEL', key)
+    redis.call('HSET', key, 'data', ARGV[i + 1], 'description', ARGV[i + 2], 'enqueue_at_front', front, unpack(shared))
+    redis.call('ZREM', KEYS[2], ARGV[i])
+    redis.call(push, KEYS[1], ARGV[i])
+end
+"""
+
 # KEYS[1] queue: list of job ids; KEYS[2] started registry: sorted set of job:execution by the time when it counts as
 #   abandoned; KEYS[3] the worker's executions: set of job:execution
 # ARGV[1] now, as RQ writes times; ARGV[2] now, in seconds since 1970; ARGV[3] the worker; ARGV[4] seconds without a
 #   heartbeat until a job counts as abandoned; ARGV[5] RQ's prefix; ARGV[6..] an id for each execution: so many jobs
 # Returns {job id, execution id, the job's hash} for each job that was taken. An id whose job is gone is dropped.
-TAKE: Final = """
+DEQUEUE: Final = """
 local taken = {}
 local deadline = string.format('%.6f', ARGV[2] + ARGV[4])
 for n = 6, #ARGV do
@@ -49,7 +69,7 @@ return taken
 #   the queue or among the failed. What is pushed back then would run a second time. The started registry says so: the
 #   worker's own set expires while a long job runs.
 # Returns the ids of the ended jobs that others depend on, also when this tells their end again.
-TELL: Final = """
+ACKNOWLEDGE: Final = """
 local parents = {}
 local prefix = ARGV[4]
 local counts = {successful_job_count = 0, failed_job_count = 0}
@@ -117,4 +137,41 @@ for name, count in pairs(counts) do
 end
 redis.call('HINCRBYFLOAT', KEYS[7], 'total_working_time', string.format('%.6f', seconds))
 return parents
+"""
+
+# KEYS[1] scheduled registry: sorted set of job ids by the time they are due; KEYS[2] the queue's list
+# ARGV[1] now, in seconds since 1970; ARGV[2] how many to move at most; ARGV[3] RQ's prefix
+# Returns the score of the next one to become due, or false when there is none.
+PROMOTE: Final = """
+local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', ARGV[1], 'LIMIT', 0, ARGV[2])
+for _, id in ipairs(due) do
+    redis.call('ZREM', KEYS[1], id)
+    local key = ARGV[3] .. ':job:' .. id
+    if redis.call('EXISTS', key) == 1 then
+        redis.call('HSET', key, 'status', 'queued')
+        redis.call(redis.call('HGET', key, 'enqueue_at_front') == '1' and 'LPUSH' or 'RPUSH', KEYS[2], id)
+    end
+end
+local following = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')
+return following[2] or false
+"""
+
+# KEYS[1] a registry: sorted set of job ids, scored by expiry; with one constant time to live, the lowest is the oldest
+# ARGV[1] how many to keep; ARGV[2] how many to remove at most; ARGV[3..] states in which a job may be deleted
+# Returns how many entries were removed. A job that was put on the queue again loses only its entry.
+TRIM: Final = """
+local excess = redis.call('ZCARD', KEYS[1]) - tonumber(ARGV[1])
+if excess <= 0 then return 0 end
+local ids = redis.call('ZRANGE', KEYS[1], 0, math.min(excess, tonumber(ARGV[2])) - 1)
+for _, id in ipairs(ids) do
+    local key = ARGV[3] .. ':job:' .. id
+    local status = redis.call('HGET', key, 'status')
+    for i = 4, #ARGV do
+        if status == ARGV[i] then
+            redis.call('DEL', key, ARGV[3] .. ':results:' .. id, ARGV[3] .. ':executions:' .. id)
+        end
+    end
+    redis.call('ZREM', KEYS[1], id)
+end
+return #ids
 """

@@ -10,24 +10,24 @@ import pytest
 from redis import OutOfMemoryError, Redis
 from rq.job import Job
 
-from app.queue.outbox import Nudge
-from app.queue.rq_queue import FAILURE_TTL, FUNCTION, RESULT_TTL, JobQueue
+from app.queue.outbox import Announcer
+from app.queue.wakeups import FAILURE_TTL, FUNCTION, RESULT_TTL, Wakeups
 
 QUEUE = "webhook-processor"
 pytestmark = [pytest.mark.local, pytest.mark.timeout(60)]
 
 
 @pytest.fixture
-def nudge(redis_url: str) -> Any:
-    made = Nudge(redis_url, job_timeout=100)
+def announcer(redis_url: str) -> Any:
+    made = Announcer(redis_url, job_timeout=100)
     yield made
     made.close()
 
 
-def test_an_id_is_on_the_queue_within_moments(world: Any, nudge: Nudge, eventually: Any) -> None:
+def test_an_id_is_on_the_queue_within_moments(world: Any, announcer: Announcer, eventually: Any) -> None:
     job_id = uuid.uuid4()
 
-    nudge.soon(job_id, QUEUE)
+    announcer.announce(job_id, QUEUE)
 
     eventually(lambda: world.queue.waiting_ids() == {str(job_id)})
     job = Job.fetch(str(job_id), connection=world.redis, serializer="json")
@@ -37,48 +37,48 @@ def test_an_id_is_on_the_queue_within_moments(world: Any, nudge: Nudge, eventual
     assert job.enqueue_at_front_on_retry
     assert b"pickle" not in job.data
     assert str(job_id).encode() in job.data
-    eventually(lambda: (nudge.sent, nudge.failed) == (1, 0))
+    eventually(lambda: (announcer.sent, announcer.failed) == (1, 0))
 
 
-def test_closing_sends_what_is_held(world: Any, nudge: Nudge) -> None:
+def test_closing_sends_what_is_held(world: Any, announcer: Announcer) -> None:
     ids = [uuid.uuid4() for _ in range(500)]
     for job_id in ids:
-        nudge.soon(job_id, QUEUE)
+        announcer.announce(job_id, QUEUE)
 
-    nudge.close(timeout=10)
+    announcer.close(timeout=10)
 
     assert world.redis.lrange(world.queue.rq.key, 0, -1) == [str(job_id).encode() for job_id in ids]
-    assert nudge.sent == 500
+    assert announcer.sent == 500
 
 
-def test_redis_away_costs_the_caller_nothing_and_is_counted(nudge: Nudge, valkey: Any, eventually: Any) -> None:
+def test_redis_away_costs_the_caller_nothing_and_is_counted(announcer: Announcer, valkey: Any, eventually: Any) -> None:
     valkey.stop()
     try:
         began = time.monotonic()
         for _ in range(50):
-            nudge.soon(uuid.uuid4(), QUEUE)
+            announcer.announce(uuid.uuid4(), QUEUE)
         assert time.monotonic() - began < 0.2
-        eventually(lambda: nudge.failed == 50)
+        eventually(lambda: announcer.failed == 50)
     finally:
         valkey.start()
 
-    nudge.soon(uuid.uuid4(), QUEUE)
+    announcer.announce(uuid.uuid4(), QUEUE)
 
-    eventually(lambda: nudge.sent == 1)
+    eventually(lambda: announcer.sent == 1)
 
 
 def test_one_that_was_never_used_needs_no_redis(world: Any) -> None:
-    unused = Nudge("redis://127.0.0.1:9/0", job_timeout=1)
+    unused = Announcer("redis://127.0.0.1:9/0", job_timeout=1)
 
     unused.close()
 
     assert (unused.sent, unused.failed) == (0, 0)
 
 
-def test_each_job_is_put_on_its_own_queue(redis_url: str, nudge: Nudge, eventually: Any) -> None:
+def test_each_job_is_put_on_its_own_queue(redis_url: str, announcer: Announcer, eventually: Any) -> None:
     first, second = uuid.uuid4(), uuid.uuid4()
-    nudge.soon(first, QUEUE)
-    nudge.soon(second, "mail")
+    announcer.announce(first, QUEUE)
+    announcer.announce(second, "mail")
 
     with Redis.from_url(redis_url) as client:
         eventually(lambda: client.lrange("rq:queue:mail", 0, -1) == [str(second).encode()])
@@ -88,11 +88,11 @@ def test_each_job_is_put_on_its_own_queue(redis_url: str, nudge: Nudge, eventual
 def test_a_full_server_takes_no_job(redis_url: str) -> None:
     """Or the queue would grow beyond all limits where everything else has stopped."""
     with Redis.from_url(redis_url) as client:
-        queue = JobQueue(client, name=QUEUE, job_timeout=1)
+        queue = Wakeups(client, name=QUEUE, job_timeout=1)
         client.config_set("maxmemory", 1)
         try:
             with pytest.raises(OutOfMemoryError):
-                queue.push([uuid.uuid4()])
+                queue.enqueue([uuid.uuid4()])
         finally:
             client.config_set("maxmemory", 0)
         assert client.keys("*") == []

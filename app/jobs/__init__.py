@@ -1,0 +1,1 @@
+"""Names that stand in Redis: see app.jobs.execute."""
