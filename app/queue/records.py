@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import TypeVar
 
 from sqlalchemy import Connection, Engine, false, func, or_, select, tuple_, update
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from app.db import errors, locks
 from app.observability.logging import get_logger
@@ -26,6 +26,8 @@ log = get_logger()
 
 T = TypeVar("T")
 
+_LOOK_AGAIN = 1.0
+"""Seconds until a job is claimed again that could not be asked when it is due."""
 _VALUES = "22"
 """The class of the SQLSTATEs for values that a statement cannot be evaluated with."""
 
@@ -41,31 +43,61 @@ class Records:
         # Each statement is a transaction of its own.
         self._committing = engine.execution_options(isolation_level="AUTOCOMMIT")
         self._also = {kind: one.also for kind, one in effects.items() if one.also is not None}
-        self._statements, self._bare = Statements(effects, leases), Statements({}, leases)
+        self._statements = Statements(effects, leases)
+        # The kinds that are parts alone are claimed first: the others' parts would cost their statement 0.3 ms.
+        groups = [[kind for kind in effects if (kind in self._also) == also] for also in (False, True)]
+        self._claims = [
+            (Statements({kind: effects[kind] for kind in kinds}, of_kinds), Statements({}, of_kinds))
+            for kinds in groups
+            if (of_kinds := {kind: leases[kind] for kind in kinds})
+        ]
 
     def claim(self, jobs: Sequence[Job], *, worker: str, at: float) -> list[Job]:
-        """Take those that can be taken: see Statements.claim. A job whose handler's `begin` fails over its values keeps
-        the others from nothing: it is claimed with an outcome, a failed attempt."""
+        """Take those of the jobs that can be taken, and fill them in; in no order. Of the others, those that are not
+        due yet get the seconds to `wait`; the rest is done, dead, another worker's, or of a kind that this worker does
+        not have: during a deployment an old worker meets new kinds, and leaves them to the new ones.
+
+        `at`: monotonic time from which the leases are reckoned. A job whose handler's `begin` fails over its values
+        keeps the others from nothing: it is claimed with an outcome, a failed attempt.
+        """
+        won: list[Job] = []
+        for made, bare in self._claims:
+            if left := [job for job in jobs if not job.kind]:
+                won += self._claim(made, bare, left, worker, at)
+        if left := [job for job in jobs if not job.kind]:
+            self._look_up_waits(left)
+        return won
+
+    def _look_up_waits(self, jobs: Sequence[Job]) -> None:
         try:
-            return self._claim(self._statements, jobs, worker, at)
+            with self._committing.connect() as connection:
+                statements.look_up_waits(connection, jobs)
+        except SQLAlchemyError:
+            # What was claimed is committed: a failure now would keep it from everybody until the leases end.
+            for job in jobs:
+                job.wait = _LOOK_AGAIN
+
+    def _claim(self, made: Statements, bare: Statements, jobs: Sequence[Job], worker: str, at: float) -> list[Job]:
+        def claim(one: Statements) -> list[Job]:
+            with self._committing.connect() as connection:
+                return one.claim(connection, jobs, worker=worker, at=at)
+
+        try:
+            return errors.again(lambda: claim(made))
         except DBAPIError as error:
             if not (errors.sqlstate(error) or "").startswith(_VALUES):
                 raise
         if len(jobs) > 1:
             half = len(jobs) // 2
-            return [*self.claim(jobs[:half], worker=worker, at=at), *self.claim(jobs[half:], worker=worker, at=at)]
+            return [
+                *self._claim(made, bare, jobs[:half], worker, at),
+                *self._claim(made, bare, jobs[half:], worker, at),
+            ]
         log.error("job cannot be begun", job_id=str(jobs[0].id))
-        won = self._claim(self._bare, jobs, worker, at)
+        won = errors.again(lambda: claim(bare))
         for job in won:
             job.outcome = Outcome(result="retry", error=INTERNAL_ERROR)
         return won
-
-    def _claim(self, made: Statements, jobs: Sequence[Job], worker: str, at: float) -> list[Job]:
-        def claim() -> list[Job]:
-            with self._committing.connect() as connection:
-                return made.claim(connection, jobs, worker=worker, at=at)
-
-        return errors.again(claim)
 
     def store(self, jobs: Sequence[Job]) -> set[uuid.UUID]:
         """Store the outcomes and their effects, all of them or none; the ids of the jobs whose lease still held."""

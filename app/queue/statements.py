@@ -15,7 +15,6 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from sqlalchemy import Connection, func, select, text
-from sqlalchemy.exc import SQLAlchemyError
 
 from app.observability.logging import get_logger
 from app.queue.handler import Effects
@@ -116,8 +115,6 @@ _EXPIRE = """
 """
 _STORED: Final = " SELECT id FROM finished"
 _EXPIRED: Final = " SELECT id, kind, subject_id FROM finished"
-_LOOK_AGAIN: Final = 1.0
-"""Seconds until a job is claimed again of which it could not be asked when it is due."""
 
 
 class Statements:
@@ -144,12 +141,7 @@ class Statements:
         self._expire = text(_EXPIRE + effect + _EXPIRED).bindparams(**stored)
 
     def claim(self, connection: Connection, jobs: Sequence[Job], *, worker: str, at: float) -> list[Job]:
-        """Take those of the jobs that can be taken, and fill them in; in no order. Of the others, those that are not
-        due yet get the seconds to `wait`; the rest is done, dead, another worker's, or of a kind that this worker does
-        not have: during a deployment an old worker meets new kinds, and leaves them to the new ones.
-
-        `at`: monotonic time from which the leases are reckoned.
-        """
+        """Take those of the jobs that can be taken and are of these kinds, and fill them in; in no order."""
         known = [{"kind": kind, "lease": lease} for kind, lease in self._leases.items()]
         given = {"ids": _array(job.id for job in jobs), "worker": worker, "known": json.dumps(known)}
         by_id = {job.id: job for job in jobs}
@@ -162,9 +154,6 @@ class Statements:
             job.worker, job.lease, job.claimed_at = worker, self._leases[row.kind], at
             self._begin(job, row.work)
             won.append(job)
-        if by_id:
-            for job_id, seconds in _not_yet(connection, by_id).items():
-                by_id[job_id].wait = seconds
         return won
 
     def _begin(self, job: Job, work: Any) -> None:
@@ -222,16 +211,15 @@ def owned(connection: Connection, job_ids: Collection[uuid.UUID], *, worker: str
     return [Job(worker=worker, **row._mapping) for row in connection.execute(statement)]
 
 
-def _not_yet(connection: Connection, job_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, float]:
+def look_up_waits(connection: Connection, jobs: Sequence[Job]) -> None:
+    """Of these jobs, those that are not due yet get the seconds to `wait`."""
+    by_id = {job.id: job for job in jobs}
     seconds = func.extract("epoch", Row.run_at - func.now())
     statement = select(Row.id, seconds.label("seconds")).where(
-        Row.id.in_(job_ids), Row.state == "pending", Row.run_at > func.now()
+        Row.id.in_(by_id), Row.state == "pending", Row.run_at > func.now()
     )
-    try:
-        return {row.id: float(row.seconds) for row in connection.execute(statement)}
-    except SQLAlchemyError:
-        # The claim has been committed: a failure now would keep what it won from everybody until the leases end.
-        return dict.fromkeys(job_ids, _LOOK_AGAIN)
+    for row in connection.execute(statement):
+        by_id[row.id].wait = float(row.seconds)
 
 
 def _array(ids: Iterable[uuid.UUID]) -> str:

@@ -23,7 +23,7 @@ from app.queue.job import Outcome
 from app.queue.models import Job
 from app.queue.outbox import new_job
 from app.queue.records import Records
-from app.queue.statements import Statements
+from app.queue.statements import Statements, look_up_waits
 from app.queue.sweeper import Sweeper
 from app.queue.wakeups import Wakeups
 from app.queue.worker.loop import EXIT_STUCK
@@ -40,6 +40,7 @@ def claim_jobs(world: Any, *job_ids: uuid.UUID, worker: str = "w", leases: dict[
     given = [jobs.Job(id=job_id) for job_id in job_ids]
     with world.engine.begin() as connection:
         won = Statements({}, leases).claim(connection, given, worker=worker, at=0.0)
+        look_up_waits(connection, [job for job in given if job not in won])
     return won, {job.id: job.wait for job in given if job.wait is not None}
 
 
