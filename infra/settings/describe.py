@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import types
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,6 +33,11 @@ def spell(path: Sequence[str | int]) -> str:
 
 
 T = TypeVar("T")
+
+
+def parse(text: str) -> Path:
+    """The path that `spell` writes so, for names without a dot."""
+    return tuple(int(index) if index else name for index, name in re.findall(r"\[(\d+)\]|([^.\[\]]+)", text))
 
 
 @dataclass(frozen=True)

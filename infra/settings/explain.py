@@ -54,22 +54,22 @@ class Writer:
 
     def broken(self, broken: Broken, settings: Settings) -> Problem:
         """The problem for a rule between several keys."""
-        given = self._given(broken.path)
-        if given is _ABSENT and (effective := _effective(settings, broken.path)) is not None:
-            key = describe.find(Settings, broken.path)
+        path = describe.parse(broken.path)
+        given = self._given(path)
+        if given is _ABSENT and (effective := _effective(settings, path)) is not None:
+            key = describe.find(Settings, path)
             shown: str | None = f"{describe.write(effective, key.rule if key else None)} (default)"
         else:
-            shown = self._shown(broken.path, given)
+            shown = self._shown(path, given)
         command = ""
         if broken.remove:
-            command = self._command("rm", broken.path)
+            command = self._command("rm", path)
         elif broken.suggestion is not None:
-            command = self._command("set", broken.suggested_path or broken.path, broken.suggestion)
-        elif self._secret(broken.path):
-            command = self._command("set", broken.path)
-        return Problem(
-            path=spell(broken.path), value=shown, message=broken.message, allowed=broken.allowed, command=command
-        )
+            where = describe.parse(broken.suggested_path or broken.path)
+            command = self._command("set", where, broken.suggestion)
+        elif self._secret(path):
+            command = self._command("set", path)
+        return Problem(path=broken.path, value=shown, message=broken.message, allowed=broken.allowed, command=command)
 
     def _one(self, error: ErrorDetails) -> Located:
         path = _path(error)

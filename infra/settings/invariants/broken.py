@@ -7,27 +7,26 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from infra.settings.describe import Path, parse
 from infra.settings.services import Api, WorkerGroup
 from infra.settings.tree import Settings
-
-Path = tuple[str | int, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Broken:
     """A rule that does not hold."""
 
-    path: Path
-    """The key to look at first."""
+    path: str
+    """The key to look at first, dotted: ``worker.groups.bulk.queue``, ``cors_origins[0]``."""
     message: str
     """What is wrong, as the rest of a sentence that starts with the key."""
     allowed: str = ""
     suggestion: str | None = None
     """A value of `suggested_path`, else of `path`, that mends it."""
-    suggested_path: Path | None = None
+    suggested_path: str | None = None
     remove: bool = False
     """The key should go."""
-    also: tuple[Path, ...] = ()
+    also: tuple[str, ...] = ()
     """The other keys that the rule looks at: while one of them is faulty itself, the rule says nothing."""
 
     def touches(self, faulty: Collection[Path]) -> bool:
@@ -35,8 +34,9 @@ class Broken:
 
         What should go altogether should go whatever is faulty inside.
         """
-        looked_at = (*(() if self.remove else (self.path,)), *self.also)
-        inside_faulty = any(self.path[: len(bad)] == bad for bad in faulty)
+        path = parse(self.path)
+        looked_at = [*([] if self.remove else [path]), *map(parse, self.also)]
+        inside_faulty = any(path[: len(bad)] == bad for bad in faulty)
         return inside_faulty or any(one[: len(two)] == two[: len(one)] for one in looked_at for two in faulty)
 
 
@@ -47,25 +47,25 @@ class Context:
     settings: Settings
     tree: Mapping[str, Any]
 
-    def given(self, *path: str) -> bool:
+    def given(self, path: str) -> bool:
         """Whether the stack file says something at `path`."""
         place: Any = self.tree
-        for part in path:
+        for part in path.split("."):
             if not isinstance(place, Mapping) or part not in place:
                 return False
             place = place[part]
         return True
 
-    def processes(self) -> Iterator[tuple[tuple[str, ...], Api | WorkerGroup]]:
+    def processes(self) -> Iterator[tuple[str, Api | WorkerGroup]]:
         """The API, the main workers and every named group, each with its path."""
-        yield ("api",), self.settings.api
+        yield "api", self.settings.api
         yield from self.workers()
 
-    def workers(self) -> Iterator[tuple[tuple[str, ...], WorkerGroup]]:
+    def workers(self) -> Iterator[tuple[str, WorkerGroup]]:
         """The main workers and every named group, each with its path."""
-        yield ("worker",), self.settings.worker
+        yield "worker", self.settings.worker
         for name, group in self.settings.worker.groups.items():
-            yield ("worker", "groups", name), group
+            yield f"worker.groups.{name}", group
 
     @staticmethod
     def nearest(word: str, words: Iterable[str]) -> str | None:

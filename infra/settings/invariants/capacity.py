@@ -82,7 +82,7 @@ def connections(context: Context) -> Found:
         return
     size = settings.postgres.size
     by_size = settings.postgres.provider in ("aws", "digitalocean")
-    where = ("postgres", "size") if by_size else ("postgres", "max_connections")
+    where = "postgres.size" if by_size else "postgres.max_connections"
     yield Broken(
         path=where,
         message=f"gives {budget.limit} connections, {budget.usable} of them to plan with, and the stack may open "
@@ -90,10 +90,10 @@ def connections(context: Context) -> Found:
         allowed="a larger database, fewer replicas, or smaller pools (pool_size and pool_overflow)",
         suggestion=_enough(settings, budget) if by_size and size else None,
         also=(
-            ("target",),
-            ("postgres",),
+            "target",
+            "postgres",
             *(
-                (*path, name)
+                f"{path}.{name}"
                 for path, _ in context.processes()
                 for name in ("replicas", "pool_size", "pool_overflow", "scaling", "rollout")
             ),
@@ -105,10 +105,10 @@ def unused_connection_limit(context: Context) -> Found:
     postgres = context.settings.postgres
     if postgres.provider in ("aws", "digitalocean") and postgres.max_connections is not None:
         yield Broken(
-            path=("postgres", "max_connections"),
+            path="postgres.max_connections",
             message=f"means nothing with provider {postgres.provider}: postgres.size decides there",
             remove=True,
-            also=(("postgres", "provider"), ("target",)),
+            also=("postgres.provider", "target"),
         )
 
 
@@ -118,20 +118,20 @@ def storage(context: Context) -> Found:
     least = 20 * tables.GIB
     if postgres.provider == "aws" and postgres.storage < least:
         yield Broken(
-            path=("postgres", "storage"),
+            path="postgres.storage",
             message="is less than RDS sells",
             allowed="20 GiB or more",
             suggestion=format_size(least),
-            also=(("postgres", "provider"),),
+            also=("postgres.provider",),
         )
     if postgres.provider in ("aws", "digitalocean") and postgres.max_storage * 10 < postgres.storage * 11:
         wanted = ceil(postgres.storage * 2 / tables.GIB) * tables.GIB
         yield Broken(
-            path=("postgres", "max_storage"),
+            path="postgres.max_storage",
             message=f"leaves no room to grow above postgres.storage ({format_size(postgres.storage)})",
             allowed="10 % more than postgres.storage at least",
             suggestion=format_size(wanted),
-            also=(("postgres", "storage"), ("postgres", "provider")),
+            also=("postgres.storage", "postgres.provider"),
         )
 
 
@@ -145,12 +145,12 @@ def can_roll(context: Context) -> Found:
         most = floor * process.rollout.maximum_percent // 100
         if least >= floor and most <= floor:
             yield Broken(
-                path=(*path, "rollout", "maximum_percent"),
+                path=f"{path}.rollout.maximum_percent",
                 message=f"lets nothing roll: with {floor} replicas, at least {least} must serve "
                 f"(minimum_healthy_percent {process.rollout.minimum_healthy_percent}) and at most {most} may exist",
                 allowed=f"{ceil((floor + 1) * 100 / floor)} or more, or a lower minimum_healthy_percent",
                 suggestion=str(max(200, ceil((floor + 1) * 100 / floor))),
-                also=((*path, "rollout", "minimum_healthy_percent"), (*path, "replicas"), ("target",)),
+                also=(f"{path}.rollout.minimum_healthy_percent", f"{path}.replicas", "target"),
             )
 
 
@@ -162,11 +162,11 @@ def figures(context: Context) -> Found:
     scaled = [path for path, group in context.workers() if group.scaling.max_replicas is not None]
     if scaled:
         yield Broken(
-            path=("features", "emf"),
-            message=f"leaves {'.'.join(map(str, scaled[0]))}.scaling without the figures that it scales on",
+            path="features.emf",
+            message=f"leaves {scaled[0]}.scaling without the figures that it scales on",
             allowed="true",
             suggestion="true",
-            also=tuple((*path, "scaling") for path in scaled),
+            also=tuple(f"{path}.scaling" for path in scaled),
         )
 
 

@@ -33,12 +33,12 @@ def providers(context: Context) -> Found:
         legal = PROVIDERS[settings.target]
         if chosen not in legal:
             yield Broken(
-                path=(group, "provider"),
+                path=f"{group}.provider",
                 message=f"does not work with target {settings.target}: {_WHY_NOT[chosen]}. "
                 f"To use such a server all the same, choose external and give its URL",
                 allowed=" or ".join(legal),
                 suggestion=legal[0],
-                also=(("target",),),
+                also=("target",),
             )
 
 
@@ -54,18 +54,18 @@ def external_urls(context: Context) -> Found:
         given = getattr(settings.secrets, name) is not None
         if provider == "external" and not given and name != "migration_database_url":
             yield Broken(
-                path=("secrets", name),
+                path=f"secrets.{name}",
                 message=f"is required with {group}.provider external",
-                also=((group, "provider"),),
+                also=(f"{group}.provider",),
             )
         if provider != "external" and given:
             yield Broken(
-                path=("secrets", name),
+                path=f"secrets.{name}",
                 message=f"would not be used: {group}.provider is {provider}",
                 allowed=f"leave it out, or set {group}.provider to external",
                 suggestion="external",
-                suggested_path=(group, "provider"),
-                also=((group, "provider"), ("target",)),
+                suggested_path=f"{group}.provider",
+                also=(f"{group}.provider", "target"),
             )
 
 
@@ -73,7 +73,7 @@ def region(context: Context) -> Found:
     """A cloud needs a region that it has; elsewhere one would mean nothing."""
     settings = context.settings
     regions = {"aws": tables.AWS_REGIONS, "digitalocean": tables.DO_REGIONS}.get(settings.target)
-    where = ("region",)
+    where = "region"
     if regions is None:
         if settings.region is not None:
             yield Broken(path=where, message=f"means nothing with target {settings.target}", remove=True)
@@ -83,7 +83,7 @@ def region(context: Context) -> Found:
             message=f"is required with target {settings.target}",
             allowed=", ".join(regions),
             suggestion="VALUE",
-            also=(("target",),),
+            also=("target",),
         )
     elif settings.region not in regions:
         near = context.nearest(settings.region, regions)
@@ -92,7 +92,7 @@ def region(context: Context) -> Found:
             message=f"is no region of {settings.target}" + (f"; {near} is the nearest name" if near else ""),
             allowed=", ".join(regions),
             suggestion=near,
-            also=(("target",),),
+            also=("target",),
         )
 
 
@@ -101,22 +101,22 @@ def zones(context: Context) -> Found:
     settings = context.settings
     if settings.target != "aws" or settings.region not in tables.AWS_REGIONS:
         return
-    where, chosen = ("network", "zones"), settings.network.zones
+    where, chosen = "network.zones", settings.network.zones
     if len(set(chosen)) != len(chosen) or not 2 <= len(chosen) <= 4:
-        yield Broken(path=where, message="must name 2 to 4 different zones", also=(("region",),))
+        yield Broken(path=where, message="must name 2 to 4 different zones", also=("region",))
     for zone in chosen:
         if not zone.startswith(settings.region):
             yield Broken(
                 path=where,
                 message=f"names {zone}, which is not in region {settings.region}",
                 allowed=f"{settings.region}a, {settings.region}b, ...",
-                also=(("region",),),
+                also=("region",),
             )
 
 
 def cidr(context: Context) -> Found:
     """The VPC's range must be a private network with room for the subnets."""
-    where, text = ("network", "cidr"), context.settings.network.cidr
+    where, text = "network.cidr", context.settings.network.cidr
     low, high = tables.PRIVATE_NETWORK_PREFIX.get(context.settings.target, (16, 24))
     try:
         network = ipaddress.IPv4Network(text)
@@ -134,39 +134,39 @@ def cidr(context: Context) -> Found:
 def existing_network(context: Context) -> Found:
     """A given VPC comes with all its subnets, and keeps its own ways out."""
     settings = context.settings
-    existing, base = settings.network.existing, ("network", "existing")
+    existing, base = settings.network.existing, "network.existing"
     if settings.target != "aws" or existing == type(existing)():
         return
     if existing.vpc is None:
-        yield Broken(path=(*base, "vpc"), message="is missing, and the subnets given mean nothing without it")
+        yield Broken(path=f"{base}.vpc", message="is missing, and the subnets given mean nothing without it")
     for name, least in (("public_subnets", 2), ("task_subnets", 1), ("data_subnets", 2)):
         chosen = getattr(existing, name)
         if len(set(chosen)) < least or len(set(chosen)) != len(chosen):
             yield Broken(
-                path=(*base, name),
+                path=f"{base}.{name}",
                 message=f"must name {least} or more different subnets of {existing.vpc or 'the VPC'}",
-                also=((*base, "vpc"),),
+                also=(f"{base}.vpc",),
             )
     for name in ("zones", "nat", "flow_logs"):
-        if context.given("network", name):
+        if context.given(f"network.{name}"):
             yield Broken(
-                path=("network", name),
+                path=f"network.{name}",
                 message="would not be used: network.existing brings its own",
                 remove=True,
-                also=((*base, "vpc"),),
+                also=(f"{base}.vpc",),
             )
 
 
 def encryption(context: Context) -> Found:
     """One key at most; the policy of a new one names the account."""
-    chosen, where = context.settings.encryption, ("encryption", "customer_key")
+    chosen, where = context.settings.encryption, "encryption.customer_key"
     if context.settings.target != "aws" or not chosen.customer_key:
         return
     if chosen.key_arn is not None:
         yield Broken(path=where, message="contradicts encryption.key_arn, which is a key already", remove=True)
     if context.settings.account is None:
         yield Broken(
-            path=("account",),
+            path="account",
             message="is required with encryption.customer_key: the key's policy names it",
             allowed="the 12 digits of the AWS account, in quotes",
             suggestion="VALUE",
@@ -177,21 +177,21 @@ def encryption(context: Context) -> Found:
 def architecture(context: Context) -> Found:
     if context.settings.target == "digitalocean" and context.settings.image.architecture != "x86_64":
         yield Broken(
-            path=("image", "architecture"),
+            path="image.architecture",
             message="does not run on App Platform",
             allowed="x86_64",
             suggestion="x86_64",
-            also=(("target",),),
+            also=("target",),
         )
 
 
 def image(context: Context) -> Found:
     if context.settings.target == "local" and context.settings.image.reference is not None:
         yield Broken(
-            path=("image", "reference"),
+            path="image.reference",
             message="would not be used: the local target runs the source in app/",
             remove=True,
-            also=(("target",),),
+            also=("target",),
         )
 
 
@@ -200,11 +200,11 @@ def metrics_port(context: Context) -> Found:
     settings = context.settings
     if settings.api.mode == "all" and settings.features.metrics_port == settings.api.port:
         yield Broken(
-            path=("features", "metrics_port"),
+            path="features.metrics_port",
             message="is taken: the API of the same replica listens there",
             allowed="another port than api.port",
             suggestion="9100" if settings.api.port != 9100 else "9101",
-            also=(("api", "mode"), ("api", "port")),
+            also=("api.mode", "api.port"),
         )
 
 
@@ -213,7 +213,7 @@ def copies(context: Context) -> Found:
     settings, elsewhere = context.settings, context.settings.backup.copy_region
     if settings.target != "aws" or elsewhere is None or settings.region not in tables.AWS_REGIONS:
         return
-    where = ("backup", "copy_region")
+    where = "backup.copy_region"
     apart = {True: "GovCloud", False: "the commercial regions"}
     government = elsewhere.startswith("us-gov-")
     if elsewhere not in tables.AWS_REGIONS:
@@ -225,21 +225,16 @@ def copies(context: Context) -> Found:
             suggestion=near,
         )
     elif elsewhere == settings.region:
-        yield Broken(path=where, message="is the stack's own region", allowed="another region", also=(("region",),))
+        yield Broken(path=where, message="is the stack's own region", allowed="another region", also=("region",))
     elif government != settings.region.startswith("us-gov-"):
         yield Broken(
             path=where,
             message=f"is in {apart[government]}, and nothing is copied between those and {apart[not government]}",
             allowed="another region of the same kind",
-            also=(("region",),),
+            also=("region",),
         )
     if not settings.backup.dumps:
-        yield Broken(
-            path=where,
-            message="has nothing to copy: there are no dumps",
-            remove=True,
-            also=(("backup", "dumps"),),
-        )
+        yield Broken(path=where, message="has nothing to copy: there are no dumps", remove=True, also=("backup.dumps",))
     for key in ("customer_key", "key_arn"):
         if getattr(settings.encryption, key):
             yield Broken(
@@ -247,17 +242,17 @@ def copies(context: Context) -> Found:
                 message=f"cannot be had with encryption.{key}: the key belongs to {settings.region}, and a copy needs "
                 "one where it is",
                 remove=True,
-                also=(("encryption", key),),
+                also=(f"encryption.{key}",),
             )
 
 
 def versions(context: Context) -> Found:
     """Each provider has its own versions."""
     postgres, redis = context.settings.postgres, context.settings.redis
-    also = (("target",), ("postgres", "provider"), ("redis", "provider"))
+    also = ("target", "postgres.provider", "redis.provider")
     if postgres.version not in (legal := tables.POSTGRES_VERSIONS[postgres.provider]):
         yield Broken(
-            path=("postgres", "version"),
+            path="postgres.version",
             message=f"is not offered by provider {postgres.provider}",
             allowed=", ".join(map(str, legal)),
             suggestion=str(min(legal, key=lambda version: abs(version - postgres.version))),
@@ -265,7 +260,7 @@ def versions(context: Context) -> Found:
         )
     if redis.version not in (names := tables.REDIS_VERSIONS[redis.provider]):
         yield Broken(
-            path=("redis", "version"),
+            path="redis.version",
             message=f"is not offered by provider {redis.provider}",
             allowed=", ".join(names),
             suggestion=context.nearest(redis.version, names) or names[-1],

@@ -22,11 +22,11 @@ def base_urls(context: Context) -> Found:
         url = getattr(chosen, name)
         if url is not None and not url.startswith("https://"):
             yield Broken(
-                path=("predictions", name),
+                path=f"predictions.{name}",
                 message="would send keys and results in the open",
                 allowed="an address that begins with https://",
                 suggestion="https://" + url.partition("://")[2],
-                also=(("target",),),
+                also=("target",),
             )
 
 
@@ -40,16 +40,16 @@ def webhook_secrets(context: Context) -> Found:
         keys = [_key(secret) for secret in secrets]
         if len(secrets) > _MOST_SECRETS or len(set(secrets)) < len(secrets) or None in keys:
             yield Broken(
-                path=("secrets", name),
+                path=f"secrets.{name}",
                 message="is no secret for webhooks",
                 allowed="whsec_ and base64, as the provider shows it, or two of them with a comma between",
             )
         elif context.settings.environment == "production" and any(len(set(key or b"")) < _MIN_DISTINCT for key in keys):
             yield Broken(
-                path=("secrets", name),
+                path=f"secrets.{name}",
                 message="is too regular to be a secret",
                 allowed="what the provider shows",
-                also=(("target",),),
+                also=("target",),
             )
 
 
@@ -59,12 +59,12 @@ def webhook_address(context: Context) -> Found:
     named = settings.predictions.webhook_base_url or settings.domain.name
     if settings.secrets.webhook_secret_replicate is not None and not named:
         yield Broken(
-            path=("predictions", "webhook_base_url"),
+            path="predictions.webhook_base_url",
             message="is missing: without an address of the API no webhook comes, and "
             "secrets.webhook_secret_replicate is for nothing",
             allowed="the API's public address, such as https://api.example.com",
             suggestion="VALUE",
-            also=(("secrets", "webhook_secret_replicate"), ("domain", "name")),
+            also=("secrets.webhook_secret_replicate", "domain.name"),
         )
 
 

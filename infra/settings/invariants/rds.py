@@ -29,19 +29,19 @@ def windows(context: Context) -> Found:
         _, length = _read(getattr(getattr(context.settings, group), key))
         if not least <= length <= _LONGEST:
             yield Broken(
-                path=(group, key),
+                path=f"{group}.{key}",
                 message=f"lasts {length} minutes",
                 allowed=f"{least} minutes to 24 hours",
-                also=((group, "provider"),),
+                also=(f"{group}.provider",),
             )
     for group, daily in (("postgres", "backup_window"), ("redis", "snapshot_window")):
         chosen = getattr(context.settings, group)
         if _provider(context, group) == "aws" and _overlap(getattr(chosen, daily), chosen.maintenance_window):
             yield Broken(
-                path=(group, "maintenance_window"),
+                path=f"{group}.maintenance_window",
                 message=f"overlaps {group}.{daily} ({getattr(chosen, daily)}), which AWS refuses",
                 allowed="another time",
-                also=((group, daily), (group, "provider")),
+                also=(f"{group}.{daily}", f"{group}.provider"),
             )
 
 
@@ -56,10 +56,10 @@ def vault(context: Context) -> Found:
         window = getattr(settings.postgres, key)
         if _overlap(snapshot, window):
             yield Broken(
-                path=("backup", "hour"),
+                path="backup.hour",
                 message=f"lets AWS Backup start at {start:02}:00, which is within an hour of postgres.{key} ({window})",
                 allowed="another hour, or another window",
-                also=(("postgres", key), ("postgres", "provider"), ("backup", "vault")),
+                also=(f"postgres.{key}", "postgres.provider", "backup.vault"),
             )
 
 
@@ -67,25 +67,21 @@ def restore(context: Context) -> Found:
     """Data comes from one place."""
     origin = context.settings.postgres.restore
     if origin.snapshot is not None and origin.instance is not None:
-        yield Broken(
-            path=("postgres", "restore"),
-            message="names both a snapshot and an instance",
-            allowed="one of them",
-        )
+        yield Broken(path="postgres.restore", message="names both a snapshot and an instance", allowed="one of them")
     if (origin.instance is None) != (origin.time is None) and origin.snapshot is None:
         missing = "time" if origin.time is None else "instance"
         yield Broken(
-            path=("postgres", "restore", missing),
+            path=f"postgres.restore.{missing}",
             message="is missing: a moment is a time of an instance",
             allowed="latest, or a time in UTC" if missing == "time" else "the identifier of an RDS instance",
             suggestion="latest" if missing == "time" else None,
         )
     if origin.snapshot is not None and origin.time is not None:
         yield Broken(
-            path=("postgres", "restore", "time"),
+            path="postgres.restore.time",
             message="means nothing with a snapshot, which is of one moment",
             remove=True,
-            also=(("postgres", "restore", "snapshot"),),
+            also=("postgres.restore.snapshot",),
         )
 
 
@@ -99,12 +95,12 @@ def external(context: Context) -> Found:
         if chosen.target != "aws" or _provider(context, group) != "external":
             continue
         for key in keys:
-            if context.given(group, key):
+            if context.given(f"{group}.{key}"):
                 yield Broken(
-                    path=(group, key),
+                    path=f"{group}.{key}",
                     message="means nothing with provider external: whoever runs that server decides it",
                     remove=True,
-                    also=(("target",), (group, "provider")),
+                    also=("target", f"{group}.provider"),
                 )
 
 

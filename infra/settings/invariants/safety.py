@@ -18,7 +18,7 @@ def cors(context: Context) -> Found:
     """Origins are scheme, host and port; `*` would let every web site use a visitor's login."""
     production = context.settings.environment == "production"
     for index, origin in enumerate(context.settings.cors_origins):
-        where = ("cors_origins", index)
+        where = f"cors_origins[{index}]"
         if origin == "*":
             if production:
                 yield Broken(
@@ -26,7 +26,7 @@ def cors(context: Context) -> Found:
                     message="would let every web site call the API in its visitors' name",
                     allowed="the origins of your own sites, such as https://app.example.com",
                     remove=True,
-                    also=(("target",),),
+                    also=("target",),
                 )
             continue
         parts = split_url(origin)
@@ -46,18 +46,18 @@ def cors(context: Context) -> Found:
                 message="is not served over TLS, so that anyone on the way could act as that site",
                 allowed="https://",
                 suggestion=f"https://{parts.netloc}",
-                also=(("target",),),
+                also=("target",),
             )
 
 
 def signing_key(context: Context) -> Found:
     """A given key must be strong, and is not rotated by a number."""
-    settings, where = context.settings, ("secrets", "jwt")
+    settings, where = context.settings, "secrets.jwt"
     if settings.secrets.jwt is None:
         return
-    if context.given("rotation", "jwt") and settings.rotation.jwt > 1:
+    if context.given("rotation.jwt") and settings.rotation.jwt > 1:
         yield Broken(
-            path=("rotation", "jwt"),
+            path="rotation.jwt",
             message="would renew nothing: secrets.jwt is given, and is the only signing key",
             allowed="leave one of them out",
             remove=True,
@@ -78,7 +78,7 @@ def signing_key(context: Context) -> Found:
             path=where,
             message="is a placeholder or too regular to be a secret",
             allowed="what `openssl rand -base64 64` makes",
-            also=(("target",),),
+            also=("target",),
         )
 
 
@@ -88,15 +88,15 @@ def provider_keys(context: Context) -> Found:
         if key is None:
             continue
         if any(character.isspace() or not character.isprintable() for character in key):
-            yield Broken(path=("secrets", name), message="contains blanks or control characters")
+            yield Broken(path=f"secrets.{name}", message="contains blanks or control characters")
         elif context.settings.environment == "production" and (
             PLACEHOLDER.search(key) or key.rstrip("x").endswith(("_", "-"))
         ):
             yield Broken(
-                path=("secrets", name),
+                path=f"secrets.{name}",
                 message="is a placeholder",
                 allowed="the provider's key, or nothing",
-                also=(("target",),),
+                also=("target",),
             )
 
 
@@ -108,19 +108,19 @@ def transport(context: Context) -> Found:
     postgres, redis = settings.postgres, settings.redis
     if postgres.provider != "external" and postgres.sslmode not in TLS_MODES:
         yield Broken(
-            path=("postgres", "sslmode"),
+            path="postgres.sslmode",
             message="would send passwords and data in the open",
             allowed=" or ".join(TLS_MODES),
             suggestion="verify-full" if postgres.provider == "aws" else "require",
-            also=(("target",), ("postgres", "provider")),
+            also=("target", "postgres.provider"),
         )
     if redis.provider != "external" and not redis.tls:
         yield Broken(
-            path=("redis", "tls"),
+            path="redis.tls",
             message="would send the password and every job in the open",
             allowed="true",
             suggestion="true",
-            also=(("target",), ("redis", "provider")),
+            also=("target", "redis.provider"),
         )
 
 
@@ -129,19 +129,19 @@ def embedded_tls(context: Context) -> Found:
     postgres, redis = context.settings.postgres, context.settings.redis
     if postgres.provider == "embedded" and postgres.sslmode != "disable":
         yield Broken(
-            path=("postgres", "sslmode"),
+            path="postgres.sslmode",
             message="cannot be met: the embedded server has no TLS, and listens on loopback only",
             allowed="disable",
             suggestion="disable",
-            also=(("postgres", "provider"), ("target",)),
+            also=("postgres.provider", "target"),
         )
     if redis.provider == "embedded" and redis.tls:
         yield Broken(
-            path=("redis", "tls"),
+            path="redis.tls",
             message="cannot be met: the embedded server has no TLS, and listens on loopback only",
             allowed="false",
             suggestion="false",
-            also=(("redis", "provider"), ("target",)),
+            also=("redis.provider", "target"),
         )
 
 
@@ -151,43 +151,43 @@ def domain(context: Context) -> Found:
     chosen = settings.domain
     if settings.target == "aws" and chosen.name is None and not chosen.plain_http:
         yield Broken(
-            path=("domain", "name"),
+            path="domain.name",
             message="is required on AWS: the certificate is made for it",
             allowed="a host name such as api.example.com; or domain.plain_http: true for a short trial without TLS",
             suggestion="VALUE",
-            also=(("target",),),
+            also=("target",),
         )
     if chosen.name is not None and chosen.plain_http:
         yield Broken(
-            path=("domain", "plain_http"),
+            path="domain.plain_http",
             message="contradicts domain.name, which is served over TLS",
             remove=True,
-            also=(("domain", "name"),),
+            also=("domain.name",),
         )
     if chosen.name and chosen.zone and chosen.name != chosen.zone and not chosen.name.endswith(f".{chosen.zone}"):
         yield Broken(
-            path=("domain", "zone"),
+            path="domain.zone",
             message=f"does not hold domain.name ({chosen.name})",
             allowed=f"a part of it, such as {chosen.name.split('.', 1)[1]}",
             suggestion=chosen.name.split(".", 1)[1],
-            also=(("domain", "name"),),
+            also=("domain.name",),
         )
     if settings.target == "aws" and chosen.zone and not chosen.zone_id:
         yield Broken(
-            path=("domain", "zone_id"),
+            path="domain.zone_id",
             message=f"is required with domain.zone on AWS: finding {chosen.zone} would need credentials for every plan",
             allowed=f"the id that `aws route53 list-hosted-zones-by-name --dns-name {chosen.zone}` shows, or leave "
             f"domain.zone out and make the records yourself",
             suggestion="VALUE",
-            also=(("domain", "zone"), ("target",)),
+            also=("domain.zone", "target"),
         )
     if chosen.name is None and (chosen.zone or chosen.zone_id or chosen.certificate_arn):
         yield Broken(
-            path=("domain", "name"),
+            path="domain.name",
             message="is missing, and domain.zone or domain.certificate_arn mean nothing without it",
             allowed="a host name such as api.example.com",
             suggestion="VALUE",
-            also=(("domain", "zone"), ("domain", "certificate_arn"), ("target",)),
+            also=("domain.zone", "domain.certificate_arn", "target"),
         )
 
 
@@ -196,11 +196,11 @@ def open_deliveries(context: Context) -> Found:
     deliveries = context.settings.deliveries
     if context.settings.target in ("aws", "digitalocean") and deliveries.allow_private_networks:
         yield Broken(
-            path=("deliveries", "allow_private_networks"),
+            path="deliveries.allow_private_networks",
             message="would let users reach the private network and the platform's metadata service",
             allowed="false",
             suggestion="false",
-            also=(("target",),),
+            also=("target",),
         )
 
 
@@ -208,11 +208,11 @@ def rotation_floor(context: Context) -> Found:
     rotation = context.settings.rotation
     if rotation.jwt_min is not None and rotation.jwt_min > rotation.jwt:
         yield Broken(
-            path=("rotation", "jwt_min"),
+            path="rotation.jwt_min",
             message=f"is above rotation.jwt ({rotation.jwt}), so that no key could sign",
             allowed=f"1 to {rotation.jwt}",
             suggestion=str(rotation.jwt),
-            also=(("rotation", "jwt"),),
+            also=("rotation.jwt",),
         )
 
 
@@ -221,7 +221,7 @@ def names(context: Context) -> Found:
     name = f"{context.settings.project}-{context.settings.stack}"
     if context.settings.target != "local" and len(name) > _LONGEST_NAME:
         yield Broken(
-            path=("target",),
+            path="target",
             message=f"gives names that are too long: {name} has {len(name)} characters, and names of load balancers "
             f"leave room for {_LONGEST_NAME}",
             allowed=f"a stack name of up to {_LONGEST_NAME - 1 - len(context.settings.project)} characters",

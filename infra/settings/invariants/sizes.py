@@ -25,18 +25,18 @@ def database_sizes(context: Context) -> Found:
         "redis": (settings.redis.provider, settings.redis.size, settings.redis.high_availability),
     }
     for group, (provider, size, standby) in servers.items():
-        also = (("target",), (group, "provider"))
+        also = ("target", f"{group}.provider")
         names = sold[group].get(provider)
         if size is None:
             continue
         if names is None:
             yield Broken(
-                path=(group, "size"), message=f"means nothing with provider {provider}", remove=True, also=also
+                path=f"{group}.size", message=f"means nothing with provider {provider}", remove=True, also=also
             )
         elif size not in names:
             near = context.nearest(size, names)
             yield Broken(
-                path=(group, "size"),
+                path=f"{group}.size",
                 message=f"is no size of provider {provider}",
                 allowed=", ".join(names),
                 suggestion=near,
@@ -44,11 +44,11 @@ def database_sizes(context: Context) -> Found:
             )
         elif size == "db-s-1vcpu-1gb" and standby:
             yield Broken(
-                path=(group, "size"),
+                path=f"{group}.size",
                 message=f"has no standby, and {group}.high_availability is on",
                 allowed=f"a larger size, or {group}.high_availability: false",
                 suggestion="db-s-1vcpu-2gb",
-                also=(*also, (group, "high_availability")),
+                also=(*also, f"{group}.high_availability"),
             )
 
 
@@ -61,36 +61,36 @@ def process_sizes(context: Context) -> Found:
             if legal is None:
                 near = min(tables.FARGATE_MEMORY_MIB, key=lambda cpu: abs(cpu - process.cpu))
                 yield Broken(
-                    path=(*path, "cpu"),
+                    path=f"{path}.cpu",
                     message="is not sold by Fargate",
                     allowed=", ".join(map(format_cpu, tables.FARGATE_MEMORY_MIB)),
                     suggestion=f"{near:g}",
-                    also=(("target",),),
+                    also=("target",),
                 )
             elif (wanted := process.memory / tables.MIB) not in legal:
                 near_memory = min(legal, key=lambda memory: (abs(memory - wanted), memory))
                 yield Broken(
-                    path=(*path, "memory"),
+                    path=f"{path}.memory",
                     message=f"cannot go with {format_cpu(process.cpu)} on Fargate",
                     allowed=_memory_range(legal),
                     suggestion=format_size(near_memory * tables.MIB),
-                    also=(("target",), (*path, "cpu")),
+                    also=("target", f"{path}.cpu"),
                 )
         if settings.target != "digitalocean" and process.size is not None:
             yield Broken(
-                path=(*path, "size"),
+                path=f"{path}.size",
                 message=f"means nothing with target {settings.target}: cpu and memory decide there",
                 remove=True,
-                also=(("target",),),
+                also=("target",),
             )
         if settings.target == "digitalocean":
             for name in ("cpu", "memory"):
-                if context.given(*path, name):
+                if context.given(f"{path}.{name}"):
                     yield Broken(
-                        path=(*path, name),
+                        path=f"{path}.{name}",
                         message="means nothing on App Platform, which sells sizes: size decides there",
                         remove=True,
-                        also=(("target",),),
+                        also=("target",),
                     )
 
 
@@ -98,37 +98,37 @@ def scaling(context: Context) -> Found:
     """Scaling needs a target that can do it, a size that it can add to, and room above the floor."""
     settings = context.settings
     for path, process in context.processes():
-        ceiling, where = process.scaling.max_replicas, (*path, "scaling", "max_replicas")
+        ceiling, where = process.scaling.max_replicas, f"{path}.scaling.max_replicas"
         if ceiling is None:
             continue
-        kind = "api" if path == ("api",) else "worker"
+        kind = "api" if path == "api" else "worker"
         if settings.target not in _AUTOSCALING[kind]:
             yield Broken(
                 path=where,
                 message=f"would not be used: target {settings.target} does not scale {kind} replicas by itself. "
-                f"Set {'.'.join(path)}.replicas",
+                f"Set {path}.replicas",
                 remove=True,
-                also=(("target",),),
+                also=("target",),
             )
             continue
         if ceiling < max(process.replicas, 1):
             yield Broken(
                 path=where,
-                message=f"is below {'.'.join(path)}.replicas ({process.replicas})",
+                message=f"is below {path}.replicas ({process.replicas})",
                 allowed=f"{max(process.replicas, 1)} or more",
                 suggestion=str(max(process.replicas, 1)),
-                also=((*path, "replicas"),),
+                also=(f"{path}.replicas",),
             )
         size = tables.DO_APP_SIZES.get(process.size or "")
         if settings.target == "digitalocean" and size is not None and not size.dedicated:
             yield Broken(
-                path=(*path, "size"),
+                path=f"{path}.size",
                 message="has a shared processor, and App Platform scales dedicated ones only",
                 allowed=", ".join(name for name, each in tables.DO_APP_SIZES.items() if each.dedicated),
                 suggestion=next(
                     n for n, each in tables.DO_APP_SIZES.items() if each.dedicated and each.memory >= size.memory
                 ),
-                also=(("target",), where),
+                also=("target", where),
             )
 
 
@@ -141,19 +141,19 @@ def instances(context: Context) -> Found:
         most = process.scaling.max_replicas or process.replicas
         if size is not None and size.single and most > 1:
             yield Broken(
-                path=(*path, "size"),
-                message=f"allows one instance, and {'.'.join(path)} has {most}",
+                path=f"{path}.size",
+                message=f"allows one instance, and {path} has {most}",
                 allowed="a size that is not single-instance, such as apps-s-1vcpu-1gb",
                 suggestion="apps-s-1vcpu-1gb",
-                also=((*path, "replicas"), (*path, "scaling", "max_replicas")),
+                also=(f"{path}.replicas", f"{path}.scaling.max_replicas"),
             )
         if most > tables.DO_APP_MAX_INSTANCES:
             yield Broken(
-                path=(*path, "replicas"),
+                path=f"{path}.replicas",
                 message="is more than App Platform runs of one component",
                 allowed=f"up to {tables.DO_APP_MAX_INSTANCES}",
                 suggestion=str(tables.DO_APP_MAX_INSTANCES),
-                also=((*path, "scaling", "max_replicas"),),
+                also=(f"{path}.scaling.max_replicas",),
             )
 
 
@@ -163,33 +163,33 @@ def workers(context: Context) -> Found:
     combined = settings.api.mode == "all"
     if combined:
         for name in ("replicas", "scaling"):
-            if context.given("worker", name):
+            if context.given(f"worker.{name}"):
                 yield Broken(
-                    path=("worker", name),
+                    path=f"worker.{name}",
                     message="would not be used: with api.mode all, each API replica holds one worker",
                     remove=True,
-                    also=(("api", "mode"),),
+                    also=("api.mode",),
                 )
-    queues: dict[str, tuple[str | int, ...]] = {settings.worker.queue: ("worker",)}
+    queues = {settings.worker.queue: "worker"}
     for path, group in context.processes():
-        if path == ("api",):
+        if path == "api":
             continue
-        if group.replicas == 0 and group.scaling.max_replicas is None and not (combined and path == ("worker",)):
+        if group.replicas == 0 and group.scaling.max_replicas is None and not (combined and path == "worker"):
             yield Broken(
-                path=(*path, "replicas"),
+                path=f"{path}.replicas",
                 message="is 0, and no scaling would ever wake a worker: its jobs would wait for ever",
-                allowed=f"1 or more, {'.'.join(path)}.scaling.max_replicas on AWS, or api.mode all",
+                allowed=f"1 or more, {path}.scaling.max_replicas on AWS, or api.mode all",
                 suggestion="1",
-                also=((*path, "scaling", "max_replicas"), ("api", "mode")),
+                also=(f"{path}.scaling.max_replicas", "api.mode"),
             )
         queue = getattr(group, "queue", "")
-        if path != ("worker",):
+        if path != "worker":
             if queue in queues:
                 yield Broken(
-                    path=(*path, "queue"),
-                    message=f"is the queue of {'.'.join(map(str, queues[queue]))} already",
+                    path=f"{path}.queue",
+                    message=f"is the queue of {queues[queue]} already",
                     allowed="a queue of its own",
-                    also=(("worker", "queue"),),
+                    also=("worker.queue",),
                 )
             queues[queue] = path
 

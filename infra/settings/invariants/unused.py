@@ -54,26 +54,16 @@ def unused(context: Context) -> Found:
     """A key that the target cannot use should not stand in its file."""
     target = context.settings.target
     for path in _paths(context, target):
-        if context.given(*path) and not _empty(context, path):
-            yield Broken(
-                path=path,
-                message=f"means nothing with target {target}",
-                remove=True,
-                also=(("target",),),
-            )
+        # The project file gives every top-level key an empty default: that says nothing.
+        if context.given(path) and ("." in path or context.tree[path]):
+            yield Broken(path=path, message=f"means nothing with target {target}", remove=True, also=("target",))
 
 
-def _paths(context: Context, target: Target) -> Iterator[tuple[str, ...]]:
-    for text in UNUSED[target]:
-        first, *rest = text.split(".")
-        yield (first, *rest)
-        if first == "worker":
-            yield from (("worker", "groups", name, *rest) for name in context.settings.worker.groups)
-
-
-def _empty(context: Context, path: tuple[str, ...]) -> bool:
-    """The project file gives every top-level key an empty default: that says nothing."""
-    return len(path) == 1 and not context.tree[path[0]]
+def _paths(context: Context, target: Target) -> Iterator[str]:
+    for path in UNUSED[target]:
+        yield path
+        if path.startswith("worker."):
+            yield from (path.replace("worker", f"worker.groups.{name}", 1) for name in context.settings.worker.groups)
 
 
 RULES: Final = (unused,)

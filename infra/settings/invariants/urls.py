@@ -23,7 +23,7 @@ _GUESSABLE: Final = frozenset(
 def database_urls(context: Context) -> Found:
     """External databases: a complete URL, TLS, and a password that nobody guesses."""
     for name in ("database_url", "migration_database_url"):
-        text, where = context.settings.secrets.text(name), ("secrets", name)
+        text, where = context.settings.secrets.text(name), f"secrets.{name}"
         if text is None or context.settings.postgres.provider != "external":
             continue
         parts = split_url(text)
@@ -45,11 +45,11 @@ def migration_connection(context: Context) -> Found:
     parts = split_url(secrets.text("database_url") or "")
     if parts is not None and ("-pooler." in (parts.hostname or "") or parts.port == 6543):
         yield Broken(
-            path=("secrets", "migration_database_url"),
+            path="secrets.migration_database_url",
             message="is required: secrets.database_url leads to a pooler in transaction mode, where a migration cannot "
             "hold its lock",
             allowed="the same database on its direct address",
-            also=(("secrets", "database_url"), ("postgres", "provider")),
+            also=("secrets.database_url", "postgres.provider"),
         )
 
 
@@ -60,11 +60,11 @@ def alert_webhook(context: Context) -> Found:
         return
     parts = split_url(text)
     if parts is None or parts.scheme != "https" or not parts.hostname:
-        yield Broken(path=("secrets", "alert_webhook"), message="is no https address", allowed="https://host/path")
+        yield Broken(path="secrets.alert_webhook", message="is no https address", allowed="https://host/path")
 
 
 def redis_url(context: Context) -> Found:
-    text, where = context.settings.secrets.text("redis_url"), ("secrets", "redis_url")
+    text, where = context.settings.secrets.text("redis_url"), "secrets.redis_url"
     if text is None or context.settings.redis.provider != "external":
         return
     parts = split_url(text)
@@ -74,7 +74,7 @@ def redis_url(context: Context) -> Found:
     yield from _exposed(context, where, parts, secure=parts.scheme == "rediss")
 
 
-def _exposed(context: Context, where: tuple[str, ...], parts: SplitResult, *, secure: bool) -> Found:
+def _exposed(context: Context, where: str, parts: SplitResult, *, secure: bool) -> Found:
     """TLS and a password, unless the server is this machine's."""
     if context.settings.environment != "production" and parts.hostname in LOOPBACK:
         return
@@ -83,11 +83,11 @@ def _exposed(context: Context, where: tuple[str, ...], parts: SplitResult, *, se
             path=where,
             message="reaches another host without TLS",
             allowed="rediss:// instead of redis://" if parts.scheme == "redis" else f"sslmode={' or '.join(TLS_MODES)}",
-            also=(("target",),),
+            also=("target",),
         )
     password = (parts.password or "").lower()
     if password in _GUESSABLE or PLACEHOLDER.search(password):
-        yield Broken(path=where, message="holds no password, or one that is guessed at once", also=(("target",),))
+        yield Broken(path=where, message="holds no password, or one that is guessed at once", also=("target",))
 
 
 def split_url(url: str) -> SplitResult | None:
@@ -117,11 +117,11 @@ def outside_ports(context: Context) -> Found:
         if parts is None or parts.port is None or parts.port in (usual, server.port):
             continue
         yield Broken(
-            path=(group, "port"),
+            path=f"{group}.port",
             message=f"does not let tasks out to secrets.{name}",
             allowed=f"its port; {usual} is always open",
             suggestion=str(parts.port),
-            also=(("secrets", name), (group, "provider")),
+            also=(f"secrets.{name}", f"{group}.provider"),
         )
 
 
