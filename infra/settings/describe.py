@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import types
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,31 +12,11 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from infra.property_paths import Path
 from infra.settings import units
 from infra.settings.rules import Cpus, Rule, Size
 
-Path = tuple[str | int, ...]
-
-
-def spell(path: Sequence[str | int]) -> str:
-    """``("cors_origins", 0)`` as ``cors_origins[0]``, ``("tags", "a.b")`` as ``tags["a.b"]``."""
-    text = ""
-    for part in path:
-        if isinstance(part, int):
-            text += f"[{part}]"
-        elif set(part) & set(".[]"):
-            text += f'["{part}"]'
-        else:
-            text += f".{part}" if text else part
-    return text
-
-
 T = TypeVar("T")
-
-
-def parse(text: str) -> Path:
-    """The path that `spell` writes so, for names without a dot."""
-    return tuple(int(index) if index else name for index, name in re.findall(r"\[(\d+)\]|([^.\[\]]+)", text))
 
 
 @dataclass(frozen=True)

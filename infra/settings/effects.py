@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from infra.settings.describe import Key, Path, marker, walk
+from infra.property_paths import Path
+from infra.settings.describe import Key, marker, walk
 from infra.settings.services import NamedGroup
 from infra.settings.tree import Settings
 from infra.settings.variables import API, OWN, ROLLS_ALL, ROLLS_API, ROLLS_WORKERS, WORKER, Effect, Variable

@@ -12,8 +12,9 @@ from typing import Any, Final, Literal, get_args, get_origin
 
 from pydantic_core import ErrorDetails
 
+from infra.property_paths import Path, parse_path, render_path
 from infra.settings import describe
-from infra.settings.describe import Key, Path, spell
+from infra.settings.describe import Key
 from infra.settings.invariants.broken import Broken
 from infra.settings.problems import Problem
 from infra.settings.secrets import BLINDED
@@ -54,7 +55,7 @@ class Writer:
 
     def broken(self, broken: Broken, settings: Settings) -> Problem:
         """The problem for a rule between several keys."""
-        path = describe.parse(broken.path)
+        path = parse_path(broken.path)
         given = self._given(path)
         if given is _ABSENT and (effective := _effective(settings, path)) is not None:
             key = describe.find(Settings, path)
@@ -65,7 +66,7 @@ class Writer:
         if broken.remove:
             command = self._command("rm", path)
         elif broken.suggestion is not None:
-            where = describe.parse(broken.suggested_path or broken.path)
+            where = parse_path(broken.suggested_path or broken.path)
             command = self._command("set", where, broken.suggestion)
         elif self._secret(path):
             command = self._command("set", path)
@@ -82,7 +83,7 @@ class Writer:
         in_name = error["loc"][-1:] == ("[key]",)
         message = f"the name {path[-1]!r} is not allowed" if in_name else _message(error, key)
         problem = Problem(
-            path=spell(path),
+            path=render_path(path),
             value=None if in_name else self._shown(path, given),
             message=message,
             allowed=_allowed(key),
@@ -102,18 +103,18 @@ class Writer:
             command = f"{command} && {self._command('set', nearest)}"
         legal = describe.names(Settings, path[:-1])
         problem = Problem(
-            path=spell(path),
+            path=render_path(path),
             value=self._shown(path, given),
             message="is not a setting",
             allowed="" if nearest else ", ".join(legal),
-            nearest=spell(nearest) if nearest else None,
+            nearest=render_path(nearest) if nearest else None,
             command=command,
         )
         return Located(path, problem)
 
     def _needlessly_secret(self, path: Path) -> Problem:
         return Problem(
-            path=spell(path),
+            path=render_path(path),
             value=_HIDDEN,
             message="is encrypted, so that a plan made without the passphrase cannot read it",
             allowed="a plain value; only what stands below secrets is held encrypted",
@@ -133,7 +134,7 @@ class Writer:
     def _command(self, verb: Literal["set", "rm"], path: Path, value: str | None = None) -> str:
         key = describe.find(Settings, path)
         secret = ["--secret"] if verb == "set" and (self._secret(path) or (key is not None and key.secret)) else []
-        words = ["slipway", "config", verb, *secret, spell(path), *([] if value is None else [value])]
+        words = ["slipway", "config", verb, *secret, render_path(path), *([] if value is None else [value])]
         return shlex.join([*words, "--stack", self._stack])
 
     def _given(self, path: Path) -> Any:

@@ -11,8 +11,8 @@ import pulumi
 from pulumi.runtime import config as runtime_config
 from pydantic import ValidationError
 
+from infra.property_paths import Path
 from infra.settings import defaults, explain
-from infra.settings.describe import Path
 from infra.settings.invariants import check
 from infra.settings.problems import Problem, SettingsError
 from infra.settings.tree import Settings

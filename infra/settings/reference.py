@@ -16,6 +16,7 @@ from pydantic import SecretStr
 from ruamel.yaml import YAML
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
+from infra.property_paths import Path, render_path
 from infra.settings import describe
 from infra.settings.defaults import BY_TARGET, COMBINED, POSTGRES_BY_PROVIDER, REDIS_BY_PROVIDER
 from infra.settings.describe import Key
@@ -99,7 +100,7 @@ def _sections() -> Iterator[str]:
     for key in describe.keys(Settings):
         if (model := key.group) is not None:
             step = {dict: ".<name>", tuple: "[0]"}.get(get_origin(key.kind), "")
-            yield f"## `{describe.spell(key.path)}{step}`\n"
+            yield f"## `{render_path(key.path)}{step}`\n"
             yield f"{_paragraph(model.__doc__)}\n"
             inside = (*key.path, *describe.step(key.kind))
             yield from _table([k for k in describe.keys(Settings) if k.path[:-1] == inside])
@@ -110,7 +111,7 @@ def _table(keys: list[Key]) -> Iterator[str]:
     yield "| --- | --- | --- | --- | --- | --- |"
     for key in keys:
         cells = (
-            f"`{describe.spell(key.path)}`",
+            f"`{render_path(key.path)}`",
             _type(key),
             _default(key),
             _cell(_allowed(key)),
@@ -121,7 +122,7 @@ def _table(keys: list[Key]) -> Iterator[str]:
     yield ""
 
 
-def _where(path: describe.Path) -> str:
+def _where(path: Path) -> str:
     """The targets that refuse the key, where there are some."""
     name = ".".join(map(str, path)).replace("worker.groups.<name>.", "worker.")
     refusing = [t for t, keys in UNUSED.items() if any(name == key or name.startswith(f"{key}.") for key in keys)]

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from infra.settings.describe import Path, parse
+from infra.property_paths import Path, parse_path
 from infra.settings.services import Api, WorkerGroup
 from infra.settings.tree import Settings
 
@@ -34,8 +34,8 @@ class Broken:
 
         What should go altogether should go whatever is faulty inside.
         """
-        path = parse(self.path)
-        looked_at = [*([] if self.remove else [path]), *map(parse, self.also)]
+        path = parse_path(self.path)
+        looked_at = [*([] if self.remove else [path]), *map(parse_path, self.also)]
         inside_faulty = any(path[: len(bad)] == bad for bad in faulty)
         return inside_faulty or any(one[: len(two)] == two[: len(one)] for one in looked_at for two in faulty)
 
