@@ -1,7 +1,7 @@
-"""Every variable that the workload sets for a role is read by that role.
+"""Every variable that the workload sets for a role is read by that role, and every one that it reads is set.
 
-`SHUTDOWN_TIMEOUT` was set for workers, described, checked and read by nobody. So each role really runs here, and tells
-which fields of its settings its code has asked for.
+`SHUTDOWN_TIMEOUT` was set for workers, described, checked and read by nobody. So each role really runs here, and its
+reads of the fields of its settings are recorded. A role that is missing at a field of `infra/settings` shows here too.
 """
 
 from __future__ import annotations
@@ -22,11 +22,14 @@ from typing import Any
 import psycopg
 import pytest
 
+from app import bootstrap
+from app.environment import SettingsError
 from app.features import FEATURES
 from app.settings import Settings as AppSettings
+from infra.aws.postgres_logins import bootstrap_task
 from infra.contracts import ServiceSpec, TaskSpec
 from infra.settings import parse
-from infra.workload import LIBPQ, Workload
+from infra.workload import Workload
 
 pytestmark = [pytest.mark.local, pytest.mark.timeout(120)]
 
@@ -55,6 +58,11 @@ NOT_AS_A_FIELD = {
     "api/QUEUE_LEASE": "the same: with a longer QUEUE_JOB_TIMEOUT alone the API would refuse to start",
 }
 """Variables, or those of one role, that are used in another way, with the way."""
+READ_BUT_NOT_SET = {
+    "api/JWT_SECRET": "given in place of JWT_KEYS with secrets.jwt",
+    "worker/HEALTH_FILE": "the local supervisor gives each replica a file of its own",
+}
+"""Variables of a role that this workload has no reason to set, with the reason."""
 
 GONE = () if "predictions" in FEATURES else ("prediction_", "replicate_", "openai_", "webhook_")
 """How the settings of a deleted feature begin: they may stay, and nothing reads them then."""
@@ -114,6 +122,12 @@ def unread(spec: ServiceSpec | TaskSpec, read: set[str]) -> set[str]:
     return {name for name in unread if not name.lower().startswith(GONE)}
 
 
+def not_set(spec: ServiceSpec | TaskSpec, read: set[str]) -> set[str]:
+    """What a role reads and is not given, so that it would have the default whatever the stack file says."""
+    unset = read - {*spec.environment, *spec.secrets}
+    return {name for name in unset if f"{spec.name}/{name}" not in READ_BUT_NOT_SET}
+
+
 def finally_read(spec: ServiceSpec | TaskSpec, read: Callable[[], set[str]], process: Any) -> set[str]:
     """What stays unread; waits a while, since some is asked for when the first of something happens."""
     deadline = time.monotonic() + 20
@@ -140,6 +154,7 @@ def test_of_the_api(role: Any) -> None:
     process.send_signal(signal.SIGTERM)
     assert process.wait(30) == 0
     assert unread(spec, read()) == set(), f"before its stop also {left}"
+    assert not_set(spec, read()) == set()
 
 
 def test_of_a_worker(role: Any, world: Any) -> None:
@@ -150,6 +165,7 @@ def test_of_a_worker(role: Any, world: Any) -> None:
     process.send_signal(signal.SIGTERM)
     assert process.wait(30) == 0
     assert unread(spec, read()) == set(), f"before its stop also {left}"
+    assert not_set(spec, read()) == set()
 
 
 def test_of_the_migration(role: Any, database_url: str) -> None:
@@ -157,14 +173,28 @@ def test_of_the_migration(role: Any, database_url: str) -> None:
     process, read = role(spec, DATABASE_URL=database_url)
     assert process.wait(60) is not None
     assert unread(spec, read()) == set()
+    assert not_set(spec, read()) == set()
 
 
 def test_of_the_backup() -> None:
     """pg_dump reads what libpq reads."""
     spec = workload().backup
     known = {(option.envvar or b"").decode() for option in psycopg.pq.Conninfo.get_defaults()}
-    assert spec.secrets == LIBPQ
     assert {*spec.environment, *spec.secrets} - known == set()
+
+
+def test_of_the_bootstrap() -> None:
+    asked: set[str] = set()
+
+    class Environ(dict[str, str]):
+        def get(self, name: str, default: Any = None) -> Any:
+            asked.add(name)
+            return default
+
+    spec = bootstrap_task(workload().migrate)
+    with pytest.raises(SettingsError):
+        bootstrap.load(Environ())
+    assert {name for name in asked if not name.endswith("_FILE")} == {*spec.environment, *spec.secrets}
 
 
 def test_the_record_sees_what_nobody_reads(role: Any) -> None:
