@@ -40,6 +40,11 @@ class Broken:
         return inside_faulty or any(one[: len(two)] == two[: len(one)] for one in looked_at for two in faulty)
 
 
+def needless(path: str, message: str, *also: str) -> Broken:
+    """A key that should go from the stack file."""
+    return Broken(path=path, message=message, remove=True, also=also)
+
+
 @dataclass(frozen=True)
 class Context:
     """What a rule looks at: the complete settings, and the keys that the stack file itself has."""

@@ -7,7 +7,7 @@ from math import ceil
 from typing import Final
 
 from infra.settings import tables
-from infra.settings.invariants.broken import Broken, Context, Found
+from infra.settings.invariants.broken import Broken, Context, Found, needless
 from infra.settings.tree import Settings
 from infra.settings.units import format_size
 
@@ -104,11 +104,11 @@ def connections(context: Context) -> Found:
 def unused_connection_limit(context: Context) -> Found:
     postgres = context.settings.postgres
     if postgres.provider in ("aws", "digitalocean") and postgres.max_connections is not None:
-        yield Broken(
-            path="postgres.max_connections",
-            message=f"means nothing with provider {postgres.provider}: postgres.size decides there",
-            remove=True,
-            also=("postgres.provider", "target"),
+        yield needless(
+            "postgres.max_connections",
+            f"means nothing with provider {postgres.provider}: postgres.size decides there",
+            "postgres.provider",
+            "target",
         )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from infra.settings import tables
-from infra.settings.invariants.broken import Broken, Context, Found
+from infra.settings.invariants.broken import Broken, Context, Found, needless
 from infra.settings.tree import Target
 
 PROVIDERS: Final[Mapping[Target, tuple[str, ...]]] = {
@@ -76,7 +76,7 @@ def region(context: Context) -> Found:
     where = "region"
     if regions is None:
         if settings.region is not None:
-            yield Broken(path=where, message=f"means nothing with target {settings.target}", remove=True)
+            yield needless(where, f"means nothing with target {settings.target}")
     elif settings.region is None:
         yield Broken(
             path=where,
@@ -149,12 +149,7 @@ def existing_network(context: Context) -> Found:
             )
     for name in ("zones", "nat", "flow_logs"):
         if context.given(f"network.{name}"):
-            yield Broken(
-                path=f"network.{name}",
-                message="would not be used: network.existing brings its own",
-                remove=True,
-                also=(f"{base}.vpc",),
-            )
+            yield needless(f"network.{name}", "would not be used: network.existing brings its own", f"{base}.vpc")
 
 
 def encryption(context: Context) -> Found:
@@ -163,7 +158,7 @@ def encryption(context: Context) -> Found:
     if context.settings.target != "aws" or not chosen.customer_key:
         return
     if chosen.key_arn is not None:
-        yield Broken(path=where, message="contradicts encryption.key_arn, which is a key already", remove=True)
+        yield needless(where, "contradicts encryption.key_arn, which is a key already")
     if context.settings.account is None:
         yield Broken(
             path="account",
@@ -187,12 +182,7 @@ def architecture(context: Context) -> Found:
 
 def image(context: Context) -> Found:
     if context.settings.target == "local" and context.settings.image.reference is not None:
-        yield Broken(
-            path="image.reference",
-            message="would not be used: the local target runs the source in app/",
-            remove=True,
-            also=("target",),
-        )
+        yield needless("image.reference", "would not be used: the local target runs the source in app/", "target")
 
 
 def metrics_port(context: Context) -> Found:
@@ -234,15 +224,14 @@ def copies(context: Context) -> Found:
             also=("region",),
         )
     if not settings.backup.dumps:
-        yield Broken(path=where, message="has nothing to copy: there are no dumps", remove=True, also=("backup.dumps",))
+        yield needless(where, "has nothing to copy: there are no dumps", "backup.dumps")
     for key in ("customer_key", "key_arn"):
         if getattr(settings.encryption, key):
-            yield Broken(
-                path=where,
-                message=f"cannot be had with encryption.{key}: the key belongs to {settings.region}, and a copy needs "
+            yield needless(
+                where,
+                f"cannot be had with encryption.{key}: the key belongs to {settings.region}, and a copy needs "
                 "one where it is",
-                remove=True,
-                also=(f"encryption.{key}",),
+                f"encryption.{key}",
             )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from infra.settings.invariants.broken import Broken, Context, Found
+from infra.settings.invariants.broken import Broken, Context, Found, needless
 
 _DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _DAY: Final = 24 * 60
@@ -77,11 +77,10 @@ def restore(context: Context) -> Found:
             suggestion="latest" if missing == "time" else None,
         )
     if origin.snapshot is not None and origin.time is not None:
-        yield Broken(
-            path="postgres.restore.time",
-            message="means nothing with a snapshot, which is of one moment",
-            remove=True,
-            also=("postgres.restore.snapshot",),
+        yield needless(
+            "postgres.restore.time",
+            "means nothing with a snapshot, which is of one moment",
+            "postgres.restore.snapshot",
         )
 
 
@@ -96,11 +95,11 @@ def external(context: Context) -> Found:
             continue
         for key in keys:
             if context.given(f"{group}.{key}"):
-                yield Broken(
-                    path=f"{group}.{key}",
-                    message="means nothing with provider external: whoever runs that server decides it",
-                    remove=True,
-                    also=("target", f"{group}.provider"),
+                yield needless(
+                    f"{group}.{key}",
+                    "means nothing with provider external: whoever runs that server decides it",
+                    "target",
+                    f"{group}.provider",
                 )
 
 

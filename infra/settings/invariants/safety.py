@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from infra.settings.invariants.broken import Broken, Context, Found
+from infra.settings.invariants.broken import Broken, Context, Found, needless
 from infra.settings.invariants.urls import LOOPBACK, PLACEHOLDER, TLS_MODES, split_url
 
 MIN_SIGNING_KEY_LENGTH: Final = 64
@@ -158,12 +158,7 @@ def domain(context: Context) -> Found:
             also=("target",),
         )
     if chosen.name is not None and chosen.plain_http:
-        yield Broken(
-            path="domain.plain_http",
-            message="contradicts domain.name, which is served over TLS",
-            remove=True,
-            also=("domain.name",),
-        )
+        yield needless("domain.plain_http", "contradicts domain.name, which is served over TLS", "domain.name")
     if chosen.name and chosen.zone and chosen.name != chosen.zone and not chosen.name.endswith(f".{chosen.zone}"):
         yield Broken(
             path="domain.zone",

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from infra.settings import tables
-from infra.settings.invariants.broken import Broken, Context, Found
+from infra.settings.invariants.broken import Broken, Context, Found, needless
 from infra.settings.tree import Target
 from infra.settings.units import format_cpu, format_size
 
@@ -30,9 +30,7 @@ def database_sizes(context: Context) -> Found:
         if size is None:
             continue
         if names is None:
-            yield Broken(
-                path=f"{group}.size", message=f"means nothing with provider {provider}", remove=True, also=also
-            )
+            yield needless(f"{group}.size", f"means nothing with provider {provider}", *also)
         elif size not in names:
             near = context.nearest(size, names)
             yield Broken(
@@ -77,20 +75,16 @@ def process_sizes(context: Context) -> Found:
                     also=("target", f"{path}.cpu"),
                 )
         if settings.target != "digitalocean" and process.size is not None:
-            yield Broken(
-                path=f"{path}.size",
-                message=f"means nothing with target {settings.target}: cpu and memory decide there",
-                remove=True,
-                also=("target",),
+            yield needless(
+                f"{path}.size", f"means nothing with target {settings.target}: cpu and memory decide there", "target"
             )
         if settings.target == "digitalocean":
             for name in ("cpu", "memory"):
                 if context.given(f"{path}.{name}"):
-                    yield Broken(
-                        path=f"{path}.{name}",
-                        message="means nothing on App Platform, which sells sizes: size decides there",
-                        remove=True,
-                        also=("target",),
+                    yield needless(
+                        f"{path}.{name}",
+                        "means nothing on App Platform, which sells sizes: size decides there",
+                        "target",
                     )
 
 
@@ -103,12 +97,11 @@ def scaling(context: Context) -> Found:
             continue
         kind = "api" if path == "api" else "worker"
         if settings.target not in _AUTOSCALING[kind]:
-            yield Broken(
-                path=where,
-                message=f"would not be used: target {settings.target} does not scale {kind} replicas by itself. "
+            yield needless(
+                where,
+                f"would not be used: target {settings.target} does not scale {kind} replicas by itself. "
                 f"Set {path}.replicas",
-                remove=True,
-                also=("target",),
+                "target",
             )
             continue
         if ceiling < max(process.replicas, 1):
@@ -164,11 +157,10 @@ def workers(context: Context) -> Found:
     if combined:
         for name in ("replicas", "scaling"):
             if context.given(f"worker.{name}"):
-                yield Broken(
-                    path=f"worker.{name}",
-                    message="would not be used: with api.mode all, each API replica holds one worker",
-                    remove=True,
-                    also=("api.mode",),
+                yield needless(
+                    f"worker.{name}",
+                    "would not be used: with api.mode all, each API replica holds one worker",
+                    "api.mode",
                 )
     queues = {settings.worker.queue: "worker"}
     for path, group in context.processes():

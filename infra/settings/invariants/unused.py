@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from infra.settings.invariants.broken import Broken, Context, Found
+from infra.settings.invariants.broken import Context, Found, needless
 from infra.settings.tree import Target
 
 _RDS_ONLY: Final = (
@@ -56,7 +56,7 @@ def unused(context: Context) -> Found:
     for path in _paths(context, target):
         # The project file gives every top-level key an empty default: that says nothing.
         if context.given(path) and ("." in path or context.tree[path]):
-            yield Broken(path=path, message=f"means nothing with target {target}", remove=True, also=("target",))
+            yield needless(path, f"means nothing with target {target}", "target")
 
 
 def _paths(context: Context, target: Target) -> Iterator[str]:
