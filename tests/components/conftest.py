@@ -36,12 +36,12 @@ def stack_config(project: Project) -> Callable[..., ProgramConfig]:
         base = StackFile.load(project, stack).program_config(None)
         values = dict(base.values)
         for group, keys in {**groups, **({"secrets": secrets} if secrets else {})}.items():
-            name = f"slipway:{group}"
+            name = f"{project.name}:{group}"
             if isinstance(keys, Mapping):
                 values[name] = json.dumps({**json.loads(values.get(name) or "{}"), **keys})
             else:
                 values[name] = keys if isinstance(keys, str) else json.dumps(keys)
-        hidden = base.secret_keys | ({"slipway:secrets"} if secrets else set())
+        hidden = base.secret_keys | ({f"{project.name}:secrets"} if secrets else set())
         return ProgramConfig(values=values, secret_keys=frozenset(hidden))
 
     return config

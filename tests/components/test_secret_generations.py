@@ -68,7 +68,7 @@ def secrets(project: Project, planned: Planned) -> Secrets:
 
 def preset(root: Path, name: str, rotation: Mapping[str, int]) -> ProgramConfig:
     tree = yaml.safe_load((root / f"docs/aws/presets/Pulumi.{name}.yaml").read_text())["config"]
-    values = {**tree, "slipway:rotation": dict(rotation)}
+    values = {**tree, f"{next(iter(tree)).partition(':')[0]}:rotation": dict(rotation)}
     texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in values.items()}
     return ProgramConfig(values=texts, secret_keys=frozenset())
 

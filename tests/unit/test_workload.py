@@ -19,6 +19,7 @@ from infra.settings import Settings, defaults, parse
 from infra.settings.describe import Key, keys, marker, write
 from infra.settings.effects import effect
 from infra.settings.rules import Between, Size, Span
+from infra.settings.secrets import GIVEN_VARIABLES
 from infra.settings.variables import Variable
 from infra.workload import LIBPQ, Workload
 
@@ -36,7 +37,7 @@ SECRETS = {
 }
 EVERY_SECRET = {
     "jwt": KEY,
-    **{name.lower(): text for name, text in SECRETS.items() if name.startswith(("REPLICATE", "OPENAI", "WEBHOOK"))},
+    **{key: SECRETS[variable] for key, variable in GIVEN_VARIABLES.items() if key != "jwt"},
 }
 COLLECTOR = {"otlp_endpoint": "http://collector:4318"}
 AWS = {"target": "aws", "region": "eu-central-1", "domain": {"name": "api.example.com"}}
@@ -93,7 +94,7 @@ def test_the_application_accepts_what_every_stack_file_gives_it() -> None:
     assert len(files) >= 5
     for file in files:
         config = yaml.safe_load(file.read_text())["config"]
-        tree = {key.removeprefix("slipway:"): value for key, value in config.items()}
+        tree = {key.partition(":")[2]: value for key, value in config.items()}
         for spec in application_specs(Workload.of(parse(tree, stack="test"))):
             assert load_app(spec).mode == spec.mode
 

@@ -25,7 +25,7 @@ def test_the_page_is_current() -> None:
 @pytest.mark.parametrize("file", sorted(ROOT.glob("Pulumi.*.yaml")), ids=lambda file: file.name)
 def test_it_names_every_variable_and_secret_of_every_stack(file: Path) -> None:
     config = yaml.safe_load(file.read_text())["config"]
-    app = Workload.of(parse({key.removeprefix("slipway:"): value for key, value in config.items()}, stack="test"))
+    app = Workload.of(parse({key.partition(":")[2]: value for key, value in config.items()}, stack="test"))
     for spec in (*app.services, app.migrate, app.backup):
         assert {*spec.environment, *spec.secrets} <= set(re.findall(r"`([A-Z_]+)`", TEXT)), spec.name
 

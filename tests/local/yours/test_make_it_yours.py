@@ -15,6 +15,18 @@ MOST_BY_HAND = 5
 """Files for a new table, endpoint and kind of job, in one folder but for a line, besides the migration."""
 
 
+HELD = (
+    "tests/unit/test_workload.py",
+    "tests/unit/app_jobs/test_wordcounts.py",
+    "tests/unit/app_api/test_every_setting_is_flipped.py",
+    "tests/unit/app_api/test_environment_reference.py",
+    "tests/unit/settings/test_settings_stack_files.py",
+    "tests/local/api/test_migrations.py",
+    "tests/local/contract/test_contract_page.py",
+)
+"""What fails when a table or a setting is missing on one side, or in a reference."""
+
+
 @pytest.fixture(scope="module")
 def page() -> dict[str, Section]:
     return dict(sections())
@@ -33,8 +45,11 @@ def test_the_page_from_its_first_step_to_a_job_that_is_done(copy: Copy, page: di
     assert len(migrations) == 1
     assert len(by_hand) <= MOST_BY_HAND, sorted(by_hand)
     assert {name for name in by_hand if not name.startswith("app/wordcounts/")} == {"app/features.py"}
-    copy.run("ruff check app && ruff format --check app && lint-imports --no-cache")
     copy.commit()
+
+    copy.follow(page["Add a setting and a secret"])
+    copy.run("ruff check app infra tests && ruff format --check app infra tests && lint-imports --no-cache")
+    copy.run(f"pytest -q {' '.join(HELD)}")
 
     copy.run(f"slipway config set api.port {copy.port} --stack local")
     *_, answer = [copy.type(block) for block in page["Bring it up"].blocks if block.language == "console"]

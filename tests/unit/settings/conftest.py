@@ -100,7 +100,7 @@ def stack_files() -> dict[str, dict[str, Any]]:
     files = sorted(ROOT.glob("Pulumi.*.yaml"))
     return {
         file.name.split(".")[1]: {
-            key.removeprefix("slipway:"): value for key, value in yaml.safe_load(file.read_text())["config"].items()
+            key.partition(":")[2]: value for key, value in yaml.safe_load(file.read_text())["config"].items()
         }
         for file in files
     }

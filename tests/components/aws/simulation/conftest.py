@@ -56,7 +56,8 @@ def scaled(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Callab
         if key not in made:
             values = dict(StackFile.load(project, "prod").program_config(None).values)
             for group, keys in groups.items():
-                values[f"slipway:{group}"] = json.dumps({**json.loads(values[f"slipway:{group}"]), **keys})
+                name = f"{project.name}:{group}"
+                values[name] = json.dumps({**json.loads(values[name]), **keys})
             config = ProgramConfig(values=values, secret_keys=frozenset())
             graph = plan(project=lone, stack="prod", config=config)
             made[key] = {service.name: service for service in services(graph)}
