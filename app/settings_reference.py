@@ -46,8 +46,8 @@ are kept is decided by `OTEL_TRACES_SAMPLER_ARG` alone.
 
 ## Preparing a database
 
-`python -m app.bootstrap` makes the owner role, the logins and their rights on a new server. It is told by two secrets
-of its own, as variables or as files (`..._FILE`), and by nothing above:
+`python -m app.bootstrap` makes the owner role, the logins and their rights on a new server. It reads two secrets
+of its own, as variables or as files (`..._FILE`), and nothing above:
 
 - `BOOTSTRAP_MASTER`: the server's master user, `{"username": ..., "password": ...}`. No other process needs it.
 - `BOOTSTRAP_PLAN`: `{"host", "port", "database", "sslmode", "sslrootcert", "owner", "migrate": {"user", "password"},

@@ -53,7 +53,7 @@ class Workload:
 
     @property
     def notices(self) -> tuple[str, ...]:
-        """What whoever runs the stack should know about its application, one sentence each."""
+        """What an operator of the stack should know about its application, one sentence each."""
         environment = self.workers[0].environment if self.workers else self.api.environment
         private, http = environment["DELIVERY_ALLOW_PRIVATE_NETWORKS"], environment["DELIVERY_ALLOW_HTTP"]
         reach = [

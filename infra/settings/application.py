@@ -120,7 +120,7 @@ class Features(Group):
     """Port of each worker's own metrics (`METRICS_PORT`); 0 serves none. Reachable inside the network only. Not on the
     local target, whose workers share one host, nor on DigitalOcean, where a worker has no port."""
     health_check: Annotated[bool, Variable("ENABLE_HEALTH_CHECK", API)] = True
-    """Serve `/health` (`ENABLE_HEALTH_CHECK`). Without it, load balancers ask `/health/live`, which knows nothing of
+    """Serve `/health` (`ENABLE_HEALTH_CHECK`). Without it, load balancers ask `/health/live`, which does not ask
     the database and Redis."""
     rate_limit: Annotated[bool, Variable("ENABLE_RATE_LIMIT", API)] = True
     """Limit requests by `api.rate_limit` (`ENABLE_RATE_LIMIT`)."""

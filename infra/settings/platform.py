@@ -116,7 +116,7 @@ class Domain(Group):
     """DNS zone in the same account that gets the records. Without it, set them yourself from the stack's outputs. On
     AWS `zone_id` names it."""
     zone_id: Annotated[str, _ZONE_ID] | None = None
-    """Id of that zone in Route 53, since a plan may not look it up. Without it the records are told while `up` waits
+    """Id of that zone in Route 53, since a plan may not look it up. Without it the records are shown while `up` waits
     for the certificate. AWS only."""
     certificate_arn: Annotated[str, _CERTIFICATE] | None = None
     """An ACM certificate for `name` that exists already, in the region of the stack. AWS only."""
@@ -188,7 +188,7 @@ class Rotation(Group):
 
 
 class Alerts(Group):
-    """Who is told, and when. On AWS each alarm costs 0.10 USD a month, each combined one 0.50 USD.
+    """Who gets alarms, and when. On AWS each alarm costs 0.10 USD a month, each combined one 0.50 USD.
 
     Where a figure has a threshold for scaling too, this one is about the case in which scaling has not helped.
     """

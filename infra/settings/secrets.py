@@ -52,7 +52,7 @@ class Secrets(Group):
     openai_api_key: Annotated[Given, Variable("OPENAI_API_KEY", API | WORKER)] | None = None
     """Key of the OpenAI API (`OPENAI_API_KEY`)."""
     webhook_secret_replicate: Annotated[Given, Variable("WEBHOOK_SECRET_REPLICATE", API | WORKER)] | None = None
-    """Key of Replicate's webhooks, `whsec_...` (`WEBHOOK_SECRET_REPLICATE`): results are told instead of asked for.
+    """Key of Replicate's webhooks, `whsec_...` (`WEBHOOK_SECRET_REPLICATE`): results are sent instead of asked for.
     While it is renewed, the new and the old one with a comma between."""
     webhook_secret_openai: Annotated[Given, Variable("WEBHOOK_SECRET_OPENAI", API | WORKER)] | None = None
     """The same of the webhooks that are set up in OpenAI's project (`WEBHOOK_SECRET_OPENAI`)."""

@@ -88,7 +88,7 @@ class Settings(Group):
     rotation: Rotation = Field(default_factory=Rotation)
     """Generations of the secrets that the program makes."""
     alerts: Annotated[Alerts, Effect(IN_PLACE)] = Field(default_factory=Alerts)
-    """Who is told, and when."""
+    """Who gets alarms, and when."""
     backup: Annotated[Backup, Effect(IN_PLACE)] = Field(default_factory=Backup)
     """Copies to restore from."""
     tags: Annotated[dict[Annotated[str, _TAG], Annotated[str, _TAG_VALUE]], Effect(IN_PLACE)] = Field(

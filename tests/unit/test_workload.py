@@ -125,6 +125,17 @@ def other_value(key: Key) -> Any:
     )
 
 
+def changed_by(key: Key) -> set[str]:
+    """What another value of the key changes, as ``service/VARIABLE``."""
+    changed: dict[str, Any] = {"target": "docker"}
+    place = changed
+    for part in key.path[:-1]:
+        place = place.setdefault(str(part), {})
+    place[str(key.path[-1])] = other_value(key)
+    before, after = _environments({"target": "docker"}), _environments(changed)
+    return {name for name in before | after if before.get(name) != after.get(name)}
+
+
 def named(key: Key) -> set[str]:
     """The variables of the application that a key's description names."""
     return set(re.findall(r"\(`([A-Z_]+)`\)", key.field.description or ""))
@@ -152,13 +163,7 @@ def test_every_variable_has_a_key() -> None:
 
 @pytest.mark.parametrize(("key", "variable"), READ, ids=[f"{'.'.join(map(str, k.path))}-{v}" for k, v in READ])
 def test_each_setting_reaches_its_variable(key: Key, variable: str) -> None:
-    changed: dict[str, Any] = {"target": "docker"}
-    place = changed
-    for part in key.path[:-1]:
-        place = place.setdefault(str(part), {})
-    place[str(key.path[-1])] = other_value(key)
-    before, after = (_environments(tree) for tree in ({"target": "docker"}, changed))
-    differing = {name for name in before | after if before.get(name) != after.get(name)}
+    differing = changed_by(key)
     assert variable in {name.split("/")[1] for name in differing}
     assert {name.split("/")[1] for name in differing} == {variable}, "one key changes one variable"
 
@@ -172,13 +177,7 @@ def _environments(tree: Mapping[str, Any]) -> dict[str, str]:
 def test_the_effect_in_the_reference_is_what_rolls() -> None:
     """`rolls the API` and `rolls the workers` are said of exactly the services whose variables change."""
     for key, variable in READ:
-        changed: dict[str, Any] = {"target": "docker"}
-        place = changed
-        for part in key.path[:-1]:
-            place = place.setdefault(str(part), {})
-        place[str(key.path[-1])] = other_value(key)
-        before, after = _environments({"target": "docker"}), _environments(changed)
-        rolled = {name.split("/")[0] for name in before | after if before.get(name) != after.get(name)}
+        rolled = {name.split("/")[0] for name in changed_by(key)}
         text = effect(key.path)
         assert ("api" in rolled) == ("rolls the API" in text), (key.path, rolled, text, variable)
         assert ("worker" in rolled) == ("workers" in text), (key.path, rolled, text, variable)

@@ -54,7 +54,7 @@ def webhook_secrets(context: Context) -> Found:
 
 
 def webhook_address(context: Context) -> Found:
-    """Replicate tells only whom it is told to tell."""
+    """Replicate sends its webhooks to an address that each request names."""
     settings = context.settings
     named = settings.predictions.webhook_base_url or settings.domain.name
     if settings.secrets.webhook_secret_replicate is not None and not named:

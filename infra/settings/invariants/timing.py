@@ -47,7 +47,7 @@ def api_stop(context: Context) -> Found:
 
 
 def worker_stop(context: Context) -> Found:
-    """A worker that is told to stop finishes its jobs, and must get the time; what is left it hands back."""
+    """A stopping worker finishes its jobs, and must get the time; what is left it hands back."""
     combined = context.settings.api.mode == "all"
     for path, group in context.workers():
         shutdown, where = group.shutdown_timeout, f"{path}.shutdown_timeout"
