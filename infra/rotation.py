@@ -1,4 +1,5 @@
-"""Generations of secrets, and what follows from them. Pure arithmetic: nothing is looked up in any state.
+"""Generations of secrets, and what follows from them: which exist, which is in use, and the random values behind them.
+Nothing is looked up in any state.
 
 A secret's generation is a number in stack config. Raising it by one is a rotation. Two shapes follow from it:
 
@@ -10,11 +11,19 @@ A secret's generation is a number in stack config. Raising it by one is a rotati
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
+import pulumi
+import pulumi_random as random
+
+from infra.component import Component
+
 SlotName = Literal["a", "b"]
 SLOT_NAMES: Final[tuple[SlotName, ...]] = ("a", "b")
+KEY_BYTES: Final = 64
+"""As long as HMAC-SHA-256's block: more adds nothing. In base64 that is 88 characters, above the 64 asked for."""
 
 
 class RotationError(ValueError):
@@ -124,3 +133,29 @@ def check_step(old: int, new: int, *, name: str = "rotation") -> None:
 def _positive(generation: int) -> None:
     if generation < 1:
         raise RotationError(f"a generation is a whole number from 1, not {generation}")
+
+
+def password(owner: Component, role: str, kept: Mapping[str, Mapping[str, str]], *, length: int) -> pulumi.Output[str]:
+    """Make ``<role>-password``. `kept` is what makes it anew: `keepers`."""
+    properties = {"length": length, "special": False, **kept}
+    return owner.inner(f"{role}-password", random.RandomPassword, properties).result
+
+
+def slot_passwords(owner: Component, slots: Slots, *, length: int) -> dict[str, pulumi.Output[str]]:
+    """One for each of the application's two logins.
+
+    Their generation is always among the inputs, also at 0 and 1: so it is in the states of stacks that exist.
+    """
+    return {
+        slot: password(owner, f"app-{slot}", {"keepers": {"generation": str(slots.generation(slot))}}, length=length)
+        for slot in SLOT_NAMES
+    }
+
+
+def signing_keys(owner: Component, ring: Ring) -> pulumi.Output[str]:
+    """`JWT_KEYS`: the ring as JSON, with a random key for each generation, ``jwt-<key id>``."""
+    keys = {
+        key_id(generation): owner.inner(f"jwt-{key_id(generation)}", random.RandomBytes, {"length": KEY_BYTES}).base64
+        for generation in ring.generations
+    }
+    return pulumi.Output.secret(pulumi.Output.json_dumps({"active": ring.active, "keys": keys}, sort_keys=True))

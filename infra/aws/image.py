@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -135,30 +136,22 @@ def lifecycle(*, built: bool) -> dict[str, Any]:
     Trial images never run in a stack. An image without a tag is left from a failed push where this program builds, and
     tags; CI may push by digest alone, and then nothing without a tag may go.
     """
-    trials = {
-        "rulePriority": 1,
-        "description": f"Images of pull requests, after {_TRIAL_DAYS} days",
-        "selection": {
-            "tagStatus": "tagged",
-            "tagPrefixList": [TRIAL_PREFIX],
-            "countType": "sinceImagePushed",
-            "countUnit": "days",
-            "countNumber": _TRIAL_DAYS,
-        },
+    trials = {"tagStatus": "tagged", "tagPrefixList": [TRIAL_PREFIX]}
+    rules = [_expiry(1, f"Images of pull requests, after {_TRIAL_DAYS} days", trials, days=_TRIAL_DAYS)]
+    if built:
+        remains = f"Remains of failed pushes, after {_UNTAGGED_DAYS} days"
+        rules.append(_expiry(2, remains, {"tagStatus": "untagged"}, days=_UNTAGGED_DAYS))
+    return {"rules": rules}
+
+
+def _expiry(priority: int, description: str, images: Mapping[str, Any], *, days: int) -> dict[str, Any]:
+    age = {"countType": "sinceImagePushed", "countUnit": "days", "countNumber": days}
+    return {
+        "rulePriority": priority,
+        "description": description,
+        "selection": {**images, **age},
         "action": {"type": "expire"},
     }
-    remains = {
-        "rulePriority": 2,
-        "description": f"Remains of failed pushes, after {_UNTAGGED_DAYS} days",
-        "selection": {
-            "tagStatus": "untagged",
-            "countType": "sinceImagePushed",
-            "countUnit": "days",
-            "countNumber": _UNTAGGED_DAYS,
-        },
-        "action": {"type": "expire"},
-    }
-    return {"rules": [trials, *([remains] if built else [])]}
 
 
 def ecr_arn(reference: str) -> str | None:

@@ -17,8 +17,7 @@ from infra.aws.postgres_servers import PostgresServers
 from infra.aws.secrets import Safe, StoredSecret
 from infra.component import Component, ComponentArgs
 from infra.contracts import ExternalPostgres, Login, PostgresEndpoint, SecretRef
-from infra.passwords import password, slot_passwords
-from infra.rotation import SlotName, keepers
+from infra.rotation import SlotName, keepers, password, slot_passwords
 from infra.settings.tables import RDS_MEMORY_GIB, rds_max_connections
 
 PASSWORD_LENGTH: Final = 40

@@ -15,8 +15,7 @@ from infra.aws.naming import description, identifier
 from infra.aws.secrets import Safe, StoredSecret
 from infra.component import Component, ComponentArgs
 from infra.contracts import ExternalRedis, RedisEndpoint, SecretRef
-from infra.passwords import password, slot_passwords
-from infra.rotation import Slots, keepers
+from infra.rotation import Slots, keepers, password, slot_passwords
 
 ENGINE: Final = "valkey"
 APPLICATION: Final = "on ~* &* +@all -@admin +client"

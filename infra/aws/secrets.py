@@ -9,12 +9,11 @@ from typing import Final
 
 import pulumi
 import pulumi_aws as aws
-import pulumi_random as random
 
 from infra.aws.naming import prefix
 from infra.component import Component, ComponentArgs
 from infra.contracts import SecretRef
-from infra.rotation import Ring, key_id
+from infra.rotation import Ring, signing_keys
 
 PINNED_SECRET: Final = re.compile(
     r"arn:[a-z-]+:secretsmanager:[a-z0-9-]+:\d{12}:secret:"
@@ -25,8 +24,6 @@ PINNED_SECRET: Final = re.compile(
 """The one form of `valueFrom` that these definitions take: a value that changes under a running service would show at
 its next restart, one task after the other, with no deployment to roll back."""
 
-KEY_BYTES = 64
-"""As long as HMAC-SHA-256's block: more adds nothing. In base64 that is 88 characters, above the 64 asked for."""
 _LONGEST_NAME = 255
 """Characters of a secret's name with the suffix of 26 that the provider adds to a prefix; AWS allows 512."""
 
@@ -134,7 +131,7 @@ class Secrets(Component):
         safe = Safe(key=args.key, recovery_window=args.recovery_window)
         values: dict[str, pulumi.Input[str]] = dict(args.given)
         if "JWT_SECRET" not in values:
-            values["JWT_KEYS"] = self._signing_keys(args.ring)
+            values["JWT_KEYS"] = signing_keys(self, args.ring)
         stored = {
             variable: StoredSecret(self, variable.lower().replace("_", "-"), value, variable=variable, safe=safe)
             for variable, value in sorted(values.items())
@@ -142,13 +139,3 @@ class Secrets(Component):
         self.refs = stored
         self.arns = {variable: secret.arn for variable, secret in stored.items()}
         self.finish({"arns": self.arns})
-
-    def _signing_keys(self, ring: Ring) -> pulumi.Output[str]:
-        """`JWT_KEYS`: the ring as JSON."""
-        keys = {
-            key_id(generation): self.inner(
-                f"jwt-{key_id(generation)}", random.RandomBytes, {"length": KEY_BYTES}
-            ).base64
-            for generation in ring.generations
-        }
-        return pulumi.Output.secret(pulumi.Output.json_dumps({"active": ring.active, "keys": keys}, sort_keys=True))

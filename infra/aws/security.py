@@ -13,6 +13,8 @@ from infra.aws.naming import name_tag
 from infra.component import Component
 
 Role = Literal["balancer", "api", "worker", "migrate", "backup", "postgres", "redis", "endpoints"]
+Peer = Role | Literal["v4", "v6", "network"]
+"""A group, the whole internet, or any address of the network."""
 
 WORLD: Final[Mapping[str, str]] = {"v4": "0.0.0.0/0", "v6": "::/0"}
 TASKS: Final[tuple[Role, ...]] = ("api", "worker", "migrate", "backup")
@@ -68,14 +70,11 @@ class Access:
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """TCP on the ports from `first` to `last`, one way: into `group` from `peer`, or out of it to `peer`.
-
-    `peer` is a group, the whole internet (`v4`, `v6`), or `network`: any address of the network.
-    """
+    """TCP on the ports from `first` to `last`, one way: into `group` from `peer`, or out of it to `peer`."""
 
     group: Role
     direction: Literal["in", "out"]
-    peer: Role | Literal["v4", "v6", "network"]
+    peer: Peer
     first: int
     last: int
 
@@ -133,9 +132,7 @@ def _link(client: Role, server: Role, port: int) -> Iterator[Rule]:
     yield _single(server, "in", client, port)
 
 
-def _single(
-    group: Role, direction: Literal["in", "out"], peer: Role | Literal["v4", "v6", "network"], port: int
-) -> Rule:
+def _single(group: Role, direction: Literal["in", "out"], peer: Peer, port: int) -> Rule:
     return Rule(group=group, direction=direction, peer=peer, first=port, last=port)
 
 
@@ -183,9 +180,7 @@ def security_groups(parent: Component, vpc_id: pulumi.Input[str], access: Access
     return SecurityGroups(**{role: group.id for role, group in groups.items()})
 
 
-def _peer(
-    peer: Role | Literal["v4", "v6", "network"], groups: Mapping[Role, aws.ec2.SecurityGroup], network: str | None
-) -> dict[str, object]:
+def _peer(peer: Peer, groups: Mapping[Role, aws.ec2.SecurityGroup], network: str | None) -> dict[str, object]:
     if peer == "network":
         return {"cidr_ipv4": network}
     if peer == "v4":

@@ -11,8 +11,7 @@ from infra.component import ComponentArgs
 from infra.contracts import Login, PostgresEndpoint
 from infra.local.component import LocalComponent
 from infra.local.resources import DatabaseRolesResource, PostgresServerResource
-from infra.passwords import password, slot_passwords
-from infra.rotation import Slots, keepers
+from infra.rotation import Slots, keepers, password, slot_passwords
 
 PASSWORD_LENGTH = 32
 """Letters and digits: 190 bits."""

@@ -11,8 +11,7 @@ from infra.contracts import RedisEndpoint
 from infra.local.component import LocalComponent
 from infra.local.postgres import PASSWORD_LENGTH
 from infra.local.resources import ValkeyServerResource
-from infra.passwords import password, slot_passwords
-from infra.rotation import Slots, keepers
+from infra.rotation import Slots, keepers, password, slot_passwords
 
 
 @dataclass(frozen=True, kw_only=True)

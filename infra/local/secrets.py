@@ -6,15 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import pulumi
-import pulumi_random as random
 
 from infra.component import ComponentArgs
 from infra.contracts import SecretRef
 from infra.local.component import LocalComponent
-from infra.rotation import Ring, key_id
-
-KEY_BYTES = 64
-"""As long as HMAC-SHA-256's block: more adds nothing. In base64 that is 88 characters, above the 64 asked for."""
+from infra.rotation import Ring, signing_keys
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,16 +35,6 @@ class Secrets(LocalComponent):
         super().__init__("Secrets", name, opts, args.transforms)
         values = {variable: pulumi.Output.secret(value) for variable, value in args.given.items()}
         if "JWT_SECRET" not in values:
-            values["JWT_KEYS"] = self._signing_keys(args.ring)
+            values["JWT_KEYS"] = signing_keys(self, args.ring)
         self.refs = {variable: SecretRef(name=variable, value=value) for variable, value in values.items()}
         self.finish({"names": sorted(self.refs)})
-
-    def _signing_keys(self, ring: Ring) -> pulumi.Output[str]:
-        """`JWT_KEYS`: the ring as JSON."""
-        keys = {
-            key_id(generation): self.inner(
-                f"jwt-{key_id(generation)}", random.RandomBytes, {"length": KEY_BYTES}
-            ).base64
-            for generation in ring.generations
-        }
-        return pulumi.Output.secret(pulumi.Output.json_dumps({"active": ring.active, "keys": keys}, sort_keys=True))
