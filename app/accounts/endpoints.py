@@ -18,8 +18,10 @@ from app.accounts.tokens import Tokens
 from app.web import http
 from app.web.authentication import authenticated
 from app.web.client_address import network_of
-from app.web.operations import Operation
+from app.web.operations import Operations
 from app.web.state import State
+
+OPERATIONS = Operations(tag="auth")
 
 
 @asynccontextmanager
@@ -36,68 +38,41 @@ async def lifespan(state: State) -> AsyncIterator[Mapping[str, Any]]:
         passwords.close()
 
 
+@OPERATIONS.post(
+    "/v1/auth/register",
+    summary="Create an account",
+    body=Registration,
+    status=201,
+    result=AccountOut,
+    problems=(409, 422),
+    public=True,
+)
 async def register(request: Request[AccountsState]) -> Response:
     account = await service.register(request.state, await http.body(request, Registration))
     return http.reply(AccountOut.model_validate(account), 201)
 
 
+@OPERATIONS.post("/v1/auth/login", summary="Log in", body=Login, result=TokensOut, problems=(401, 422), public=True)
 async def log_in(request: Request[AccountsState]) -> Response:
     state, login = request.state, await http.body(request, Login)
     network = network_of(state["client_address"].of(request.scope))
     return http.reply(await service.log_in(state, login, Attempt.of(email=login.email.normalised, network=network)))
 
 
+@OPERATIONS.post(
+    "/v1/auth/refresh",
+    summary="Exchange a refresh token for a new pair, again only within a minute",
+    body=Refresh,
+    result=TokensOut,
+    problems=(401, 422),
+    public=True,
+)
 async def refresh(request: Request[AccountsState]) -> Response:
     given = await http.body(request, Refresh)
     return http.reply(await service.refresh(request.state, given.refresh_token.get_secret_value()))
 
 
+@OPERATIONS.get("/v1/auth/me", summary="The account that asks", result=AccountOut)
 async def me(request: Request[AccountsState]) -> Response:
     account = await service.get_account(request.state, authenticated(request))
     return http.reply(AccountOut.model_validate(account))
-
-
-OPERATIONS = (
-    Operation(
-        method="POST",
-        path="/v1/auth/register",
-        endpoint=register,
-        summary="Create an account",
-        tag="auth",
-        body=Registration,
-        status=201,
-        result=AccountOut,
-        problems=(409, 422),
-        public=True,
-    ),
-    Operation(
-        method="POST",
-        path="/v1/auth/login",
-        endpoint=log_in,
-        summary="Log in",
-        tag="auth",
-        body=Login,
-        result=TokensOut,
-        problems=(401, 422),
-        public=True,
-    ),
-    Operation(
-        method="POST",
-        path="/v1/auth/refresh",
-        endpoint=refresh,
-        summary="Exchange a refresh token for a new pair, again only within a minute",
-        tag="auth",
-        body=Refresh,
-        result=TokensOut,
-        problems=(401, 422),
-        public=True,
-    ),
-    Operation(
-        method="GET",
-        path="/v1/auth/me",
-        endpoint=me,
-        summary="The account that asks",
-        tag="auth",
-        result=AccountOut,
-    ),
-)

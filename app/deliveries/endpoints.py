@@ -15,8 +15,10 @@ from app.deliveries.service import DeliveriesState
 from app.web import caching, http, idempotency
 from app.web.authentication import authenticated
 from app.web.connections import IS_DISCONNECTED
-from app.web.operations import Operation
+from app.web.operations import Operations
 from app.web.state import State
+
+OPERATIONS = Operations(tag="deliveries")
 
 
 @asynccontextmanager
@@ -24,6 +26,15 @@ async def lifespan(state: State) -> AsyncIterator[Mapping[str, Any]]:
     yield {"batcher": service.batcher(state)}
 
 
+@OPERATIONS.post(
+    "/v1/deliveries",
+    summary="Have a webhook delivered",
+    body=DeliveryIn,
+    status=202,
+    result=Accepted,
+    problems=(422,),
+    idempotent=True,
+)
 async def create(request: Request[DeliveriesState]) -> Response:
     user_id = authenticated(request)
     key = idempotency.key_of(request)
@@ -35,6 +46,23 @@ async def create(request: Request[DeliveriesState]) -> Response:
     return idempotency.reply(accepted, location=f"/v1/deliveries/{accepted.id}", replayed=replayed)
 
 
+@OPERATIONS.get(
+    "/v1/deliveries",
+    summary="List deliveries, newest first",
+    query=DeliveryQuery,
+    result=DeliveryPage,
+    problems=(422,),
+    cached=True,
+)
+async def list_page(request: Request[State]) -> Response:
+    user_id = authenticated(request)
+    page = await service.page(request.state, user_id, http.query(request, DeliveryQuery))
+    return caching.reply_if_changed(request, page)
+
+
+@OPERATIONS.get(
+    "/v1/deliveries/{id}", summary="One delivery with its attempts", result=DeliveryOut, problems=(404,), cached=True
+)
 async def read(request: Request[State]) -> Response:
     user_id, state = authenticated(request), request.state
     delivery_id = http.path_id(request, service.missing())
@@ -46,60 +74,10 @@ async def read(request: Request[State]) -> Response:
     return caching.reply(found, service.tag_of(found.updated_at, found.attempt_count))
 
 
-async def list_page(request: Request[State]) -> Response:
-    user_id = authenticated(request)
-    page = await service.page(request.state, user_id, http.query(request, DeliveryQuery))
-    return caching.reply_if_changed(request, page)
-
-
+@OPERATIONS.post(
+    "/v1/deliveries/{id}/retry", summary="Try a failed delivery again", status=202, result=Accepted, problems=(404, 409)
+)
 async def retry(request: Request[State]) -> Response:
     user_id = authenticated(request)
     delivery_id = http.path_id(request, service.missing())
     return http.reply(await service.retry(request.state, user_id, delivery_id), 202)
-
-
-OPERATIONS = (
-    Operation(
-        method="POST",
-        path="/v1/deliveries",
-        endpoint=create,
-        summary="Have a webhook delivered",
-        tag="deliveries",
-        body=DeliveryIn,
-        status=202,
-        result=Accepted,
-        problems=(422,),
-        idempotent=True,
-    ),
-    Operation(
-        method="GET",
-        path="/v1/deliveries",
-        endpoint=list_page,
-        summary="List deliveries, newest first",
-        tag="deliveries",
-        query=DeliveryQuery,
-        result=DeliveryPage,
-        problems=(422,),
-        cached=True,
-    ),
-    Operation(
-        method="GET",
-        path="/v1/deliveries/{id}",
-        endpoint=read,
-        summary="One delivery with its attempts",
-        tag="deliveries",
-        result=DeliveryOut,
-        problems=(404,),
-        cached=True,
-    ),
-    Operation(
-        method="POST",
-        path="/v1/deliveries/{id}/retry",
-        endpoint=retry,
-        summary="Try a failed delivery again",
-        tag="deliveries",
-        status=202,
-        result=Accepted,
-        problems=(404, 409),
-    ),
-)

@@ -58,3 +58,9 @@ class PredictionQuery(RequestModel):
     status: PredictionStatus | None = None
     cursor: Annotated[str | None, Field(max_length=200, description="`next_cursor` of the page before.")] = None
     limit: Annotated[int, Field(ge=1, le=100)] = 20
+
+
+class WebhookAccepted(ResponseModel):
+    """The same for one that comes again."""
+
+    webhook_id: str

@@ -35,8 +35,8 @@ from app.web.middleware.drain import Drain, DrainMiddleware
 from app.web.middleware.limits import BodyLimitMiddleware, RequestTimeoutMiddleware
 from app.web.middleware.security_headers import SecurityHeadersMiddleware
 from app.web.operations import Operation
+from app.web.operations import routes as operation_routes
 from app.web.problems import ProblemMiddleware, on_error
-from app.web.routing import routes as operation_routes
 from app.web.state import Lifespan, State
 
 if TYPE_CHECKING:
