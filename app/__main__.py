@@ -36,7 +36,7 @@ def main(environ: Mapping[str, str] | None = None) -> int:
     try:
         settings = Settings.load(os.environ if environ is None else environ)
     except SettingsError as error:
-        _tell(error)
+        _report(error)
         return EXIT_SETTINGS
     from app.observability import logging, traces
 
@@ -68,10 +68,10 @@ def _dispatch(settings: Settings, started: float) -> int:
             _loaded()
             return run_migrations(settings)
         case "all":
-            from app.all_in_one import run as run_together
+            from app.all_in_one import run as run_all
 
             _loaded()
-            return run_together(settings, started=started)
+            return run_all(settings, started=started)
 
 
 def _loaded() -> None:
@@ -84,7 +84,7 @@ def _terminated(signum: int, frame: FrameType | None) -> None:  # noqa: ARG001 -
     raise SystemExit(EXIT_TERMINATED)
 
 
-def _tell(error: SettingsError) -> None:
+def _report(error: SettingsError) -> None:
     """Without settings there is no log format: text for a person at a terminal, one JSON line for a collector."""
     if sys.stderr.isatty():
         print(error, file=sys.stderr)

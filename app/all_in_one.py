@@ -56,7 +56,7 @@ class _Watch:
             self._worker.terminate()
 
     def stop_at_end(self) -> None:
-        """The API has ended. If no signal was the reason the worker has not been told; later ones are passed on."""
+        """The API has ended. Without a signal the worker is still running; later signals are passed on."""
         if not self._stopping:
             self.stop()
         for sig in (signal.SIGTERM, signal.SIGINT):

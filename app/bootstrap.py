@@ -148,17 +148,17 @@ def main(environ: Mapping[str, str] | None = None) -> int:
     try:
         plan, master = load(os.environ if environ is None else environ)
     except SettingsError as error:
-        _tell("error", "the variables cannot be used", problems=error.problems)
+        _log("error", "the variables cannot be used", problems=error.problems)
         return EXIT_SETTINGS
     try:
         done = bootstrap(plan, master)
     except (roles.RolesError, psycopg.Error) as error:
-        _tell("error", "bootstrap failed, nothing was changed", reason=str(error).strip().replace("\n", " "))
+        _log("error", "bootstrap failed, nothing was changed", reason=str(error).strip().replace("\n", " "))
         return 1
     unchanged = [login.user for login in plan.logins if login.user not in {*done.created, *done.renewed}]
-    _tell("info", "database ready", created=done.created, renewed=done.renewed, unchanged=unchanged)
+    _log("info", "database ready", created=done.created, renewed=done.renewed, unchanged=unchanged)
     if done.in_use:
-        _tell("warning", "renewed logins with open sessions, which cannot be opened again", sessions=done.in_use)
+        _log("warning", "renewed logins with open sessions, which cannot be opened again", sessions=done.in_use)
     return 0
 
 
@@ -175,7 +175,7 @@ def _as_master(plan: Plan, master: Master) -> psycopg.Connection[Any]:
         except psycopg.OperationalError as error:
             if "authentication failed" not in str(error) or time.monotonic() > deadline:
                 raise
-        _tell("info", "the server does not take the master's password yet: waiting")
+        _log("info", "the server does not take the master's password yet: waiting")
         time.sleep(_MASTER_PAUSE)
 
 
@@ -191,7 +191,7 @@ def _connect(plan: Plan, user: str, password: str) -> psycopg.Connection[Any]:
         connect_timeout=_CONNECT_TIMEOUT,
         application_name="slipway-bootstrap",
         client_encoding="utf8",
-        passfile="",  # a file in the home of whoever runs this must not stand in for a wrong password
+        passfile="",  # no file in this user's home is to stand in for a wrong password
     )
 
 
@@ -246,7 +246,7 @@ def _attempt(read: Callable[[], str], name: str, problems: list[str]) -> str | N
         return None
 
 
-def _tell(level: str, event: str, **fields: Any) -> None:
+def _log(level: str, event: str, **fields: Any) -> None:
     """One JSON line, in the form of the application's own log."""
     print(json.dumps({"level": level, "event": event, "mode": "bootstrap", **fields}), flush=True)
 

@@ -1,4 +1,4 @@
-"""Errors that a caller may see: one base, told as an RFC 9457 problem document."""
+"""Errors that a caller may see: one base, shown as an RFC 9457 problem document."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """A thread or task that ends unexpectedly ends its process.
 
 A process that has lost one of its threads looks well from outside and does half of its work: a worker whose claiming
-thread is gone takes jobs that nobody runs. Nothing is started again within the process, whose state nobody knows by
-then: its jobs are handed back, it ends with an error, and whoever runs it starts another.
+thread is gone takes jobs and runs none. Nothing is started again within the process, whose state is unknown by
+then: its jobs are handed back, it ends with an error, and its supervisor starts another.
 
 One hook for all threads, those of libraries too, so that none can be forgotten.
 """
@@ -36,14 +36,14 @@ def install(end: Callable[[], None]) -> None:
                 exc_info=what.exc_value or what.exc_type,
             )
         finally:
-            # Also when nobody reads the log any more.
+            # Also when the log can not be written.
             end()
 
     threading.excepthook = failed
 
 
 def watch(task: asyncio.Task[Any]) -> None:
-    """Let the task's unexpected end be this process's. Not for one whose error somebody waits for."""
+    """Let the task's unexpected end be this process's. Not for one that is awaited."""
     task.add_done_callback(_ended)
 
 

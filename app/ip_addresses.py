@@ -1,7 +1,7 @@
 """IPv4 addresses that are written as IPv6: which one an address stands for.
 
-In these forms all of IPv4 fits into one IPv6 network, so that whoever masks, compares or judges an address has to look
-through them first.
+In these forms all of IPv4 fits into one IPv6 network, so that they are resolved before an address is masked,
+compared or judged.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ _AFTER = re.compile(rf"{_BLANKS}([,}}]){_BLANKS}")
 
 
 class NotJson(ValueError):
-    """The text is no JSON that can be read; `str()` is a reason that may be shown to whoever sent it."""
+    """The text is no JSON that can be read; `str()` is a reason that may be shown to the sender."""
 
 
 class Repeated(ValueError):

@@ -1,4 +1,4 @@
-"""E-mail addresses as the names of accounts: one reading for whoever takes one.
+"""E-mail addresses as the names of accounts, read in one way everywhere.
 
 The same address can be typed in many ways: in capitals, with composed or decomposed accents (a Mac's file dialog gives
 the latter), with the domain in its own letters or in punycode, with full-width letters in the domain. All become one.
@@ -29,7 +29,7 @@ class EmailAddress:
 
     Earlier versions stored the lower case of the composed form, which is not always composed again (J with a caron has
     no composed capital, and its small letter has one), and looked up the lower case of what was typed. Who could log in
-    with a text then is found by it first, so that nobody gets into another account than before.
+    with a text then is found by it first, so that no login leads to another account than before.
     """
 
 
@@ -50,8 +50,8 @@ def parse_email(text: str) -> EmailAddress:
 
 
 def read_email(text: str) -> EmailAddress:
-    """As `parse_email`, but what no account can have is only lowered: it will be found to be nobody's, unless a version
-    with other rules has stored it. Raises ValueError for a display name and for more than MAX_LENGTH characters."""
+    """As `parse_email`, but what no account can have is only lowered: it will not be found, unless a version with
+    other rules has stored it. Raises ValueError for a display name and for more than MAX_LENGTH characters."""
     try:
         return parse_email(text)
     except DisplayNameGiven:

@@ -1,11 +1,11 @@
-"""Against guessing passwords: failed logins are counted in Redis, for all replicas together.
+"""Against guessing passwords: failed logins are counted in Redis, for all replicas.
 
-Three moving windows of the same length. The strict one is of an account *from one network*: whoever guesses locks out
-nobody but his own network. The two wider ones stop what spreads: one account tried from many networks, and many
+Three moving windows of the same length. The strict one is of an account *from one network*: guessing locks out
+no other network. The two wider ones stop what spreads: one account tried from many networks, and many
 accounts tried from one. They do not hold for a network from which the account has logged in before, so that no stranger
 elsewhere can keep its owner out.
 
-Accounts are counted by the address that was given, whether or not it exists, so that a refusal tells nothing.
+Accounts are counted by the address that was given, whether or not it exists, so that a refusal does not show it.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ class Passwords:
         return await self._run(lambda: _HASHER.hash(normalised(password)))
 
     async def verify(self, password: str, password_hash: str | None) -> bool:
-        """Whether they belong together. None, for an account that does not exist, costs the same time and is False.
+        """Whether the hash is the password's. None, for no account, costs the same time and is False.
 
         Earlier versions hashed what was typed, so that this is tried second. A hash is made anew when its parameters
         are outdated and not for this: a replica of the version before could not verify it.

@@ -6,8 +6,9 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import Row, delete, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -21,21 +22,6 @@ class Account:
     id: uuid.UUID
     email: str
     created_at: datetime
-
-
-@dataclass(frozen=True, kw_only=True)
-class StoredRefreshToken:
-    family_id: uuid.UUID
-    used: bool
-    repeatable: bool
-    """Used, but so lately that using it again is no sign of a copy."""
-    revoked: bool
-
-
-@dataclass(frozen=True, kw_only=True)
-class LiveRefreshToken:
-    id: uuid.UUID
-    expires_at: datetime
 
 
 async def add_account(
@@ -92,40 +78,34 @@ async def lock_account(connection: AsyncConnection, user_id: uuid.UUID) -> None:
 
 async def lock_refresh_token(
     connection: AsyncConnection, token: Token, *, grace: timedelta
-) -> StoredRefreshToken | None:
-    """The token's row, held until the transaction ends: of two uses at the same moment one comes second. It may be
-    repeated until `grace` after its first use, by the database's clock."""
+) -> Row[*tuple[Any, ...]] | None:
+    """`family_id` of the token, and whether it was `used`, is `repeatable` and was `revoked`.
+
+    The row is locked until the transaction ends: of two uses at the same moment one comes second. It may be repeated
+    until `grace` after its first use, by the database's clock: so soon, another use is no sign of a copy.
+    """
     statement = (
         select(
             RefreshToken.family_id,
-            RefreshToken.used_at,
-            RefreshToken.revoked_at,
-            (RefreshToken.used_at > func.now() - grace).label("repeatable"),
+            RefreshToken.used_at.is_not(None).label("used"),
+            RefreshToken.revoked_at.is_not(None).label("revoked"),
+            func.coalesce(RefreshToken.used_at > func.now() - grace, False).label("repeatable"),
         )
         .where(RefreshToken.id == token.id, RefreshToken.user_id == token.user_id)
         .with_for_update()
     )
-    row = (await connection.execute(statement)).one_or_none()
-    if row is None:
-        return None
-    return StoredRefreshToken(
-        family_id=row.family_id,
-        used=row.used_at is not None,
-        repeatable=bool(row.repeatable),
-        revoked=row.revoked_at is not None,
-    )
+    return (await connection.execute(statement)).one_or_none()
 
 
-async def get_live_refresh_token(connection: AsyncConnection, family_id: uuid.UUID) -> LiveRefreshToken | None:
-    """The end of the family's chain, the one token of it that was not used yet."""
+async def get_live_refresh_token(connection: AsyncConnection, family_id: uuid.UUID) -> Row[uuid.UUID, datetime] | None:
+    """Id and `expires_at` of the end of the family's chain, the one token of it that was not used yet."""
     statement = (
         select(RefreshToken.id, RefreshToken.expires_at)
         .where(RefreshToken.family_id == family_id, RefreshToken.used_at.is_(None), RefreshToken.revoked_at.is_(None))
         .order_by(RefreshToken.issued_at.desc())
         .limit(1)
     )
-    row = (await connection.execute(statement)).mappings().one_or_none()
-    return LiveRefreshToken(**row) if row else None
+    return (await connection.execute(statement)).one_or_none()
 
 
 async def mark_refresh_token_used(connection: AsyncConnection, token_id: uuid.UUID) -> None:

@@ -91,7 +91,7 @@ async def _verified(state: AccountsState, login: Login, attempt: Attempt) -> uui
             found = await queries.get_credentials(connection, login.email.spellings)
     user_id, password_hash = found or (None, None)
     password = login.password.get_secret_value()
-    # After the query, so that a database that is away does not use up anybody's attempts.
+    # After the query, so that a database that is away uses up no attempts.
     await state["guard"].admit(attempt)
     # No connection is held meanwhile: hashing is slow, and a burst of logins would empty the pool.
     matches = await state["passwords"].verify(password, password_hash)

@@ -16,10 +16,10 @@ log = get_logger()
 
 
 def end_statement(connection: AsyncConnection) -> Coroutine[None, None, None]:
-    """Ask the server to end what the connection is at; whoever waits for that hears how it ended.
+    """Ask the server to cancel the statement of the connection; the task that waits for it gets its outcome.
 
-    To be called while it is at it; what is returned may be awaited later. Poolers may not pass it on: RDS Proxy does
-    not.
+    To be called while it is executed; what is returned may be awaited later. Poolers may not pass it on: RDS Proxy
+    does not.
     """
     under_way = connection.sync_connection
     assert under_way is not None

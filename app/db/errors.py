@@ -1,9 +1,9 @@
-"""What an error of the database means, told by its SQLSTATE.
+"""What an error of the database means, by its SQLSTATE.
 
 Not by its class: psycopg's classes follow the first two characters of the state, and those say little. A server that
 became read-only raises `InternalError`, as a bug would; `OperationalError` is a server that is away, a deadlock, and
 a value that is too large for an index. So a failover was answered 500, and one result that could not be stored held up
-everybody else's as if the server were away.
+all others as if the server were away.
 
 Only what never reached the server, or never came back, has no state: libpq's own words, for which the class is all
 there is.
@@ -33,7 +33,7 @@ _PAUSE: Final = 0.02
 
 
 class Kind(Enum):
-    AWAY = "the server cannot be used, by nobody"
+    AWAY = "the server cannot be used by any session"
     READ_ONLY = "the server takes no writes: a standby, or a primary that was demoted"
     ENDED = "the server ended this session for what the session did; others are well"
     STALE = "a statement that this connection kept is gone, or its result has another shape"
@@ -43,7 +43,7 @@ class Kind(Enum):
 
     @property
     def is_outage(self) -> bool:
-        """Whether nobody's statement can succeed for the time being."""
+        """Whether no statement can succeed for the time being."""
         return self in (Kind.AWAY, Kind.READ_ONLY)
 
     @property

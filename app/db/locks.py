@@ -25,6 +25,6 @@ def in_order(key: Any, *conditions: Any, skip_locked: bool = False) -> Select[An
 
     For `where(key.in_(...))` of a statement that writes to several rows: by itself it locks them in the order in which
     its plan comes across them, and two statements that do that differently wait for each other. `skip_locked`: without
-    those that somebody else is at.
+    those that are locked.
     """
     return select(key).where(*conditions).order_by(key).with_for_update(key_share=True, skip_locked=skip_locked)

@@ -197,7 +197,7 @@ def _hand_over(server: psycopg.Connection[Any], wanted: Wanted) -> None:
     owner = _one(server, "SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = current_database()")
     if owner != wanted.owner:
         _run(server, "ALTER DATABASE {} OWNER TO {}", wanted.database, wanted.owner)
-    # Before its tables: whoever gets a table must be able to create one there.
+    # Before its tables: the owner of a table must be able to create one there.
     _run(server, "GRANT USAGE, CREATE ON SCHEMA public TO {}", wanted.owner)
     for relation, owner in _relations(server):
         if owner != wanted.owner:

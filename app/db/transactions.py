@@ -1,4 +1,4 @@
-"""A transaction whose outcome its caller hears."""
+"""A transaction whose outcome its caller gets."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 async def transaction(engine: AsyncEngine) -> AsyncGenerator[AsyncConnection]:
     """As `engine.begin()`, but a cancellation during the commit waits for it.
 
-    A request whose time ended in that moment was told no, and what it had asked for was stored. Now it is answered by
-    the outcome; cancelled again (app.deadline does so after half a second) it waits no longer.
+    A request whose time ended in that moment was answered with an error, and what it had asked for was stored. Now it
+    gets the outcome; cancelled again (app.deadline does so after half a second) it waits no longer.
     """
     async with engine.connect() as connection:
         begun = await connection.begin()

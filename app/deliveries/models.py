@@ -31,7 +31,7 @@ class Delivery(Base):
     user_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
     url: Mapped[str]
     payload: Mapped[Any] = mapped_column(JSONB)
-    """For the version that knows no `payload_text`, and in rows of its; see docs/decisions/0028."""
+    """For the version before `payload_text`, and of its rows; see docs/decisions/0028."""
     payload_text: Mapped[str | None]
     """The payload as it was accepted: what is sent and shown."""
     headers: Mapped[dict[str, str]] = mapped_column(server_default=text("'{}'::jsonb"))

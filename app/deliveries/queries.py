@@ -64,14 +64,14 @@ _ADD = text("""
     WITH given AS (
         SELECT * FROM json_to_recordset(CAST(:rows AS json)) AS given (
             id uuid, user_id uuid, url text, payload jsonb, payload_text text, headers jsonb, max_attempts int,
-            key text, hash text, job_id uuid, correlation_id text, traceparent text
+            idempotency_key text, request_hash text, job_id uuid, correlation_id text, traceparent text
         )
     ),
     added AS (
         INSERT INTO deliveries
             (id, user_id, url, payload, payload_text, headers, max_attempts, idempotency_key, request_hash)
-        SELECT id, user_id, url, coalesce(payload, CAST('null' AS jsonb)), payload_text, headers, max_attempts, key,
-            decode(hash, 'hex')
+        SELECT id, user_id, url, coalesce(payload, CAST('null' AS jsonb)), payload_text, headers, max_attempts,
+            idempotency_key, decode(request_hash, 'hex')
         FROM given
         ON CONFLICT (user_id, idempotency_key) DO NOTHING
         RETURNING id
@@ -84,25 +84,14 @@ _ADD = text("""
 
 async def add(connection: AsyncConnection, new: Sequence[NewDelivery], *, kind: str, queue: str) -> set[uuid.UUID]:
     """Add the deliveries, each with a pending job; the ids of those whose account had not used the key before."""
-    given = [
-        {
-            "id": str(one.id),
-            "user_id": str(one.user_id),
-            "url": one.url,
-            "payload": one.payload,
-            "payload_text": one.payload_text,
-            "headers": one.headers,
-            "max_attempts": one.max_attempts,
-            "key": one.idempotency_key,
-            "hash": one.request_hash.hex() if one.request_hash else None,
-            "job_id": str(one.job_id),
-            "correlation_id": one.correlation_id,
-            "traceparent": one.traceparent,
-        }
-        for one in sorted(new, key=lambda one: (one.user_id, one.idempotency_key or ""))
-    ]
-    rows = await connection.execute(_ADD, {"kind": kind, "queue": queue, "rows": json.dumps(given, ensure_ascii=False)})
+    given = [vars(one) for one in sorted(new, key=lambda one: (one.user_id, one.idempotency_key or ""))]
+    text = json.dumps(given, ensure_ascii=False, default=_plain)
+    rows = await connection.execute(_ADD, {"kind": kind, "queue": queue, "rows": text})
     return set(rows.scalars())
+
+
+def _plain(value: uuid.UUID | bytes) -> str:
+    return value.hex() if isinstance(value, bytes) else str(value)
 
 
 async def get(connection: AsyncConnection, user_id: uuid.UUID, delivery_id: uuid.UUID) -> RowMapping | None:

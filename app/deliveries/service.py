@@ -108,7 +108,7 @@ def batcher(state: State) -> Batcher[NewDelivery, bool]:
                         added = await queries.add(connection, new, kind=KIND, queue=queue) if new else set()
                 finally:
                     if batch.interrupted:
-                        # The request to cancel may still be on its way, and is to meet nobody else's statement.
+                        # The request to cancel may still be on its way, and must not meet another request's statement.
                         await connection.invalidate()
         except DBAPIError as error:
             if errors.kind(error) is errors.Kind.FAULT:

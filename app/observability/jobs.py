@@ -1,4 +1,4 @@
-"""What a worker's jobs are measured by: whoever runs a job tells a recorder."""
+"""What a worker's jobs are measured by."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class JobRecorder(Protocol):
 
 
 class Unrecorded:
-    """Keeps nothing: for a process whose metrics nobody reads."""
+    """Keeps nothing: for a process that serves no metrics."""
 
     def started(self, kind: str, wait_seconds: float) -> None:
         """Nothing to do."""

@@ -93,7 +93,7 @@ class Tracing:
                 "messaging.destination.name": self._queue,
                 **attributes,
             },
-            # Messages of exceptions can hold what nobody wants in a trace; the log has them.
+            # Messages of exceptions can hold values that must not leave in a trace; the log has them.
             record_exception=False,
             set_status_on_exception=False,
         ) as span:

@@ -1,7 +1,7 @@
 """Jobs of kind `prediction`: hand a prediction to its provider, then see it through to its end.
 
-The first run submits, and stores the provider's id; every later one asks for the result, unless a webhook has told it
-by then. Only handing over takes attempts. Waiting for a provider that computes, or that is away, takes none: it ends
+The first run submits, and stores the provider's id; every later one asks for the result, unless a webhook has brought
+it by then. Only handing over takes attempts. Waiting for a provider that computes, or that is away, takes none: it ends
 by PREDICTION_TIMEOUT.
 
 Submitted at least once: a worker that vanishes between the provider's answer and its storing leaves an id that nobody
@@ -93,7 +93,10 @@ class PredictionHandler:
         self._interval = settings.prediction_poll_interval / 1000
         self._grace = settings.prediction_webhook_grace / 1000
         self._webhook_base = settings.webhook_base_url if settings.webhook_secrets["replicate"] else None
-        self._told = {"replicate": self._webhook_base is not None, "openai": bool(settings.webhook_secrets["openai"])}
+        self._has_webhook = {
+            "replicate": self._webhook_base is not None,
+            "openai": bool(settings.webhook_secrets["openai"]),
+        }
 
     def run(self, work: Work, job: Job) -> Outcome:  # noqa: ARG002
         if work.status not in OPEN_PREDICTION:
@@ -172,7 +175,7 @@ class PredictionHandler:
         )
 
     def _pause(self, work: Work) -> float:
-        first = self._grace if self._told[work.provider] and not work.cancel else self._interval
+        first = self._grace if self._has_webhook[work.provider] and not work.cancel else self._interval
         left = max(self._timeout - work.age, self._interval)
         return min(max(first, min(work.age / _RARER, _RAREST)), left)
 

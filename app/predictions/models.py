@@ -1,4 +1,4 @@
-"""The tables of predictions and of the webhooks that tell of their ends."""
+"""The tables of predictions and of the webhooks about their ends."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class InboundWebhook(Base):
     provider: Mapped[str]
     webhook_id: Mapped[str]
     provider_id: Mapped[str | None]
-    """The prediction that has ended, as the provider names it; None when it tells of something else."""
+    """The prediction that has ended, as the provider names it; None when it is about something else."""
     reference: Mapped[uuid.UUID | None]
     """The prediction as we named it when we asked for the webhook; its row may not know `provider_id` yet."""
     body: Mapped[bytes | None]

@@ -1,4 +1,4 @@
-"""What becomes of predictions, whoever found it out: the job that asked, or the webhook that told."""
+"""What becomes of predictions, by the job that asked or by the webhook."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _Row = Any
 """Id, provider, status and provider's id of a prediction."""
 _FOREIGN_ID = "the provider gave it an id that another prediction has"
 
-# Of an end that is told of, not of the id alone: what was known stays known.
+# What was known of the id and the time of its submission stays.
 _CHANGE = text("""
     UPDATE predictions SET
         status = made.status,
@@ -68,7 +68,7 @@ def apply(connection: Connection, changes: Iterable[Change], *, provider: str | 
     """Take each step that can be taken; the ids of the predictions that took theirs.
 
     An end is for good, and a prediction that has an id of its provider is not changed by news of another. `provider`:
-    whose news it is, where the prediction was named by somebody else.
+    that the changes are of, where the prediction was not named by our own job.
     """
     wanted = {change.prediction_id: change for change in changes}
     # In one order everywhere: a batch of jobs and a batch of webhooks may hold the same predictions.
@@ -119,8 +119,8 @@ def _fits(row: _Row, change: Change, provider: str | None) -> bool:
 
 
 def _without_foreign_ids(connection: Connection, steps: Sequence[tuple[_Row, Change]]) -> list[Change]:
-    """The steps, with a failure in place of one that would give two predictions the same id: no second job of theirs
-    could be told apart by a webhook, and the database refuses it."""
+    """The steps, with a failure in place of one that would give two predictions the same id: a webhook
+    could be about either, and the database refuses it."""
     new = [(row.provider, change.provider_id) for row, change in steps if change.provider_id and not row.provider_id]
     owners: dict[tuple[str, str], uuid.UUID] = {}
     if new:

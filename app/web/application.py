@@ -50,7 +50,7 @@ _REDIS_TIMEOUT = 1.0
 
 
 class Api:
-    """One process's API. `app` is the ASGI application; `drain` is told when the process is to go."""
+    """One process's API. `app` is the ASGI application; `drain.begin()` announces the end of the process."""
 
     def __init__(
         self,
@@ -69,8 +69,9 @@ class Api:
         self._redis_pool = _redis_pool(settings)
         self._client_address = ClientAddress(settings.trusted_proxies)
         self.rejected = RejectedRequests()
-        self._metrics = self._make_metrics()
-        self._queue_metrics = self._make_queue_metrics()
+        self._metrics: Metrics | None
+        self._queue_metrics: QueueCollector | None
+        self._metrics, self._queue_metrics = self._make_metrics()
         self._limiter = self._make_limiter()
         self.app = Starlette(
             routes=self._routes(),
@@ -78,12 +79,12 @@ class Api:
             exception_handlers={HTTPException: on_error, AppError: on_error},
             lifespan=self._lifespan,
         )
-        # A redirect for a trailing slash would turn a POST with a body into a puzzle; it is a plain 404.
+        # A redirect for a trailing slash would have a POST with a body sent again; it is a plain 404.
         self.app.router.redirect_slashes = False
 
     @contextlib.asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[dict[str, Any]]:
-        """Connects to nothing: the process listens at once, and `/health` tells what is missing."""
+        """Connects to nothing: the process listens at once, and `/health` says what is missing."""
         settings = self.settings
         engine, probe_engine = async_engine(settings), async_probe_engine(settings)
         redis = Redis(connection_pool=self._redis_pool)
@@ -177,10 +178,11 @@ class Api:
             )
         return [*stack, Middleware(BodyLimitMiddleware, size=settings.body_limit)]
 
-    def _make_metrics(self) -> Metrics | None:
+    def _make_metrics(self) -> tuple[Metrics, QueueCollector] | tuple[None, None]:
         if not self.settings.enable_metrics:
-            return None
+            return None, None
         from app.observability.metrics import Metrics
+        from app.queue.collector import QueueCollector
 
         settings = self.settings
         metrics = Metrics(service=settings.service_name, version=settings.service_version)
@@ -188,14 +190,7 @@ class Api:
         metrics.count_from("slipway_heads_too_large", "Requests refused with 431 or 414.", lambda: rejected.too_large)
         metrics.count_from("slipway_heads_too_late", "Requests refused with 408.", lambda: rejected.too_late)
         metrics.count_from("slipway_requests_malformed", "What was no request of HTTP.", lambda: rejected.malformed)
-        return metrics
-
-    def _make_queue_metrics(self) -> QueueCollector | None:
-        if self._metrics is None:
-            return None
-        from app.queue.collector import QueueCollector
-
-        return QueueCollector((self.settings.queue_name, *self.settings.emf_queues), self._metrics.registry)
+        return metrics, QueueCollector((settings.queue_name, *settings.emf_queues), metrics.registry)
 
     def _make_limiter(self) -> Limiter | None:
         if not self.settings.enable_rate_limit:

@@ -22,7 +22,7 @@ Tag = str
 
 
 def tag(*parts: object) -> Tag:
-    """The tag of what `parts` tell apart."""
+    """The tag of an answer that `parts` identify."""
     text = "\0".join(str(part) for part in parts)
     return f'W/"{hashlib.blake2b(text.encode(), digest_size=12).hexdigest()}"'
 

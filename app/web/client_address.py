@@ -11,7 +11,7 @@ from starlette.types import Scope
 from app.ip_addresses import IPAddress, embedded_ipv4, parse_address
 
 _WITH_PORT = re.compile(r"\[([^\]]*)\](?::[0-9]+)?|([0-9.]+):[0-9]+")
-"""As some proxies write a hop: the application gateway of Azure always, AWS's load balancer when it is told to keep the
+"""As some proxies write a hop: the application gateway of Azure always, AWS's load balancer when it is set to keep the
 client's port."""
 
 _LOCAL_TRANSLATORS = IPv6Network("64:ff9b:1::/48")

@@ -11,7 +11,7 @@ IS_DISCONNECTED: Final = "slipway.is_disconnected"
 
 @dataclass
 class RejectedRequests:
-    """Counts of what the protocol refused, which the application never gets."""
+    """Counts of what the protocol refused, of which the application has no request."""
 
     too_large: int = 0
     too_late: int = 0

@@ -1,4 +1,4 @@
-"""The `Idempotency-Key` of a request that must not be done twice, and what tells two uses of one key apart."""
+"""The `Idempotency-Key` of a request that must not be done twice, and the answer to its second use."""
 
 from __future__ import annotations
 

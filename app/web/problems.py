@@ -49,7 +49,7 @@ def translate(error: Exception) -> AppError:
 
 
 class ProblemMiddleware:
-    """The last place that sees an exception: logs what is ours to mend, answers with a problem."""
+    """Answers an exception with a problem, and logs those that are faults of this program."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -76,6 +76,6 @@ class ProblemMiddleware:
             elif known.status == 503 and not isinstance(error, AppError):
                 log.warning("database unavailable", reason=errors.reason(error))
             if started:
-                # Half an answer is out: only cutting the connection tells the client that it is not whole.
+                # A part of the answer has been sent: only a cut connection shows the client that it is not whole.
                 raise
             await problem(known, instance=scope["path"])(scope, receive, send)

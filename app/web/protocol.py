@@ -1,4 +1,4 @@
-"""Uvicorn's HTTP protocol with bounds on what it takes in before there is a request that anybody could refuse.
+"""Uvicorn's HTTP protocol with bounds on what it takes in before there is a request to refuse.
 
 Uvicorn has none. One connection with a header of 40 MB held the loop for six seconds, one with 100 MB got the replica
 restarted, and connections with half a head stayed open for ever. An ordinary request, which comes in one piece, pays
@@ -90,7 +90,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _received_part(self) -> None:
         if self._in_head:
-            # Of the first piece nobody knows how much belongs to the request before.
+            # Of the first piece it is not known how much belongs to the request before.
             if self._head_size - self._first_piece > MAX_HEAD:
                 self._refuse(self._too_large())
                 return
@@ -138,8 +138,8 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._deadline is not None:
             self._end_deadline()
         super().on_headers_complete()
-        # The parser gives the fields of a trailer to the same callback. In the request's headers, where anybody may
-        # write, an X-Forwarded-For among them would count as the load balancer's.
+        # The parser gives the fields of a trailer to the same callback. In the request's headers, where a
+        # client may write, an X-Forwarded-For among them would count as the load balancer's.
         self.headers = []
 
     def on_body(self, body: bytes) -> None:

@@ -26,7 +26,7 @@ class Unreadable(ValueError):
 @dataclass(frozen=True, kw_only=True)
 class Submission:
     """A prediction to start. `input`: the text of a JSON object, which goes to the provider as its user wrote it.
-    `webhook` is where its end shall be told; None when nobody would listen.
+    `webhook` is where the provider sends its end; None without one.
     """
 
     prediction_id: uuid.UUID
@@ -87,7 +87,7 @@ class Dialect(Protocol):
         """The answer to each of the three calls; raises Unreadable."""
 
     def notice(self, document: Any) -> Notice | None:
-        """A webhook's body; None when it tells of anything but the end of a prediction. Raises Unreadable."""
+        """A webhook's body; None when it is about anything but the end of a prediction. Raises Unreadable."""
 
     def problem(self, document: Any) -> str | None:
         """The message in an error's body."""

@@ -1,7 +1,7 @@
 """OpenAI's Responses API in background mode: created, then asked for until it has ended.
 
-Webhooks are set up once for a project, not with each request; they carry the response's id and no result, and tell of
-every response of the project. Our own id travels in the response's metadata.
+Webhooks are set up once for a project, not with each request; they carry the response's id and no result, and come
+for every response of the project. Our own id travels in the response's metadata.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What providers tell of predictions."""
+"""Webhooks of providers about predictions."""
 
 KIND = "webhook"
 """Of the job that applies one."""

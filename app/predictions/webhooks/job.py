@@ -1,4 +1,4 @@
-"""Jobs of kind `webhook`: apply what a provider told of a prediction's end.
+"""Jobs of kind `webhook`: apply a provider's webhook about the end of a prediction.
 
 A webhook may know of a prediction more than its row does: the worker that handed it over has not stored the provider's
 id yet, or vanished before it could. It names the prediction by our own id, too, which came back in its address
@@ -64,7 +64,7 @@ _PROCESSED = text("""
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """`prediction`: whose end it tells of, as far as the rows say. `unknown`: whether it may be of one whose row does
+    """`prediction`: the one that has ended, as far as the rows say. `unknown`: whether it may be of one whose row does
     not know the provider's id."""
 
     provider: ProviderName

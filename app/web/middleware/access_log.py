@@ -26,7 +26,7 @@ class Recorder(Protocol):
 
 
 class AccessLogMiddleware:
-    """Logs the path without its query, which may hold what nobody wants in a log."""
+    """Logs the path without its query, which may hold secrets."""
 
     def __init__(self, app: ASGIApp, *, recorder: Recorder | None, client_address: ClientAddress) -> None:
         self.app = app

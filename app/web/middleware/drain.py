@@ -1,4 +1,4 @@
-"""The way out: the process still answers, and tells every client to take its next request elsewhere."""
+"""Draining: the process still answers, and has every client take its next request elsewhere."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
 class Drain:
-    """Whether this process is on its way out."""
+    """Whether this process drains."""
 
     def __init__(self) -> None:
         self.active = False

@@ -20,7 +20,7 @@ from app.web.fail_open import FailOpen
 if TYPE_CHECKING:
     from redis.asyncio import ConnectionPool
 
-# A load balancer that is told 429 takes the replica out of service.
+# A load balancer that gets a 429 takes the replica out of service.
 EXEMPT_PATHS = frozenset({"/health", "/health/live", "/metrics"})
 
 
@@ -76,17 +76,17 @@ class RateLimitMiddleware:
             await self.app(scope, receive, send)
             return
         allowed, remaining, reset = outcome
-        told = {
+        limits = {
             "RateLimit-Policy": f'"default";q={limiter.limit};w={limiter.window_seconds}',
             "RateLimit": f'"default";r={remaining};t={reset}',
         }
         if not allowed:
             detail = f"at most {limiter.limit} requests in {limiter.window_seconds} s, try again in {reset} s"
-            raise TooManyRequests(detail, headers={**told, "Retry-After": str(reset)})
+            raise TooManyRequests(detail, headers={**limits, "Retry-After": str(reset)})
 
         async def marked(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(told)
+                MutableHeaders(scope=message).update(limits)
             await send(message)
 
         await self.app(scope, receive, marked)

@@ -14,7 +14,7 @@ from app.observability.otel import Tracing, remote_parent
 from app.web.client_address import ClientAddress
 from app.web.middleware.access_log import METHODS
 
-# Asked every few seconds by whoever watches: each would be a trace that nobody reads.
+# Asked every few seconds, each would be a trace without use.
 UNTRACED = frozenset({"/health", "/health/live", "/metrics"})
 
 
