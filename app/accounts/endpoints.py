@@ -49,7 +49,7 @@ async def lifespan(state: State) -> AsyncIterator[Mapping[str, Any]]:
 )
 async def register(request: Request[AccountsState]) -> Response:
     account = await service.register(request.state, await http.body(request, Registration))
-    return http.reply(AccountOut.model_validate(account), 201)
+    return http.reply(account, 201)
 
 
 @OPERATIONS.post("/v1/auth/login", summary="Log in", body=Login, result=TokensOut, problems=(401, 422), public=True)
@@ -74,5 +74,4 @@ async def refresh(request: Request[AccountsState]) -> Response:
 
 @OPERATIONS.get("/v1/auth/me", summary="The account that asks", result=AccountOut)
 async def me(request: Request[AccountsState]) -> Response:
-    account = await service.get_account(request.state, authenticated(request))
-    return http.reply(AccountOut.model_validate(account))
+    return http.reply(await service.get_account(request.state, authenticated(request)))

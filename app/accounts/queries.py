@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, delete, func, insert, select, update
+from sqlalchemy import Row, RowMapping, delete, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -17,16 +16,9 @@ from app.accounts.tokens import Token
 from app.db import locks
 
 
-@dataclass(frozen=True, kw_only=True)
-class Account:
-    id: uuid.UUID
-    email: str
-    created_at: datetime
-
-
 async def add_account(
     connection: AsyncConnection, *, email: str, spellings: Sequence[str], password_hash: str
-) -> Account | None:
+) -> RowMapping | None:
     """The new account; None when the address is taken, under this or another of its spellings."""
     others = [spelling for spelling in spellings if spelling != email]
     if others and await connection.scalar(select(User.id).where(User.email.in_(others)).limit(1)) is not None:
@@ -37,14 +29,12 @@ async def add_account(
         .on_conflict_do_nothing(index_elements=[User.email])
         .returning(User.id, User.email, User.created_at)
     )
-    row = (await connection.execute(statement)).mappings().one_or_none()
-    return Account(**row) if row else None
+    return (await connection.execute(statement)).mappings().one_or_none()
 
 
-async def get_account(connection: AsyncConnection, user_id: uuid.UUID) -> Account | None:
+async def get_account(connection: AsyncConnection, user_id: uuid.UUID) -> RowMapping | None:
     statement = select(User.id, User.email, User.created_at).where(User.id == user_id)
-    row = (await connection.execute(statement)).mappings().one_or_none()
-    return Account(**row) if row else None
+    return (await connection.execute(statement)).mappings().one_or_none()
 
 
 async def get_credentials(connection: AsyncConnection, spellings: Sequence[str]) -> tuple[uuid.UUID, str] | None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, ConfigDict, Field, PlainValidator, SecretStr, WithJsonSchema
+from pydantic import AfterValidator, Field, PlainValidator, SecretStr, WithJsonSchema
 
 from app.accounts import passwords
 from app.accounts.email_address import MAX_LENGTH, EmailAddress, parse_email, read_email
@@ -69,8 +69,6 @@ class Refresh(RequestModel):
 
 
 class AccountOut(ResponseModel):
-    model_config = ConfigDict(from_attributes=True)
-
     id: uuid.UUID
     email: str
     created_at: datetime

@@ -11,8 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.accounts import queries
 from app.accounts.guard import Attempt, LoginGuard
 from app.accounts.passwords import Passwords
-from app.accounts.queries import Account
-from app.accounts.schemas import Login, Registration, TokensOut
+from app.accounts.schemas import AccountOut, Login, Registration, TokensOut
 from app.accounts.tokens import Token, Tokens
 from app.db.transactions import transaction
 from app.errors import Conflict, Unauthenticated
@@ -35,7 +34,7 @@ class AccountsState(State):
     guard: LoginGuard
 
 
-async def register(state: AccountsState, registration: Registration) -> Account:
+async def register(state: AccountsState, registration: Registration) -> AccountOut:
     password_hash = await state["passwords"].hash(registration.password.get_secret_value())
     async with transaction(state["engine"]) as connection:
         account = await queries.add_account(
@@ -46,7 +45,7 @@ async def register(state: AccountsState, registration: Registration) -> Account:
         )
     if account is None:
         raise Conflict("an account with this email exists")
-    return account
+    return AccountOut(**account)
 
 
 async def log_in(state: AccountsState, login: Login, attempt: Attempt) -> TokensOut:
@@ -75,12 +74,12 @@ async def refresh(state: AccountsState, text: str) -> TokensOut:
     return _pair(tokens, successor)
 
 
-async def get_account(state: AccountsState, user_id: uuid.UUID) -> Account:
+async def get_account(state: AccountsState, user_id: uuid.UUID) -> AccountOut:
     async with state["engine"].connect() as connection:
         account = await queries.get_account(connection, user_id)
     if account is None:
         raise _refused("the account does not exist any more")
-    return account
+    return AccountOut(**account)
 
 
 async def _verified(state: AccountsState, login: Login, attempt: Attempt) -> uuid.UUID:

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 
 class MetricsPortError(Exception):
     """The metrics cannot be served; the message says why and what to do."""
+
+
+@dataclass
+class Attempt:
+    """One attempt at a job, as it is traced. `traceparent` is for what the job calls."""
+
+    traceparent: str | None
+    result: str = "lost"
+    error: str | None = "nothing could be stored for this attempt"
+
+    def ended(self, result: str, error: str | None) -> None:
+        self.result, self.error = result, error
 
 
 class JobRecorder(Protocol):

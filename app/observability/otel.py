@@ -21,6 +21,7 @@ from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer, get_current_span
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from app.observability.jobs import Attempt
 from app.observability.logging import get_logger
 from app.settings import Settings
 
@@ -81,7 +82,7 @@ class Tracing:
         return {"trace_id": f"{context.trace_id:032x}", "span_id": f"{context.span_id:016x}"}
 
     @contextmanager
-    def attempt(self, traceparent: str | None, attributes: Mapping[str, str | int]) -> Iterator[TracedAttempt]:
+    def attempt(self, traceparent: str | None, attributes: Mapping[str, str | int]) -> Iterator[Attempt]:
         with self.tracer.start_as_current_span(
             f"process {self._queue}",
             context=remote_parent({"traceparent": traceparent} if traceparent else {}),
@@ -97,31 +98,14 @@ class Tracing:
             record_exception=False,
             set_status_on_exception=False,
         ) as span:
-            attempt = TracedAttempt(span)
+            attempt = Attempt(_traceparent(span))
             try:
                 yield attempt
             finally:
-                attempt.close()
-
-
-class TracedAttempt:
-    """See app.observability.traces.Attempt."""
-
-    def __init__(self, span: Span) -> None:
-        self.traceparent = _traceparent(span)
-        self._span = span
-        self._ended = False
-
-    def ended(self, result: str, error: str | None) -> None:
-        self._ended = True
-        self._span.set_attribute("slipway.job.outcome", result)
-        if result != "done":
-            self._span.set_attribute("error.type", result)
-            self._span.set_status(Status(StatusCode.ERROR, error))
-
-    def close(self) -> None:
-        if not self._ended:
-            self.ended("lost", "nothing could be stored for this attempt")
+                span.set_attribute("slipway.job.outcome", attempt.result)
+                if attempt.result != "done":
+                    span.set_attribute("error.type", attempt.result)
+                    span.set_status(Status(StatusCode.ERROR, attempt.error))
 
 
 class QuietExporter(SpanExporter):

@@ -9,35 +9,17 @@ import sys
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from structlog.types import EventDict, WrappedLogger
 
+from app.observability.jobs import Attempt
 from app.settings import Settings
 
 if TYPE_CHECKING:
     from app.observability.otel import Tracing
 
 _tracing: Tracing | None = None
-
-
-class Attempt(Protocol):
-    """One attempt at a job, as it is traced."""
-
-    traceparent: str | None
-    """For what the job calls."""
-
-    def ended(self, result: str, error: str | None) -> None:
-        """What came of it; an attempt for which this is not called was lost."""
-
-
-@dataclass
-class _Untraced:
-    traceparent: str | None
-
-    def ended(self, result: str, error: str | None) -> None:
-        """Nothing to do."""
 
 
 def start(settings: Settings) -> None:
@@ -69,7 +51,7 @@ def current() -> str | None:
 def attempt(*, job_id: uuid.UUID, kind: str, attempt: int, waited: float, traceparent: str | None) -> Iterator[Attempt]:
     """The block is one attempt at the job, which was due for `waited` seconds; `traceparent` is the request's."""
     if _tracing is None:
-        yield _Untraced(traceparent)
+        yield Attempt(traceparent)
         return
     attributes: dict[str, str | int] = {
         "messaging.message.id": str(job_id),

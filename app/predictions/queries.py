@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import RowMapping, Select, Text, cast, func, select, update
@@ -28,35 +27,14 @@ _SUMMARY = (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class NewPrediction:
-    user_id: uuid.UUID
-    provider: str
-    model: str
-    input: dict[str, Any]
-    input_text: str
-    idempotency_key: str | None
-    request_hash: bytes | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class NewWebhook:
-    provider: str
-    webhook_id: str
-    provider_id: str | None
-    reference: uuid.UUID | None
-    body: bytes | None
-    result: str | None
-
-
-async def add(connection: AsyncConnection, new: NewPrediction) -> uuid.UUID | None:
+async def add(connection: AsyncConnection, **values: Any) -> uuid.UUID | None:
     """The new prediction's id; None when the account has used the idempotency key before.
 
     With the same key in two transactions at once, the second waits here until the first has committed.
     """
     statement = (
         upsert(Prediction)
-        .values(id=uuid.uuid4(), **vars(new))
+        .values(id=uuid.uuid4(), **values)
         .on_conflict_do_nothing(index_elements=[Prediction.user_id, Prediction.idempotency_key])
         .returning(Prediction.id)
     )
@@ -110,12 +88,12 @@ async def make_due(connection: AsyncConnection, prediction_id: uuid.UUID) -> tup
     return None if row is None else (row.id, row.queue)
 
 
-async def add_webhook(connection: AsyncConnection, new: NewWebhook) -> uuid.UUID | None:
+async def add_webhook(connection: AsyncConnection, *, body: bytes | None, **values: Any) -> uuid.UUID | None:
     """The id of its row; None when it was received before."""
-    done = {} if new.body is not None else {"processed_at": func.now()}
+    done = {} if body is not None else {"processed_at": func.now()}
     statement = (
         upsert(InboundWebhook)
-        .values(id=uuid.uuid4(), **vars(new), **done)
+        .values(id=uuid.uuid4(), body=body, **values, **done)
         .on_conflict_do_nothing(index_elements=[InboundWebhook.provider, InboundWebhook.webhook_id])
         .returning(InboundWebhook.id)
     )

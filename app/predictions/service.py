@@ -10,7 +10,6 @@ from app.errors import Conflict, InvalidInput, NotFound, Unauthenticated
 from app.predictions import KIND, queries
 from app.predictions.models import OPEN_PREDICTION, Prediction
 from app.predictions.providers.dialects import DIALECTS
-from app.predictions.queries import NewPrediction
 from app.predictions.schemas import (
     PredictionAccepted,
     PredictionIn,
@@ -33,22 +32,23 @@ async def accept(
     """
     settings = state["settings"]
     _check(settings, given)
-    new = NewPrediction(
-        user_id=user_id,
-        provider=given.provider,
-        model=given.model,
-        input=given.input,
-        input_text=input_text,
-        idempotency_key=key,
-        request_hash=idempotency.fingerprint(given) if key else None,
-    )
+    request_hash = idempotency.fingerprint(given) if key else None
     async with transaction_with_jobs(state) as (connection, jobs):
         try:
-            prediction_id = await queries.add(connection, new)
+            prediction_id = await queries.add(
+                connection,
+                user_id=user_id,
+                provider=given.provider,
+                model=given.model,
+                input=given.input,
+                input_text=input_text,
+                idempotency_key=key,
+                request_hash=request_hash,
+            )
         except IntegrityError:
             raise Unauthenticated("the account does not exist any more") from None
         if replayed := prediction_id is None:
-            prediction_id = await idempotency.first_use(connection, Prediction, user_id, key, new.request_hash)
+            prediction_id = await idempotency.first_use(connection, Prediction, user_id, key, request_hash)
         else:
             await jobs.enqueue(KIND, prediction_id, max_attempts=settings.prediction_max_attempts)
     return PredictionAccepted(id=prediction_id, status="queued"), replayed

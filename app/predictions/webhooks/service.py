@@ -12,7 +12,6 @@ from app.observability.logging import get_logger
 from app.predictions import queries
 from app.predictions.providers.base import PROVIDERS, Unreadable, parse
 from app.predictions.providers.dialects import DIALECTS
-from app.predictions.queries import NewWebhook
 from app.predictions.webhooks import KIND
 from app.predictions.webhooks.signatures import WebhookMalformed, WebhookRefused, verify
 from app.web.jobs import transaction_with_jobs
@@ -54,16 +53,16 @@ async def accept(
         notice = dialect.notice(content)
     except Unreadable as error:
         raise MalformedRequest(f"the body is not what {provider} sends: {error}") from None
-    new = NewWebhook(
-        provider=provider,
-        webhook_id=webhook_id,
-        provider_id=notice.provider_id if notice else None,
-        reference=_reference(reference),
-        body=body if notice else None,
-        result=None if notice else "not about the end of a prediction",
-    )
     async with transaction_with_jobs(state) as (connection, jobs):
-        row_id = await queries.add_webhook(connection, new)
+        row_id = await queries.add_webhook(
+            connection,
+            provider=provider,
+            webhook_id=webhook_id,
+            provider_id=notice.provider_id if notice else None,
+            reference=_reference(reference),
+            body=body if notice else None,
+            result=None if notice else "not about the end of a prediction",
+        )
         if row_id is not None and notice is not None:
             await jobs.enqueue(KIND, row_id, max_attempts=state["settings"].prediction_max_attempts)
     return webhook_id
