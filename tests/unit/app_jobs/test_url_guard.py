@@ -78,7 +78,7 @@ def test_malformed_and_foreign_urls_are_refused(url: str) -> None:
     with pytest.raises(UrlRefused) as refused:
         check_url_shape(url, STRICT)
 
-    assert refused.value.reason
+    assert str(refused.value)
 
 
 @pytest.mark.parametrize(
@@ -189,4 +189,4 @@ def test_the_reason_repeats_nothing_of_the_url() -> None:
     with pytest.raises(UrlRefused) as refused:
         check_url_shape("https://user:hunter2@example.com/", STRICT)
 
-    assert "hunter2" not in refused.value.reason
+    assert "hunter2" not in str(refused.value)
