@@ -12,7 +12,6 @@ import pytest
 from fake_provider import MODEL, Provider
 from sqlalchemy import insert, select
 
-from app.predictions.models import Prediction
 from app.queue.outbox import new_job
 
 pytestmark = [pytest.mark.local, pytest.mark.timeout(60)]
@@ -56,11 +55,14 @@ def test_what_the_version_before_accepted_is_sent_as_that_one_sends_it(world: An
     assert receiver.requests[0].raw == '{"n":1,"text":"über\\u0001"}'.encode()
 
 
+@pytest.mark.feature("predictions")
 @pytest.mark.parametrize("name", ["replicate", "openai"])
 def test_an_input_reaches_its_provider_as_it_was_accepted(
     world: Any, workers: Any, provider: Provider, eventually: Any, name: str
 ) -> None:
     """And an output is kept with the order and the numbers that it had, beside the jsonb of the version before."""
+    from app.predictions.models import Prediction
+
     given = '{"z": 1e308,"input":  -0.0, "a": [1.10], "metadata": {"k":"v"}}'
     workers.start(**provider.environ)
     provider.ends_after = 0

@@ -22,12 +22,6 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from app.deliveries import queries
 from app.deliveries.queries import NewDelivery
-from app.predictions import job as prediction
-from app.predictions import results
-from app.predictions.models import Prediction
-from app.predictions.results import Change
-from app.predictions.webhooks import job as webhook
-from app.predictions.webhooks.job import News
 from app.queue import job as jobs
 from app.queue.attempts import Attempts
 from app.queue.handler import Effects
@@ -187,6 +181,8 @@ LOCK_PREDICTION = "SELECT 1 FROM predictions WHERE id = %s FOR UPDATE"
 
 def add_predictions(world: Any, *, status: str = "processing") -> None:
     """The one with the highest id is OpenAI's, whose news used to be applied first."""
+    from app.predictions.models import Prediction
+
     with world.engine.begin() as connection:
         for number, prediction_id in enumerate(reversed(IDS)):
             connection.execute(
@@ -202,19 +198,28 @@ def add_predictions(world: Any, *, status: str = "processing") -> None:
             )
 
 
-def ended(prediction_id: uuid.UUID) -> Change:
+def ended(prediction_id: uuid.UUID) -> Any:
+    from app.predictions.results import Change
+
     return Change(prediction_id=prediction_id, status="succeeded", output=1)
 
 
 def asked(world: Any) -> set[uuid.UUID]:
     """What the jobs of these predictions store."""
+    from app.predictions import results
+
     with world.engine.begin() as connection:
         return results.apply(connection, [ended(prediction_id) for prediction_id in IDS])
 
 
+@pytest.mark.feature("predictions")
 def test_webhooks_of_two_providers_beside_the_predictions_own_jobs(
     world: Any, crossing: Callable[..., Crossing]
 ) -> None:
+    from app.predictions.models import Prediction
+    from app.predictions.webhooks import job as webhook
+    from app.predictions.webhooks.job import News
+
     add_predictions(world)
 
     def told() -> None:
@@ -229,8 +234,11 @@ def test_webhooks_of_two_providers_beside_the_predictions_own_jobs(
         assert connection.execute(select(Prediction.status)).scalars().all() == ["succeeded"] * 3
 
 
+@pytest.mark.feature("predictions")
 @pytest.mark.parametrize("dead", [False, True])
 def test_abandoned_predictions_beside_their_own_jobs(world: Any, crossing: Callable[..., Crossing], dead: bool) -> None:
+    from app.predictions import job as prediction
+
     add_predictions(world, status="submitting")
 
     def abandon() -> None:

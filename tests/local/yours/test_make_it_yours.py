@@ -59,6 +59,16 @@ def test_the_page_from_its_first_step_to_a_job_that_is_done(copy: Copy, page: di
     assert re.search(r"job ended.*kind=wordcount outcome=done", copy.run("cat .slipway/local/worker/log"))
 
 
+def test_a_stack_takes_an_image_of_ones_own(copy: Copy, page: dict[str, Section]) -> None:
+    section = page["Bring an image of your own"]
+    copy.follow(section)
+    plan = copy.run("slipway plan --stack prod")
+    assert "registry.example.com/shop@sha256" in plan
+    assert "docker:index" not in plan
+    refused = copy.run("sh image/python -m app.unknown || echo $?")
+    assert refused.splitlines()[-1] == "127"
+
+
 def test_predictions_can_be_deleted(copy: Copy, page: dict[str, Section]) -> None:
     copy.follow(page["Delete what you do not need"])
     assert not (copy.folder / "app" / "predictions").exists()

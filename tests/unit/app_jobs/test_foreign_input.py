@@ -27,10 +27,6 @@ from app.errors import InvalidInput
 from app.observability import correlation
 from app.outbound.client import Answer
 from app.outbound.urls import Target, UrlPolicy, UrlRefused, check_url_shape
-from app.predictions.providers.client import ProviderClient, Refused, TryAgain
-from app.predictions.providers.dialects import DIALECTS
-from app.predictions.webhooks.service import _reference
-from app.predictions.webhooks.signatures import WebhookMalformed, WebhookRefused, verify
 from app.queue.backoff import delay, retry_after
 from app.queue.job import Job
 from app.settings import Settings
@@ -76,8 +72,12 @@ def test_a_receivers_answer(status: int, headers: dict[str, str], body: bytes, w
     assert outcome.result in ("done", "retry", "dead")
 
 
+@pytest.mark.feature("predictions")
 @given(st.integers(200, 599), HEADER | DATE | NUMBER, st.binary(max_size=60))
 def test_a_providers_error(status: int, wait: str, body: bytes) -> None:
+    from app.predictions.providers.client import ProviderClient, Refused, TryAgain
+    from app.predictions.providers.dialects import DIALECTS
+
     for dialect in DIALECTS.values():
         client = ProviderClient(
             dialect, base_url="http://x", key="k", timeout=1, max_response_bytes=1, connections=1, user_agent="t"
@@ -99,10 +99,13 @@ def test_a_url(url: str) -> None:
             assert (target.host + target.path).isascii()
 
 
+@pytest.mark.feature("predictions")
 @given(HEADER, HEADER | NUMBER, HEADER | st.builds("v1,{}".format, HEADER), st.binary(max_size=40))
 @example("m", "1e400", "v1,AA==", b"{}")
 @example("m", "nan", "v1,AA==", b"\xff")
 def test_a_signed_webhook(webhook_id: str, timestamp: str, signature: str, body: bytes) -> None:
+    from app.predictions.webhooks.signatures import WebhookMalformed, WebhookRefused, verify
+
     given_ = {"webhook-id": webhook_id, "webhook-timestamp": timestamp, "webhook-signature": signature}
     raw = [(name.encode(), value.encode("latin-1", "replace")) for name, value in given_.items()]
     with pytest.raises((WebhookMalformed, WebhookRefused)):
@@ -130,9 +133,16 @@ def test_headers_of_callers(text: str) -> None:
     assert caching.is_known(request, 'W/"x"') in (True, False)
     assert network_of(ClientAddress([ip_network("10.0.0.0/8")]).of(request.scope))
     assert correlation.accept(text)
-    assert _reference(text) is None or isinstance(_reference(text), uuid.UUID)
     with contextlib.suppress(InvalidInput):
         idempotency.key_of(request)
+
+
+@pytest.mark.feature("predictions")
+@given(HEADER)
+def test_a_webhooks_reference(text: str) -> None:
+    from app.predictions.webhooks.service import _reference
+
+    assert _reference(text) is None or isinstance(_reference(text), uuid.UUID)
 
 
 @given(
