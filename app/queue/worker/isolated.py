@@ -76,7 +76,9 @@ def isolate(make: MakeHandlers, settings: Settings) -> dict[str, Handler]:
     long as this process took, and no job's lease is to pass meanwhile."""
     handlers = make(settings)
     if settings.queue_isolated_kinds:
-        _context.set_forkserver_preload([__name__, *{type(handler).__module__ for handler in handlers.values()}])
+        # What a child would import otherwise, each of them again.
+        modules = {make.__module__, *(type(handler).__module__ for handler in handlers.values())}
+        _context.set_forkserver_preload([__name__, *modules])
         first = _context.Process(target=_run_nothing)
         first.start()
         first.join()
