@@ -231,7 +231,7 @@ class Attempts:
         suspects: Collection[uuid.UUID] = (),
     ) -> None:
         """Release these jobs, which have not begun, or every job still under way: for a worker that stops without them.
-        Without an `error` the one that their rows tell of stays. Raises SQLAlchemyError with all of them still held:
+        Without an `error` the one in their rows stays. Raises SQLAlchemyError with all of them still held:
         one that was released and runs here all the same would run twice.
 
         That takes no attempt from them, but for those that ignored their deadline and the `suspects`, over which this

@@ -32,7 +32,7 @@ def patient_client(url: str, *, name: str) -> Redis:
 
 
 def _client(url: str, *, name: str, retries: int) -> Redis:
-    # Keepalive is redis-py's default (30 s, then 3 x 5 s); a Unix socket knows neither it nor a slow connect.
+    # Keepalive is redis-py's default (30 s, then 3 x 5 s); a Unix socket has neither it nor a slow connect.
     network = {} if url.startswith("unix:") else {"socket_connect_timeout": 3}
     return Redis.from_url(
         url,

@@ -1,7 +1,7 @@
 """What RQ calls for a job of any kind: claim it, act, store the effect and the job's new state in one transaction.
 
 Our worker does the same for many jobs at once and does not come through here; a plain `rq worker` does, with the
-settings of its process's environment. What RQ is told matches what Postgres says: a return is a finished job,
+settings of its process's environment. What RQ sees matches what Postgres has: a return is a finished job,
 `RetryAt` a scheduled one, JobDeadError a failed one.
 """
 
@@ -24,7 +24,7 @@ _MANY = 2**31
 
 
 class JobNotStoredError(Exception):
-    """Postgres could not be told before the lease ended; the job will run again."""
+    """The outcome could not be stored before the lease ended; the job will run again."""
 
 
 class JobDeadError(Exception):
@@ -45,7 +45,7 @@ def execute(job_id: str) -> RetryAt | None:
 
 
 def attempt(attempts: Attempts, job_id: uuid.UUID) -> RetryAt | None:
-    """One attempt at the job, if it is there to be claimed. Raises what tells RQ that it failed."""
+    """One attempt at the job, if it is there to be claimed. Raises what RQ takes for a failure."""
     job = Job(id=job_id)
     try:
         won = attempts.claim([job])

@@ -1,4 +1,4 @@
-"""The transactional outbox: a job is a row in the transaction that needs it, and Redis is told after the commit.
+"""The transactional outbox: a job is a row in the transaction that needs it, and its id is enqueued after the commit.
 
     async with connection.begin():
         await connection.execute(insert(Delivery)...)

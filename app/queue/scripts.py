@@ -62,13 +62,13 @@ return taken
 # KEYS[1] queue: list; KEYS[2] started, KEYS[3] finished, KEYS[4] failed, KEYS[5] scheduled registry: sorted sets;
 #   KEYS[6] the worker's executions: set; KEYS[7] the worker: hash
 # ARGV[1] now, as RQ writes times; ARGV[2] now, in seconds since 1970; ARGV[3] the worker; ARGV[4] RQ's prefix
-# ARGV[5..] for each job: id, execution id, fate, seconds to keep it (0 deletes, -1 keeps for ever), the time when it
+# ARGV[5..] for each job: id, execution id, end, seconds to keep it (0 deletes, -1 keeps for ever), the time when it
 #   is due, result or error as RQ stores it, start and end in seconds since 1970
-# Does nothing for a job that this execution has no longer taken: its end was told before (an answer that was lost, a
-#   reader who came between the telling and its own note of it), or RQ's maintenance has given the job up and put it on
-#   the queue or among the failed. What is pushed back then would run a second time. The started registry says so: the
-#   worker's own set expires while a long job runs.
-# Returns the ids of the ended jobs that others depend on, also when this tells their end again.
+# Does nothing for a job that this execution has no longer taken: its end was acknowledged before (an answer that was
+#   lost, a reader who came between that and the worker's own note of it), or RQ's maintenance has given the job up and
+#   put it on the queue or among the failed. What is pushed back then would run a second time. The started registry says
+#   so: the worker's own set expires while a long job runs.
+# Returns the ids of the ended jobs that others depend on, also when this acknowledges again.
 ACKNOWLEDGE: Final = """
 local parents = {}
 local prefix = ARGV[4]

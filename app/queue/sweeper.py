@@ -1,4 +1,6 @@
-"""Finds the jobs that Redis forgot or was never told of, and those whose worker vanished. It makes Redis expendable.
+"""Finds the jobs that Redis forgot or that were never enqueued, and those whose worker vanished.
+
+It makes Redis expendable.
 
 Runs in every worker; an advisory lock lets one sweep at a time. Due retries are woken from RQ's scheduled registry to
 the millisecond (Wakeups.promote); this is what finds them when that registry is gone.
@@ -55,7 +57,7 @@ class Sweeper:
         return len(sweep.expire(last=True, error=_ABANDONED))
 
     def _take_back(self, sweep: Sweep) -> int:
-        """Jobs whose worker vanished with attempts left. RQ still lists them as running; the lease knows better."""
+        """Jobs whose worker vanished with attempts left. RQ still lists them as running; the lease decides."""
         return self._enqueue(sweep.expire(last=False, error=_ABANDONED))
 
     def _requeue(self, sweep: Sweep) -> int:
@@ -73,7 +75,7 @@ class Sweeper:
                 there = self._wakeups.waiting_ids() | self._wakeups.running_ids()
             missing = [job for job in page if str(job.id) not in there]
             requeued += self._enqueue(missing)
-            # Those that are there are marked too: whoever announces a job leaves that to us.
+            # Those that are there are marked too: an announcement does not mark.
             sweep.mark({job.id for job in (*missing, *(job for job in page if job.enqueued_at is None))})
             last = page[-1]
             if len(page) < _BATCH:

@@ -15,8 +15,8 @@ _EVERY = 1.0
 
 
 class Pulse:
-    """Beats for a loop whose jobs move on. A step that has had the same work for too long stands still, and whoever
-    reads the file is to know, although the loop goes on."""
+    """Beats for a loop whose jobs move on. A step that has had the same work for too long stands still, and the
+    file shows it, although the loop goes on."""
 
     def __init__(self, file: HeartbeatFile, *, busy_since: Callable[[], Mapping[str, float]], limit: float) -> None:
         """`busy_since`: the steps with work at hand, and since when (monotonic). `limit` in seconds: longer than a step

@@ -60,7 +60,7 @@ class IsolatedHandler:
             outcome = None
         finally:
             mine.close()
-            # It has told its outcome or is about to end, or it ignores its deadline.
+            # It has sent its outcome or is about to end, or it ignores its deadline.
             process.join(_GOODBYE if in_time else 0)
             process.kill()
             process.join()

@@ -39,7 +39,7 @@ _REDIS_POLL = 1.0
 
 def main(settings: Settings, handlers: MakeHandlers) -> int:
     """See app.queue.worker.run."""
-    # RQ tells every step of every job at info; ours are one line at a job's start and one at its end.
+    # RQ logs every step of every job at info; ours are one line at a job's start and one at its end.
     logging.getLogger("rq").setLevel(logging.WARNING)
     logging.getLogger("rq.worker").setLevel(logging.WARNING)
     shutdown = Shutdown()

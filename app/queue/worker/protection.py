@@ -1,6 +1,6 @@
 """Asks ECS to stop an idle worker rather than this one while it has jobs.
 
-Without it, scaling in stops any task, and a busy one needs the length of a job until it is gone. ECS honours the wish
+Without it, scaling in stops any task, and a busy one needs the length of a job until it is gone. ECS honours it
 in deployments as well, which would wait for ever for a worker that is never idle. So one busy spell is protected for a
 limited time and not again before the worker has been idle: work that keeps coming is no reason for scaling in, and a
 deployment that stops the worker still lets its jobs end.
@@ -95,7 +95,7 @@ class TaskProtection:
             self._until = self._idle_since = None
 
     def _set(self, *, enabled: bool) -> bool:
-        """Whether it was done. Without protection jobs are still finished, so that a failure is told and lived with."""
+        """Whether it was done. Without protection jobs are still finished, so a failure is logged and nothing else."""
         if self._clock() < self._not_before:
             return False
         try:
@@ -117,10 +117,10 @@ class TaskProtection:
         self._failing = False
         return True
 
-    def _put(self, wish: Mapping[str, Any]) -> None:
+    def _put(self, state: Mapping[str, Any]) -> None:
         request = urllib.request.Request(  # noqa: S310 - the address is ECS's own
             self._url,
-            data=json.dumps(wish).encode(),
+            data=json.dumps(state).encode(),
             headers={"Content-Type": "application/json"},
             method="PUT",
         )
@@ -142,11 +142,11 @@ _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 def _reason(body: bytes) -> str:
     """The agent's own words, as far as there are any."""
     try:
-        told = json.loads(body)
+        answer = json.loads(body)
     except ValueError:
         return body[:200].decode(errors="replace")
     for name in ("failure", "error"):
-        if isinstance(told, dict) and isinstance(told.get(name), dict):
-            part = told[name]
+        if isinstance(answer, dict) and isinstance(answer.get(name), dict):
+            part = answer[name]
             return str(part.get("Reason") or part.get("Message") or part.get("message") or part.get("Code") or part)
-    return str(told)[:200]
+    return str(answer)[:200]
