@@ -35,10 +35,11 @@ def body(monitored: Monitored, *, region: str, alarm_arns: Sequence[pulumi.Input
 
 
 def _rows(monitored: Monitored, region: str, alarm_arns: Sequence[pulumi.Input[str]]) -> Iterator[Row]:
-    def graph(title: str, *lines: tuple[str, Metric], low: float | None = 0, high: float | None = None) -> Widget:
-        return _graph(title, lines, region=region, low=low, high=high)
+    def graph(title: str, *lines: tuple[str, Metric], high: float | None = None) -> Widget:
+        return _metric_widget(title, lines, region=region, high=high)
 
-    yield [_text(f"# {monitored.stack}\nWhat to do about an alarm: `{RUNBOOK}`")], 2
+    heading = f"# {monitored.stack}\nWhat to do about an alarm: `{RUNBOOK}`"
+    yield [{"type": "text", "properties": {"markdown": heading}}], 2
     yield [{"type": "alarm", "properties": {"title": "Alarms", "alarms": list(alarm_arns)[:_MOST_ALARMS]}}], 4
     yield _answers(monitored.balancer, graph), _HEIGHT
     for service in monitored.services:
@@ -62,10 +63,7 @@ def _answers(balancer: MonitoredBalancer, graph: Any) -> list[Widget]:
     return [
         graph("Answers a minute", *codes, ("5xx of the balancer", refused)),
         graph("Response time, s", *((p, metric("TargetResponseTime", p)) for p in ("p50", "p95", "p99"))),
-        graph(
-            "Requests a minute and replica",
-            ("requests", metric("RequestCountPerTarget", "Sum")),
-        ),
+        graph("Requests a minute and replica", ("requests", metric("RequestCountPerTarget", "Sum"))),
         graph(
             "Replicas behind the balancer",
             ("healthy", metric("HealthyHostCount", "Minimum")),
@@ -82,10 +80,7 @@ def _service(cluster: pulumi.Input[str], service: MonitoredService, graph: Any) 
     return [
         graph(f"{service.role}: processor, %", *((s, ecs("CPUUtilization", s)) for s in loads), high=100),
         graph(f"{service.role}: memory, %", *((s, ecs("MemoryUtilization", s)) for s in loads), high=100),
-        graph(
-            f"{service.role}: replicas",
-            *((label, insights(name, "Average")) for label, name in counts),
-        ),
+        graph(f"{service.role}: replicas", *((label, insights(name, "Average")) for label, name in counts)),
     ]
 
 
@@ -134,10 +129,7 @@ def _redis(redis: MonitoredRedis, graph: Any) -> list[Widget]:
     ]
 
 
-def _graph(
-    title: str, lines: Sequence[tuple[str, Metric]], *, region: str, low: float | None, high: float | None
-) -> Widget:
-    axis = {key: value for key, value in (("min", low), ("max", high)) if value is not None}
+def _metric_widget(title: str, lines: Sequence[tuple[str, Metric]], *, region: str, high: float | None) -> Widget:
     return {
         "type": "metric",
         "properties": {
@@ -146,7 +138,7 @@ def _graph(
             "view": "timeSeries",
             "period": _PERIOD,
             "metrics": [_line(label, metric) for label, metric in lines],
-            "yAxis": {"left": axis},
+            "yAxis": {"left": {"min": 0, **({"max": high} if high is not None else {})}},
         },
     }
 
@@ -154,10 +146,6 @@ def _graph(
 def _line(label: str, metric: Metric) -> list[Any]:
     pairs = [part for pair in metric.dimensions.items() for part in pair]
     return [metric.namespace, metric.name, *pairs, {"stat": metric.statistic, "label": label}]
-
-
-def _text(markdown: str) -> Widget:
-    return {"type": "text", "properties": {"markdown": markdown}}
 
 
 def _errors(groups: Sequence[pulumi.Input[str]], region: str) -> Widget:

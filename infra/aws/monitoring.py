@@ -59,59 +59,53 @@ class Monitoring(Component):
     def __init__(self, name: str, args: MonitoringArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("slipway:aws:Monitoring", name, opts, args.transforms)
         self._args = args
-        notifications = self._notifications()
+        notifications = None
+        if args.alerts.emails or args.webhook is not None:
+            receivers = NotificationsArgs(
+                emails=args.alerts.emails, webhook=args.webhook, account=args.account, region=args.region, key=args.key
+            )
+            notifications = Notifications("notifications", receivers, pulumi.ResourceOptions(parent=self))
         self.topic_arn = notifications.topic_arn if notifications is not None else None
         actions = [self.topic_arn] if self.topic_arn is not None else []
 
         for service in args.monitored.services:
             if service.log_group is not None:
                 self._count_errors(service, service.log_group)
-        made = self._alarms(actions)
-        self._composites(made, actions)
+        made = {alarm.role: self._alarm(alarm, actions) for alarm in catalogue.alarms(args.monitored, args.alerts)}
+        for composite in catalogue.composites(args.monitored):
+            self._composite(composite, made, actions)
         if notifications is not None:
             rules = {event.role: self._send_on(event, notifications) for event in events(args.monitored)}
             for alarm in delivery_alarms(notifications.topic_name, rules):
                 made[alarm.role] = self._alarm(alarm, actions)
         self.dashboard_url = self._dashboard([alarm.arn for alarm in made.values()])
         if args.alerts.monthly_budget is not None:
-            self._budget(args.alerts.monthly_budget, self.topic_arn)
+            self._budget(args.alerts.monthly_budget, actions)
         self.finish({"topic_arn": self.topic_arn, "dashboard_url": self.dashboard_url})
-
-    def _notifications(self) -> Notifications | None:
-        args = self._args
-        if not args.alerts.emails and args.webhook is None:
-            return None
-        given = NotificationsArgs(
-            emails=args.alerts.emails, webhook=args.webhook, account=args.account, region=args.region, key=args.key
-        )
-        return Notifications("notifications", given, pulumi.ResourceOptions(parent=self))
-
-    def _alarms(self, actions: list[pulumi.Output[str]]) -> dict[str, aws.cloudwatch.MetricAlarm]:
-        return {
-            alarm.role: self._alarm(alarm, actions)
-            for alarm in catalogue.alarms(self._args.monitored, self._args.alerts)
-        }
 
     def _alarm(self, alarm: Alarm, actions: list[pulumi.Output[str]]) -> aws.cloudwatch.MetricAlarm:
         own = actions if alarm.notified_by is None else []
         properties = {**alarm.properties(), "name": _name("alarm", alarm.role), **_notifying(own)}
         return self.inner(alarm.role, aws.cloudwatch.MetricAlarm, properties)
 
-    def _composites(self, made: Mapping[str, aws.cloudwatch.MetricAlarm], actions: list[pulumi.Output[str]]) -> None:
-        for composite in catalogue.composites(self._args.monitored):
-            properties = {
-                "alarm_name": _name("alarm", composite.role),
-                "alarm_description": composite.description,
-                "alarm_rule": _any_of(composite, made),
-                **_notifying(actions),
+    def _composite(
+        self, composite: Composite, made: Mapping[str, aws.cloudwatch.MetricAlarm], actions: list[pulumi.Output[str]]
+    ) -> None:
+        members = [made[role].name for role in composite.members]
+        any_of = pulumi.Output.all(*members).apply(lambda names: " OR ".join(f'ALARM("{name}")' for name in names))
+        properties = {
+            "alarm_name": _name("alarm", composite.role),
+            "alarm_description": composite.description,
+            "alarm_rule": any_of,
+            **_notifying(actions),
+        }
+        if composite.silenced_by is not None:
+            properties["actions_suppressor"] = {
+                "alarm": made[composite.silenced_by].name,
+                "wait_period": _QUIET_FIRST,
+                "extension_period": _QUIET_FIRST,
             }
-            if composite.silenced_by is not None:
-                properties["actions_suppressor"] = {
-                    "alarm": made[composite.silenced_by].name,
-                    "wait_period": _QUIET_FIRST,
-                    "extension_period": _QUIET_FIRST,
-                }
-            self.inner(composite.role, aws.cloudwatch.CompositeAlarm, properties)
+        self.inner(composite.role, aws.cloudwatch.CompositeAlarm, properties)
 
     def _count_errors(self, service: MonitoredService, log_group: pulumi.Input[str]) -> None:
         metric = error_metric(service.role, self._args.monitored.stack)
@@ -156,15 +150,11 @@ class Monitoring(Component):
 
     def _dashboard(self, alarm_arns: list[pulumi.Output[str]]) -> pulumi.Output[str]:
         region = self._args.region
+        shown = body(self._args.monitored, region=region, alarm_arns=alarm_arns)
         dashboard = self.inner(
             "dashboard",
             aws.cloudwatch.Dashboard,
-            {
-                "dashboard_name": _name("dashboard", "overview"),
-                "dashboard_body": pulumi.Output.json_dumps(
-                    body(self._args.monitored, region=region, alarm_arns=alarm_arns)
-                ),
-            },
+            {"dashboard_name": _name("dashboard", "overview"), "dashboard_body": pulumi.Output.json_dumps(shown)},
         )
         console = "console.amazonaws-us-gov.com" if region.startswith("us-gov-") else "console.aws.amazon.com"
         return pulumi.Output.concat(
@@ -172,9 +162,9 @@ class Monitoring(Component):
             dashboard.dashboard_name,
         )
 
-    def _budget(self, limit: int, topic_arn: pulumi.Output[str] | None) -> None:
+    def _budget(self, limit: int, actions: list[pulumi.Output[str]]) -> None:
         """Of the whole account: a bill that runs away rarely carries the right tags."""
-        receivers = [{"subscriber_sns_topic_arns": [topic_arn]}] if topic_arn is not None else []
+        spent = {"comparison_operator": "GREATER_THAN", "threshold": 100, "threshold_type": "PERCENTAGE"}
         self.inner(
             "budget",
             aws.budgets.Budget,
@@ -185,15 +175,9 @@ class Monitoring(Component):
                 "limit_amount": str(limit),
                 "limit_unit": "USD",
                 "notifications": [
-                    {
-                        "notification_type": kind,
-                        "comparison_operator": "GREATER_THAN",
-                        "threshold": 100,
-                        "threshold_type": "PERCENTAGE",
-                        **receiver,
-                    }
-                    for receiver in receivers
+                    {"notification_type": kind, **spent, "subscriber_sns_topic_arns": actions}
                     for kind in ("FORECASTED", "ACTUAL")
+                    if actions
                 ],
             },
         )
@@ -207,8 +191,3 @@ def _name(kind: str, role: str) -> str:
 def _notifying(actions: list[pulumi.Output[str]]) -> dict[str, Any]:
     """Both when it starts and when it is over: on-call services close an incident by the second."""
     return {"alarm_actions": actions, "ok_actions": actions} if actions else {}
-
-
-def _any_of(composite: Composite, made: Mapping[str, aws.cloudwatch.MetricAlarm]) -> pulumi.Output[str]:
-    names = [made[role].name for role in composite.members]
-    return pulumi.Output.all(*names).apply(lambda names: " OR ".join(f'ALARM("{name}")' for name in names))

@@ -79,7 +79,7 @@ class ServiceScaling(Component):
                 f"{alarm.role}-alarm",
                 aws.cloudwatch.MetricAlarm,
                 {
-                    **alarm.threshold(),
+                    **alarm.threshold(alarm.missing),
                     "alarm_description": f"{alarm.description} Service {service} of {pulumi.get_stack()}.",
                     "alarm_actions": [made.arn],
                 },

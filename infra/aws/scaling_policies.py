@@ -14,7 +14,7 @@ from typing import Any, Final
 import pulumi
 
 from infra.aws import queue_metrics as figures
-from infra.aws.alarms.model import MINUTE, Formula, Metric, Threshold, metrics
+from infra.aws.alarms.model import MINUTE, Formula, Metric, Missing, Threshold, metrics
 from infra.contracts import Scaling
 
 SCALE_IN_MINUTES: Final = 5
@@ -49,6 +49,7 @@ class ScalingAlarm(Threshold):
 
     role: str
     description: str
+    missing: Missing = "notBreaching"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,12 +95,11 @@ def queue_policies(scaling: Scaling, queue: str, *, minimum: int) -> Iterator[Sc
 def _latency(scaling: Scaling, limit: int, balancer: pulumi.Input[str], target: pulumi.Input[str]) -> ScalingPolicy:
     """In steps: latency does not fall in proportion to replicas, as target tracking assumes. It never removes one;
     the load does, when it goes."""
+    answers = metrics("AWS/ApplicationELB", {"LoadBalancer": balancer, "TargetGroup": target})
     alarm = ScalingAlarm(
         role="latency",
         description=f"Adds a replica: 95 % of answers took up to more than {limit} ms for {SLOW_MINUTES} minutes.",
-        measure=metrics("AWS/ApplicationELB", {"LoadBalancer": balancer, "TargetGroup": target})(
-            "TargetResponseTime", "p95"
-        ),
+        measure=answers("TargetResponseTime", "p95"),
         above=limit / 1000,
         periods=SLOW_MINUTES,
     )

@@ -2,101 +2,84 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
-import pulumi
-
-from infra.aws.alarms.model import HOUR, MINUTE, Alarm, Composite, Formula, Metric, metrics
+from infra.aws.alarms.model import HOUR, MINUTE, Alarm, Composite, Formula, Metric, Silence, Threshold, metrics
 from infra.aws.alarms.monitored import MonitoredBalancer
 from infra.settings.platform import Alerts
 
 _BALANCER = "AWS/ApplicationELB"
-_DEGRADED = "api-degraded"
-_DOWN = "api-down"
 _FEWEST_ANSWERS = 20
 """Answers in five minutes below which a share means nothing: one error among three requests is no outage."""
 _CERTIFICATE_DAYS = 30
 """ACM renews 60 days before the end; half of that gone without success needs a person."""
 
+API_DEGRADED = Composite(
+    role="api-degraded",
+    means="The API serves badly: errors, slow answers or failing replicas. The message names which.",
+    trouble="api-fails",
+    members=("api-errors", "api-latency", "api-unhealthy", "api-rejected"),
+    silenced_by="api-down",
+)
+"""Errors, latency and failing checks are mostly one event; with nobody left to answer, that alone is said."""
 
-def api_alarms(balancer: MonitoredBalancer, alerts: Alerts) -> tuple[Alarm, ...]:
+
+def api_alarms(balancer: MonitoredBalancer, alerts: Alerts) -> Iterator[Alarm]:
     """Alarms of the load balancer and its target group."""
     whole = metrics(_BALANCER, {"LoadBalancer": balancer.suffix})
     target = metrics(_BALANCER, {"LoadBalancer": balancer.suffix, "TargetGroup": balancer.target_suffix})
-    return (
-        Alarm(
-            role=_DOWN,
-            means="No replica of the API is healthy: nobody is served.",
-            trouble="api-fails",
-            measure=target("HealthyHostCount", "Maximum"),  # the best view of all the balancer's nodes
-            below=1,
-            periods=3,
-            missing="breaching",
-            because="the count is reported for as long as there are targets; silence means that there are none",
-        ),
-        Alarm(
-            role="api-errors",
-            means=f"More than {alerts.error_percent} % of answers in five minutes were 5xx.",
-            trouble="api-fails",
-            measure=_error_share(whole, target),
-            above=alerts.error_percent,
-            period=5 * MINUTE,
-            periods=1,
-            missing="notBreaching",
-            because="a load balancer without requests reports nothing, and has no errors",
-            notified_by=_DEGRADED,
-        ),
-        Alarm(
-            role="api-latency",
-            means=f"5 % of answers took longer than {alerts.latency_p95.total_seconds():g} s, for fifteen minutes: "
-            "longer than scaling needs to help.",
-            trouble="api-slow",
-            measure=target("TargetResponseTime", "p95"),
-            above=alerts.latency_p95.total_seconds(),
-            period=5 * MINUTE,
-            periods=3,
-            missing="notBreaching",
-            because="without requests nobody waits",
-            notified_by=_DEGRADED,
-        ),
-        Alarm(
-            role="api-unhealthy",
-            means="A replica of the API has failed its health check for five minutes without being replaced.",
-            trouble="api-fails",
-            measure=target("UnHealthyHostCount", "Maximum"),
-            above=0,
-            periods=5,
-            missing="notBreaching",
-            because="no targets at all is what api-down tells",
-            notified_by=_DEGRADED,
-        ),
-        Alarm(
-            role="api-rejected",
-            means="The load balancer refused connections because it had too many.",
-            trouble="api-fails",
-            measure=whole("RejectedConnectionCount", "Sum"),
-            above=0,
-            period=5 * MINUTE,
-            periods=1,
-            missing="notBreaching",
-            because="the count is reported only when it is not zero",
-            notified_by=_DEGRADED,
-        ),
-        *(_certificate(balancer.certificate_arn) if balancer.certificate_arn is not None else ()),
-    )
-
-
-def api_composites() -> tuple[Composite, ...]:
-    """Errors, latency and failing checks are mostly one event; with nobody left to answer, that alone is said."""
-    return (
-        Composite(
-            role=_DEGRADED,
-            means="The API serves badly: errors, slow answers or failing replicas. The message names which.",
-            trouble="api-fails",
-            members=("api-errors", "api-latency", "api-unhealthy", "api-rejected"),
-            silenced_by=_DOWN,
+    latency = alerts.latency_p95.total_seconds()
+    yield Alarm(
+        role="api-down",
+        means="No replica of the API is healthy: nobody is served.",
+        trouble="api-fails",
+        # Maximum is the best view of all the balancer's nodes.
+        when=Threshold(target("HealthyHostCount", "Maximum"), below=1, periods=3),
+        silence=Silence(
+            "breaching", "the count is reported for as long as there are targets; silence means that there are none"
         ),
     )
+    yield Alarm(
+        role="api-errors",
+        means=f"More than {alerts.error_percent} % of answers in five minutes were 5xx.",
+        trouble="api-fails",
+        when=Threshold(_error_share(whole, target), above=alerts.error_percent, period=5 * MINUTE),
+        silence=Silence("notBreaching", "a load balancer without requests reports nothing, and has no errors"),
+        notified_by=API_DEGRADED.role,
+    )
+    yield Alarm(
+        role="api-latency",
+        means=f"5 % of answers took longer than {latency:g} s, for fifteen minutes: longer than scaling needs to help.",
+        trouble="api-slow",
+        when=Threshold(target("TargetResponseTime", "p95"), above=latency, period=5 * MINUTE, periods=3),
+        silence=Silence("notBreaching", "without requests nobody waits"),
+        notified_by=API_DEGRADED.role,
+    )
+    yield Alarm(
+        role="api-unhealthy",
+        means="A replica of the API has failed its health check for five minutes without being replaced.",
+        trouble="api-fails",
+        when=Threshold(target("UnHealthyHostCount", "Maximum"), above=0, periods=5),
+        silence=Silence("notBreaching", "no targets at all is what api-down tells"),
+        notified_by=API_DEGRADED.role,
+    )
+    yield Alarm(
+        role="api-rejected",
+        means="The load balancer refused connections because it had too many.",
+        trouble="api-fails",
+        when=Threshold(whole("RejectedConnectionCount", "Sum"), above=0, period=5 * MINUTE),
+        silence=Silence("notBreaching", "the count is reported only when it is not zero"),
+        notified_by=API_DEGRADED.role,
+    )
+    if balancer.certificate_arn is not None:
+        certificate = metrics("AWS/CertificateManager", {"CertificateArn": balancer.certificate_arn})
+        yield Alarm(
+            role="certificate-expiring",
+            means=f"The certificate ends in less than {_CERTIFICATE_DAYS} days and has not been renewed.",
+            trouble="certificate-expires",
+            when=Threshold(certificate("DaysToExpiry", "Minimum"), below=_CERTIFICATE_DAYS, period=24 * HOUR),
+            silence=Silence("ignore", "ACM reports twice a day at hours of its own; a gap says nothing new"),
+        )
 
 
 def _error_share(whole: Callable[[str, str], Metric], target: Callable[[str, str], Metric]) -> Formula:
@@ -112,20 +95,4 @@ def _error_share(whole: Callable[[str, str], Metric], target: Callable[[str, str
             "refused": whole("HTTPCode_ELB_5XX_Count", "Sum"),
             "served": target("RequestCount", "Sum"),
         },
-    )
-
-
-def _certificate(arn: pulumi.Input[str]) -> tuple[Alarm]:
-    return (
-        Alarm(
-            role="certificate-expiring",
-            means=f"The certificate ends in less than {_CERTIFICATE_DAYS} days and has not been renewed.",
-            trouble="certificate-expires",
-            measure=metrics("AWS/CertificateManager", {"CertificateArn": arn})("DaysToExpiry", "Minimum"),
-            below=_CERTIFICATE_DAYS,
-            period=24 * HOUR,
-            periods=1,
-            missing="ignore",
-            because="ACM reports twice a day at hours of its own; a gap says nothing new",
-        ),
     )

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from infra.aws.alarms.api import api_alarms, api_composites
+from infra.aws.alarms.api import API_DEGRADED, api_alarms
 from infra.aws.alarms.model import Alarm, Composite
 from infra.aws.alarms.monitored import Monitored
 from infra.aws.alarms.postgres import dump_alarm, postgres_alarms
-from infra.aws.alarms.queues import queue_alarms, queue_composites, silence_alarm
+from infra.aws.alarms.queues import queue_alarms, silence_alarm, work_is_late
 from infra.aws.alarms.redis import redis_alarms
 from infra.aws.alarms.services import service_alarms
 from infra.settings.platform import Alerts
@@ -31,6 +31,5 @@ def alarms(monitored: Monitored, alerts: Alerts) -> Iterator[Alarm]:
 
 
 def composites(monitored: Monitored) -> Iterator[Composite]:
-    yield from api_composites()
-    for queue in monitored.queues:
-        yield from queue_composites(queue)
+    yield API_DEGRADED
+    yield from map(work_is_late, monitored.queues)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, Final, Literal
 
 import pulumi
@@ -63,12 +63,13 @@ class Formula:
     id: str = "result"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Threshold:
     """When an alarm is raised. Exactly one of `above`, `at_least` and `below` is set: the value, in the metric's unit,
     beyond which it is bad."""
 
     measure: Metric | Formula
+    _: KW_ONLY
     above: float | None = None
     at_least: float | None = None
     below: float | None = None
@@ -78,13 +79,12 @@ class Threshold:
     """Periods in a row that are looked at."""
     bad_periods: int | None = None
     """How many of them must be bad; None: all."""
-    missing: Missing = "notBreaching"
 
     def __post_init__(self) -> None:
         if len([*self._limits()]) != 1:
             raise ValueError(f"{self} needs one of above, at_least and below")
 
-    def threshold(self) -> dict[str, Any]:
+    def threshold(self, missing: Missing = "notBreaching") -> dict[str, Any]:
         """The inputs of `aws.cloudwatch.MetricAlarm`, without description, name and actions."""
         ((comparison, threshold),) = self._limits()
         return {
@@ -92,7 +92,7 @@ class Threshold:
             "threshold": threshold,
             "evaluation_periods": self.periods,
             "datapoints_to_alarm": self.bad_periods or self.periods,
-            "treat_missing_data": self.missing,
+            "treat_missing_data": missing,
             **_measured(self.measure, self.period),
         }
 
@@ -105,49 +105,52 @@ class Threshold:
         return ((comparison, limit) for comparison, limit in limits.items() if limit is not None)
 
 
+@dataclass(frozen=True)
+class Silence:
+    """What periods without data mean for an alarm, and why that is right for this one."""
+
+    missing: Missing
+    because: str
+
+
 @dataclass(frozen=True, kw_only=True)
-class Alarm(Threshold):
-    """An alarm that notifies people."""
+class Notice:
+    """What people are notified of."""
 
     role: str
-    """Ends the alarm's name; unique in the stack."""
+    """Ends the name of the alarm or rule; unique in the stack."""
     means: str
     """For whoever is woken: one sentence."""
     trouble: Trouble
-    because: str
-    """Why `missing` is right for this one."""
-    notified_by: str | None = None
-    """Role of the composite alarm that notifies in place of this one; None when it does so itself."""
 
     @property
     def description(self) -> str:
-        return describe(self.means, self.trouble)
-
-    def properties(self) -> dict[str, Any]:
-        """The inputs of `aws.cloudwatch.MetricAlarm`, without name and actions."""
-        return {"alarm_description": self.description, **self.threshold()}
+        """What stands in the message: the meaning, and where to read on."""
+        return f"{self.means} What to do: {RUNBOOK}#{self.trouble}"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Composite:
+class Alarm(Notice):
+    """An alarm that notifies people."""
+
+    when: Threshold
+    silence: Silence
+    notified_by: str | None = None
+    """Role of the composite alarm that notifies in place of this one; None when it does so itself."""
+
+    def properties(self) -> dict[str, Any]:
+        """The inputs of `aws.cloudwatch.MetricAlarm`, without name and actions."""
+        return {"alarm_description": self.description, **self.when.threshold(self.silence.missing)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Composite(Notice):
     """Alarms that are one event seen several ways, of which people are notified once."""
 
-    role: str
-    means: str
-    trouble: Trouble
     members: tuple[str, ...]
     """Roles of the alarms of which any raises this one."""
     silenced_by: str | None = None
     """Role of an alarm that says worse: while it is raised, this one stays quiet."""
-
-    @property
-    def description(self) -> str:
-        return describe(self.means, self.trouble)
-
-
-def describe(means: str, trouble: Trouble) -> str:
-    """What stands in the message: the meaning, and where to read on."""
-    return f"{means} What to do: {RUNBOOK}#{trouble}"
 
 
 def _measured(measure: Metric | Formula, period: int) -> dict[str, Any]:

@@ -146,7 +146,7 @@ def exists(metric: Metric, extra: Mapping[str, Any] | None = None) -> bool:
 
 
 def measured(alarm: Alarm) -> Iterator[Metric]:
-    yield from alarm.measure.metrics.values() if isinstance(alarm.measure, Formula) else [alarm.measure]
+    yield from alarm.when.measure.metrics.values() if isinstance(alarm.when.measure, Formula) else [alarm.when.measure]
 
 
 @pytest.mark.parametrize("alarm", alarms().values(), ids=lambda alarm: alarm.role)
@@ -166,11 +166,11 @@ def test_a_metric_that_nobody_reports_is_noticed() -> None:
 
 @pytest.mark.parametrize("alarm", alarms().values(), ids=lambda alarm: alarm.role)
 def test_an_alarm_is_one_that_cloudwatch_accepts(alarm: Alarm) -> None:
-    longest = 7 * 24 * HOUR if alarm.period >= HOUR else 24 * HOUR  # PutMetricAlarm, EvaluationPeriods
-    assert alarm.period % 60 == 0
-    assert alarm.period * alarm.periods <= longest
+    longest = 7 * 24 * HOUR if alarm.when.period >= HOUR else 24 * HOUR  # PutMetricAlarm, EvaluationPeriods
+    assert alarm.when.period % 60 == 0
+    assert alarm.when.period * alarm.when.periods <= longest
     assert len(alarm.description) <= 1024
-    assert alarm.because
+    assert alarm.silence.because
 
 
 def test_alarms_cover_what_the_guide_watches() -> None:
@@ -194,12 +194,12 @@ def test_alarms_cover_what_the_guide_watches() -> None:
 
 
 def test_silence_is_bad_only_where_it_means_something() -> None:
-    silent = {role for role, alarm in alarms().items() if alarm.missing == "breaching"}
+    silent = {role for role, alarm in alarms().items() if alarm.silence.missing == "breaching"}
     assert silent == {
         *("api-down", "api-below-desired", "worker-below-desired"),
         *("queue-figures-missing", "postgres-replica-1-lag", "dump-missing"),
     }
-    assert alarms()["worker-mail-below-desired"].missing == "notBreaching"  # it may sleep
+    assert alarms()["worker-mail-below-desired"].silence.missing == "notBreaching"  # it may sleep
 
 
 @pytest.mark.parametrize(
@@ -208,7 +208,7 @@ def test_silence_is_bad_only_where_it_means_something() -> None:
     ids=["some", "idle", "too few to tell", "no replica left", "both"],
 )
 def test_the_share_of_errors(served: int, failed: int, refused: int, share: float) -> None:
-    measure = alarms()["api-errors"].measure
+    measure = alarms()["api-errors"].when.measure
     assert isinstance(measure, Formula)
     assert set(measure.metrics) == {"served", "failed", "refused"}
     # CloudWatch divides nothing by nothing without complaint; Python wants the branch only when it is taken.
@@ -294,10 +294,10 @@ def test_every_trouble_has_its_section() -> None:
 
 def test_thresholds_have_the_units_of_their_metrics() -> None:
     found = alarms()
-    assert found["api-latency"].above == 0.5  # seconds
-    assert found["postgres-storage"].below == 15 * 1024**3  # bytes
-    assert found["postgres-connections"].above == 720
-    assert found["queue-mail-wait"].above == 60
+    assert found["api-latency"].when.above == 0.5  # seconds
+    assert found["postgres-storage"].when.below == 15 * 1024**3  # bytes
+    assert found["postgres-connections"].when.above == 720
+    assert found["queue-mail-wait"].when.above == 60
 
 
 def test_the_topic_is_encrypted_and_lets_only_the_account_speak(monitored: Monitored) -> None:
@@ -360,7 +360,7 @@ def test_errors_in_logs_are_counted(monitored: Monitored) -> None:
     made = filters["monitoring-worker-errors"]
     assert made["logGroupName"] == "/slipway/worker"
     counted = made["metricTransformation"]
-    alarm = alarms()["worker-error-logs"].measure
+    alarm = alarms()["worker-error-logs"].when.measure
     assert isinstance(alarm, Metric)
     assert (counted["namespace"], counted["name"]) == (alarm.namespace, alarm.name)
 
