@@ -10,17 +10,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from infra.cli.console import Console
+from infra.cli.exits import CommandError
 
 if TYPE_CHECKING:
     from infra.engine.project.project import Project, StackFile
     from infra.engine.state.backend import FileBackend
     from infra.engine.state.crypto import SecretsManager
 
+_TOOLS_OF_TARGETS = {
+    "docker": "docker ps, docker logs",
+    "aws": "the ECS console or `aws ecs describe-services`, and CloudWatch Logs",
+    "digitalocean": "`doctl apps list`, `doctl apps logs`",
+}
+
 
 @dataclass
 class Context:
-    """One command's surroundings."""
-
     stack: str
     console: Console
     cwd: Path = field(default_factory=Path.cwd)
@@ -63,3 +68,12 @@ class Context:
     def target(self) -> str:
         """Where the stack runs, as its file says: ``local``, ``aws`` ..."""
         return str(self.file.config().get(f"{self.project.name}:target", "nowhere"))
+
+    def require_local(self, command: str) -> None:
+        """Raise CommandError, with where to look instead, when the stack does not run on this machine."""
+        if self.target != "local":
+            where = _TOOLS_OF_TARGETS.get(self.target, "the target's own tools")
+            raise CommandError(
+                f"`slipway {command}` looks at processes of this machine, "
+                f"and stack {self.stack!r} runs on {self.target}: use {where}"
+            )

@@ -19,6 +19,7 @@ from infra.cli.commands import (
     status,
     up,
 )
+from infra.cli.subcommands import Subcommands
 
 _DESCRIPTION = "An API and queue workers over Postgres and Redis, on this machine or in a cloud."
 EXIT_CODES = [
@@ -52,17 +53,13 @@ COMMANDS = (up, preview, destroy, plan, permissions, simulate, status, logs, out
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser; the chosen command's function is in `run`, and takes the context and the parsed arguments."""
-    common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--stack", "-s", metavar="STACK", default=None, help="the stack (default: local)")
-    common.add_argument("--verbose", "-v", action="store_true", default=False, help="show details")
-
     parser = argparse.ArgumentParser(
         prog="slipway", description=_DESCRIPTION, epilog=_epilog(), formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--version", action="version", version=f"slipway {_version()}")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    commands = Subcommands(parser, title="commands", metavar="COMMAND")
     for command in COMMANDS:
-        command.register(commands, common)
+        command.register(commands)
     return parser
 
 

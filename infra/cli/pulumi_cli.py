@@ -15,11 +15,10 @@ from typing import Any, Final
 
 from infra.cli.context import Context
 from infra.cli.exits import FAILED, INTERRUPTED, OK, CommandError
+from infra.local.paths import DELETE_DATA
 
 MINIMUM: Final = (3, 238)
 """The first CLI in which a failing after-hook fails the update, which a truthful `up` depends on."""
-DELETE_DATA: Final = "SLIPWAY_DELETE_DATA"
-"""What the local target's dynamic providers read, in whichever process they run: `1` lets a delete take the data."""
 INSTALL: Final = "https://www.pulumi.com/docs/install/"
 LOCAL_TARGET: Final = "local"
 _PLUGIN: Final = "random"

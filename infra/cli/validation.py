@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
+
+from infra.property_paths import Path
 
 if TYPE_CHECKING:
     from infra.engine.project.project import StackFile
     from infra.settings import Problem, Settings
+    from infra.settings.describe import Key
 
 
 def load_settings(file: StackFile) -> Settings:
@@ -29,17 +31,16 @@ def problems(file: StackFile) -> tuple[Problem, ...]:
     return ()
 
 
-def is_secret(path: Sequence[str | int], *, project: str) -> bool | None:
-    """Whether the settings hold a secret at a config path; None for a key that they do not know."""
+def find_key(path: Path, *, project: str) -> Key | None:
+    """The setting at a config path; None for a key that the settings do not have, as a provider's own."""
     from infra.settings.describe import find
     from infra.settings.tree import Settings
 
     namespace, _, name = str(path[0]).partition(":")
-    found = find(Settings, (name, *path[1:])) if namespace == project else None
-    return found.secret if found else None
+    return find(Settings, (name, *path[1:])) if namespace == project else None
 
 
-def takes_text(path: Sequence[str | int], *, project: str) -> bool:
+def takes_text(path: Path, *, project: str) -> bool:
     """Whether the setting at a config path is a text, so that what is typed is the value."""
     from infra.settings.describe import is_text
     from infra.settings.tree import Settings
@@ -48,21 +49,18 @@ def takes_text(path: Sequence[str | int], *, project: str) -> bool:
     return namespace == project and is_text(Settings, (name, *path[1:]))
 
 
-def in_effect(file: StackFile, path: Sequence[str | int]) -> str | None:
+def in_effect(file: StackFile, path: Path) -> str | None:
     """The value that the settings have at a config path, as a stack file spells it; None when there is none.
 
     Raises SettingsError when the settings cannot be loaded.
     """
-    from infra.settings.describe import find, write
-    from infra.settings.tree import Settings
+    from infra.settings.describe import write
 
-    namespace, _, name = str(path[0]).partition(":")
-    steps = (name, *path[1:])
-    key = find(Settings, steps) if namespace == file.project.name else None
+    key = find_key(path, project=file.project.name)
     if key is None:
         return None
     value: Any = load_settings(file)
-    for step in steps:
+    for step in (key.path[0], *path[1:]):
         try:
             value = getattr(value, str(step)) if hasattr(value, str(step)) else value[step]
         except (KeyError, IndexError, TypeError):

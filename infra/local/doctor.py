@@ -20,7 +20,7 @@ import psutil
 from infra.local import binaries, ports
 from infra.local.errors import LocalError
 from infra.local.identity import for_server
-from infra.local.status import ServiceStatus, collect
+from infra.local.status import collect
 from infra.local.supervisor import client, process
 from infra.settings import Settings
 
@@ -140,18 +140,14 @@ def _services(stack_dir: Path) -> Iterator[Finding]:
     for service in collect(stack_dir):
         if service.state in ("healthy", "rolling"):
             yield Finding("ok", f"{service.name} is {service.state}")
-        else:
-            yield _unwell(service)
-
-
-def _unwell(service: ServiceStatus) -> Finding:
-    reasons = sorted({replica.reason for replica in service.replicas if replica.reason})
-    return Finding(
-        "error",
-        f"{service.name} is {service.state}",
-        "\n".join([*reasons, f"log: {service.log}"]),
-        f"slipway logs {service.name}; slipway up starts it again",
-    )
+            continue
+        reasons = sorted({replica.reason for replica in service.replicas if replica.reason})
+        yield Finding(
+            "error",
+            f"{service.name} is {service.state}",
+            "\n".join([*reasons, f"log: {service.log}"]),
+            f"slipway logs {service.name}; slipway up starts it again",
+        )
 
 
 def _ports(stack_dir: Path, settings: Settings) -> Iterator[Finding]:

@@ -49,7 +49,12 @@ def for_server(binary: Path, directory: Path) -> Identity:
     (a project below ``/root``), it is given the capability to pass folders, by ``setpriv``; the files stay its own.
     """
     if os.geteuid() != 0:
-        _require_name(os.geteuid())
+        if not _has_name(os.geteuid()):
+            raise LocalError(
+                f"Postgres does not run as user id {os.geteuid()}, which has no name on this machine (no line in "
+                "/etc/passwd). In a container run as root or as a user that the image knows, or use a Postgres of your "
+                "own: slipway config set postgres.provider external"
+            )
         return Identity()
     owner = _ordinary_user(directory)
     for candidate in _candidates(owner):
@@ -69,15 +74,6 @@ def _has_name(uid: int) -> bool:
     except KeyError:
         return False
     return True
-
-
-def _require_name(uid: int) -> None:
-    if not _has_name(uid):
-        raise LocalError(
-            f"Postgres does not run as user id {uid}, which has no name on this machine (no line in /etc/passwd). In a "
-            "container run as root or as a user that the image knows, or use a Postgres of your own: "
-            "slipway config set postgres.provider external"
-        )
 
 
 def _ordinary_user(directory: Path) -> tuple[int, int]:

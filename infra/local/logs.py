@@ -23,7 +23,7 @@ def follow(stack_dir: Path, service: str | None, tail: int, follow: bool) -> Ite
     Of all services when `service` is None; each line then begins with its service's name. LocalError when there is
     no such service.
     """
-    names = _names(stack_dir)
+    names = sorted(log.parent.name for log in stack_dir.glob("*/log"))
     if service is not None and service not in names:
         known = f"It has {', '.join(names)}." if names else "Nothing was started yet: slipway up"
         raise LocalError(f"Stack {stack_dir.name!r} has no logs of {service!r}. {known}")
@@ -41,10 +41,6 @@ def follow(stack_dir: Path, service: str | None, tail: int, follow: bool) -> Ite
             yield from fresh
             if not fresh:
                 time.sleep(POLL)
-
-
-def _names(stack_dir: Path) -> list[str]:
-    return sorted(log.parent.name for log in stack_dir.glob("*/log"))
 
 
 class _Follower:

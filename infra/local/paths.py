@@ -11,6 +11,7 @@ from infra.local.errors import LocalError
 
 STATE = ".slipway"
 DELETE_DATA = "SLIPWAY_DELETE_DATA"
+"""The variable that the providers read, in whichever process they run: `1` lets a delete take the data."""
 
 
 def stack_folder(stack: str, service: str) -> str:
@@ -50,8 +51,9 @@ def make_private(path: Path) -> None:
                 _narrow(folder)
         _narrow(path)
     except OSError as error:
+        user = "root" if os.geteuid() == 0 else f"uid {os.geteuid()}"
         raise LocalError(
-            f"Cannot use {path}: {error.strerror}. It must be a folder that {_me()} can write; check its owner and "
+            f"Cannot use {path}: {error.strerror}. It must be a folder that {user} can write; check its owner and "
             "the space on the disk."
         ) from error
 
@@ -76,7 +78,3 @@ def delete_data(path: Path) -> None:
     """Remove the folder if the user asked for that; otherwise everything stays for the next ``up``."""
     if os.environ.get(DELETE_DATA) == "1":
         shutil.rmtree(path, ignore_errors=True)
-
-
-def _me() -> str:
-    return "root" if os.geteuid() == 0 else f"uid {os.geteuid()}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 from infra.local import ports
 from infra.local.errors import LocalError, NotServing
@@ -37,7 +36,8 @@ def deploy(path: Path, spec: Spec, *, port_setting: str) -> None:
     if outcome["ok"]:
         write_private(path / DEPLOYED, json.dumps(spec.to_json()))
         return
-    if not _serves(path):
+    status = client.status(path)
+    if not status or not status["replicas"]:
         client.stop(path)
     if outcome["error"] == "port-busy":
         raise LocalError(busy(spec.name, spec.port or 0, port_setting))
@@ -86,8 +86,3 @@ def busy(service: str, port: int, setting: str) -> str:
         f"{service}: port {port} is in use by {ports.owner(port)}. End that process, or choose another port: "
         f"slipway config set {setting} {ports.free()}"
     )
-
-
-def _serves(path: Path) -> bool:
-    status: dict[str, Any] | None = client.status(path)
-    return bool(status and status["replicas"])

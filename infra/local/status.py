@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -51,15 +50,9 @@ _SHOWN: Final = tuple(field.name for field in fields(ReplicaStatus))
 
 def collect(stack_dir: Path) -> list[ServiceStatus]:
     """Every service that was brought up and not taken down since, whether it lives or not."""
-    return [_service(path, spec) for path, spec in services(stack_dir)]
-
-
-def services(stack_dir: Path) -> Iterator[tuple[Path, Spec]]:
-    """The folders and specifications of what should be running, in the order of dependence."""
     folders = [folder for folder in stack_dir.iterdir() if folder.is_dir()] if stack_dir.is_dir() else []
-    for folder in sorted(folders, key=lambda f: (ORDER.index(f.name) if f.name in ORDER else len(ORDER), f.name)):
-        if spec := deployed(folder):
-            yield folder, spec
+    folders.sort(key=lambda f: (ORDER.index(f.name) if f.name in ORDER else len(ORDER), f.name))
+    return [_service(folder, spec) for folder in folders if (spec := deployed(folder))]
 
 
 def _service(path: Path, spec: Spec) -> ServiceStatus:

@@ -12,33 +12,32 @@ from infra.cli import keypath
 from infra.cli.context import Context
 from infra.cli.exits import FAILED, OK, CommandError, UsageError
 from infra.cli.pulumi_cli import LOCAL_TARGET
+from infra.cli.subcommands import Subcommands
 from infra.property_paths import Path, render_path
 
 MASK = "[secret]"
 
 
-def register(commands: argparse._SubParsersAction[argparse.ArgumentParser], common: argparse.ArgumentParser) -> None:
-    parser = commands.add_parser(
+def register(commands: Subcommands) -> None:
+    actions = commands.add_group(
         "config",
         help="read and change a stack's settings",
         description="Read and change the settings in Pulumi.<stack>.yaml. Keys read api.replicas, cors_origins[0].",
     )
-    actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
 
-    show = actions.add_parser(
+    show = actions.add(
         "get",
-        parents=[common],
+        run_get,
         help="print a setting, or all that the stack's file sets",
         description="Print one setting, or without KEY all that the stack's file sets.",
     )
     show.add_argument("key", nargs="?", metavar="KEY", help="as api.replicas, cors_origins[0] (default: all)")
     show.add_argument("--json", action="store_true", help="as JSON")
     show.add_argument("--show-secrets", action="store_true", help="print secrets in plain text (needs the passphrase)")
-    show.set_defaults(run=run_get)
 
-    change = actions.add_parser(
+    change = actions.add(
         "set",
-        parents=[common],
+        run_set,
         help="change a setting",
         description="Change one setting. It is checked first, and written only when it adds no problem; a secret that "
         "it needs may follow, and is named. Where the setting is a text, VALUE is that text as typed (image.version "
@@ -48,16 +47,14 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser], comm
     change.add_argument("key", metavar="KEY", help="as api.replicas, cors_origins[0]")
     change.add_argument("value", nargs="?", metavar="VALUE", help="the value (default: read from standard input)")
     change.add_argument("--secret", action="store_true", help="encrypt the value")
-    change.set_defaults(run=run_set)
 
-    drop = actions.add_parser(
+    drop = actions.add(
         "rm",
-        parents=[common],
+        run_rm,
         help="remove a setting, so that its default holds",
         description="Remove one setting from the stack's file, so that its default holds.",
     )
     drop.add_argument("key", metavar="KEY", help="as api.replicas, cors_origins[0]")
-    drop.set_defaults(run=run_rm)
 
 
 def run_get(context: Context, args: argparse.Namespace) -> int:
@@ -201,18 +198,18 @@ def _set_checked(context: Context, path: Path, forms: list[Any]) -> list[str]:
 
 def _check_secrecy(context: Context, path: Path, *, secret: bool) -> None:
     """Raise UsageError where a secret would be written readable, or a plain setting encrypted."""
-    from infra.cli.validation import is_secret
+    from infra.cli.validation import find_key
     from infra.engine.project.project import is_secure
 
-    known = is_secret(path, project=context.project.name)
+    setting = find_key(path, project=context.project.name)
     key = render_path(path).removeprefix(f"{context.project.name}:")
     try:
         encrypted = is_secure(keypath.get(_section(context), path))
     except KeyError:
         encrypted = False
-    if not secret and (known or encrypted):
+    if not secret and (encrypted or (setting and setting.secret)):
         raise UsageError(f"{key} is a secret: set it with `slipway config set --secret {key}`, value on standard input")
-    if secret and known is False:
+    if secret and setting and not setting.secret:
         raise UsageError(f"{key} is not a secret, and the plan shows it: set it without --secret")
 
 

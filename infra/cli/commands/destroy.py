@@ -13,16 +13,17 @@ from infra.cli import pulumi_cli
 from infra.cli.commands.up import require_consent
 from infra.cli.context import Context
 from infra.cli.exits import OK, CommandError
-from infra.cli.pulumi_cli import DELETE_DATA
+from infra.cli.subcommands import Subcommands
+from infra.local.paths import DELETE_DATA
 
 GUARDED: Final = ("aws",)
 """Targets whose resources ask the program before they are deleted: the CLI must run it for a destroy too."""
 
 
-def register(commands: argparse._SubParsersAction[argparse.ArgumentParser], common: argparse.ArgumentParser) -> None:
-    parser = commands.add_parser(
+def register(commands: Subcommands) -> None:
+    parser = commands.add(
         "destroy",
-        parents=[common],
+        run,
         help="stop and remove what a stack runs; keeps the local stack's data",
         description="Remove all of the stack's resources, in reverse order. The local stack's databases stay on the "
         "disk, and the next `slipway up` finds them, unless --delete-data is given.",
@@ -31,7 +32,6 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser], comm
     parser.add_argument(
         "--delete-data", action="store_true", help="delete the local stack's databases, queues and logs as well"
     )
-    parser.set_defaults(run=run)
 
 
 def run(context: Context, args: argparse.Namespace) -> int:

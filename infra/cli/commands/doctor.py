@@ -9,26 +9,25 @@ from typing import TYPE_CHECKING
 
 from infra.cli.context import Context
 from infra.cli.exits import FAILED, OK
-from infra.cli.local import require_local
+from infra.cli.subcommands import Subcommands
 from infra.cli.validation import load_settings
 
 if TYPE_CHECKING:
     from infra.local.doctor import Finding
 
 
-def register(commands: argparse._SubParsersAction[argparse.ArgumentParser], common: argparse.ArgumentParser) -> None:
-    parser = commands.add_parser(
+def register(commands: Subcommands) -> None:
+    commands.add(
         "doctor",
-        parents=[common],
+        run,
         help="find out what is wrong on this machine",
         description="Check what the local stack needs of this machine, and what it runs, and say what to do about "
         "each problem. Exit code 1 when there is an error.",
     )
-    parser.set_defaults(run=run)
 
 
 def run(context: Context, args: argparse.Namespace) -> int:
-    require_local(context, "doctor")
+    context.require_local("doctor")
     from infra.local.doctor import check
 
     findings = [*check(context.stack_dir, load_settings(context.file)), _state(context)]

@@ -6,15 +6,15 @@ import argparse
 
 from infra.cli.context import Context
 from infra.cli.exits import OK
-from infra.cli.local import require_local
+from infra.cli.subcommands import Subcommands
 
 DEFAULT_TAIL = 100
 
 
-def register(commands: argparse._SubParsersAction[argparse.ArgumentParser], common: argparse.ArgumentParser) -> None:
-    parser = commands.add_parser(
+def register(commands: Subcommands) -> None:
+    parser = commands.add(
         "logs",
-        parents=[common],
+        run,
         help="show the local stack's logs",
         description="Show the last lines of the local stack's logs, of one service or of all.",
     )
@@ -28,11 +28,10 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser], comm
         metavar="N",
         help=f"lines to start with (default: {DEFAULT_TAIL})",
     )
-    parser.set_defaults(run=run)
 
 
 def run(context: Context, args: argparse.Namespace) -> int:
-    require_local(context, "logs")
+    context.require_local("logs")
     from infra.local.logs import follow
 
     try:

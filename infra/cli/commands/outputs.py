@@ -8,13 +8,14 @@ from typing import Any
 
 from infra.cli import pulumi_cli
 from infra.cli.context import Context
-from infra.cli.exits import OK
+from infra.cli.exits import OK, CommandError
+from infra.cli.subcommands import Subcommands
 
 
-def register(commands: argparse._SubParsersAction[argparse.ArgumentParser], common: argparse.ArgumentParser) -> None:
-    parser = commands.add_parser(
+def register(commands: Subcommands) -> None:
+    parser = commands.add(
         "outputs",
-        parents=[common],
+        run,
         help="print the stack's outputs",
         description="Print the outputs of the stack's last update. Secrets show as [secret] unless asked for.",
     )
@@ -23,7 +24,6 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser], comm
     parser.add_argument(
         "--show-secrets", action="store_true", help="print secrets in plain text (needs the passphrase)"
     )
-    parser.set_defaults(run=run)
 
 
 def run(context: Context, args: argparse.Namespace) -> int:
@@ -55,8 +55,6 @@ def text(value: Any) -> str:
 
 
 def _print_one(context: Context, name: str, outputs: dict[str, Any], *, as_json: bool) -> None:
-    from infra.cli.exits import CommandError
-
     if name not in outputs:
         there = ", ".join(sorted(outputs)) or "none"
         raise CommandError(f"stack {context.stack!r} has no output {name!r}. Outputs there are: {there}")

@@ -8,14 +8,16 @@ from pathlib import Path
 
 from infra.cli.context import Context
 from infra.cli.exits import OK, CommandError
+from infra.cli.subcommands import Subcommands
+from infra.cli.validation import load_settings
 
 FOLDER = Path("docs/aws/policies")
 
 
-def register(commands: argparse._SubParsersAction[argparse.ArgumentParser], common: argparse.ArgumentParser) -> None:
-    parser = commands.add_parser(
+def register(commands: Subcommands) -> None:
+    parser = commands.add(
         "permissions",
-        parents=[common],
+        run,
         help="write the IAM policies that deploying and previewing a stack on AWS needs",
         description="Write the least that an IAM role must be allowed to deploy the stack, and to preview it, taken "
         "from the resources of its plan. Needs no credentials. What is not given stands as a placeholder in capitals.",
@@ -28,7 +30,6 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser], comm
         "--state-key", default="STATE-KEY-ID", metavar="ID", help="the KMS key that encrypts the stack's secrets"
     )
     parser.add_argument("--out", type=Path, default=None, metavar="DIR", help=f"the folder (else: {FOLDER})")
-    parser.set_defaults(run=run)
 
 
 def run(context: Context, args: argparse.Namespace) -> int:
@@ -49,10 +50,8 @@ def documents(context: Context, *, account: str, state_bucket: str, state_key: s
     from infra.aws.naming import partition
     from infra.iam.policies import Place, policies
     from infra.iam.wildcards import plan_with_patterns
-    from infra.settings import load
 
-    config = context.file.program_config(None)
-    settings = load(config.values, project=context.project.name, stack=context.stack, secret_keys=config.secret_keys)
+    settings = load_settings(context.file)
     if settings.target != "aws" or settings.region is None:
         raise CommandError(f"stack {context.stack!r} runs on {settings.target}; IAM policies are for stacks on aws")
     place = Place(
@@ -64,6 +63,6 @@ def documents(context: Context, *, account: str, state_bucket: str, state_key: s
         state_bucket=state_bucket,
         state_key=state_key,
     )
-    graph = plan_with_patterns(project=context.project, stack=context.stack, config=config)
+    graph = plan_with_patterns(project=context.project, stack=context.stack, config=context.file.program_config(None))
     found = policies(graph, place, PERMISSIONS)
     return {f"{name}.json": json.dumps(document, indent=2) + "\n" for name, document in found.items()}

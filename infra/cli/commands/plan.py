@@ -10,21 +10,21 @@ from typing import TYPE_CHECKING
 
 from infra.cli.context import Context
 from infra.cli.exits import OK
+from infra.cli.subcommands import Subcommands
 
 if TYPE_CHECKING:
     from infra.engine.plan import Plan
 
 
-def register(commands: argparse._SubParsersAction[argparse.ArgumentParser], common: argparse.ArgumentParser) -> None:
-    parser = commands.add_parser(
+def register(commands: Subcommands) -> None:
+    parser = commands.add(
         "plan",
-        parents=[common],
+        run,
         help="show what a stack is made of; needs no credentials, network or passphrase",
         description="Run the stack's program and show every resource that it declares. No provider checks the inputs "
         "and no state is compared: that is what `slipway preview` does.",
     )
     parser.add_argument("--format", choices=("text", "json"), default="text", help="text (default) or json")
-    parser.set_defaults(run=run)
 
 
 def run(context: Context, args: argparse.Namespace) -> int:

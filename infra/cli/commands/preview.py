@@ -6,16 +6,16 @@ import argparse
 
 from infra.cli import pulumi_cli
 from infra.cli.context import Context
+from infra.cli.subcommands import Subcommands
 
 
-def register(commands: argparse._SubParsersAction[argparse.ArgumentParser], common: argparse.ArgumentParser) -> None:
-    parser = commands.add_parser(
+def register(commands: Subcommands) -> None:
+    commands.add(
         "preview",
-        parents=[common],
+        run,
         help="show what `up` would change",
         description="Compare the stack's program with its state and show what `slipway up` would change, and why.",
     )
-    parser.set_defaults(run=run)
 
 
 def run(context: Context, _: argparse.Namespace) -> int:

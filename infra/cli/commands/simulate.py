@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 from infra.cli.context import Context
 from infra.cli.exits import OK, CommandError
+from infra.cli.subcommands import Subcommands
+from infra.cli.validation import load_settings
 
 if TYPE_CHECKING:
     from infra.settings import Settings
@@ -16,10 +18,10 @@ if TYPE_CHECKING:
     from infra.simulation.work import Assumptions
 
 
-def register(commands: argparse._SubParsersAction[argparse.ArgumentParser], common: argparse.ArgumentParser) -> None:
-    parser = commands.add_parser(
+def register(commands: Subcommands) -> None:
+    parser = commands.add(
         "simulate",
-        parents=[common],
+        run,
         help="play a load against the scaling policies of a stack on AWS",
         description="Take the exact scaling policies and alarms from the plan of a stack on AWS, play a load against "
         "them, and show how many tasks run, how long users wait and what it costs over time. Loads: steady:RATE, "
@@ -32,12 +34,10 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser], comm
         parser.add_argument(option, metavar="TIME", type=kind, default=default, help=f"{meaning} (default: {default})")
     parser.add_argument("--svg", metavar="FILE", help="write a plot as well; with several services, one file for each")
     parser.add_argument("--format", choices=("text", "json"), default="text", help="text (default) or json")
-    parser.set_defaults(run=run)
 
 
 def run(context: Context, args: argparse.Namespace) -> int:
     from infra.engine.plan import plan
-    from infra.settings import load as load_settings
     from infra.simulation.from_plan import services
     from infra.simulation.load import parse
     from infra.simulation.plot import plot
@@ -49,14 +49,13 @@ def run(context: Context, args: argparse.Namespace) -> int:
             f"stack {context.stack!r} is on target {context.target}, and scaling is simulated for aws only: "
             "name such a stack with --stack"
         )
-    config = context.file.program_config(None)
     load = parse(args.load, args.duration)
-    found = services(plan(project=context.project, stack=context.stack, config=config))
+    found = services(plan(project=context.project, stack=context.stack, config=context.file.program_config(None)))
     chosen = [one for one in found if args.service in (None, one.name, one.name.removesuffix("-service"))]
     if not chosen:
         names = ", ".join(one.name.removesuffix("-service") for one in found) or "none"
         raise CommandError(f"stack {context.stack!r} has no service {args.service!r}; it has {names}")
-    settings = load_settings(config.values, project=context.project.name, stack=context.stack)
+    settings = load_settings(context.file)
     results = [
         simulate(service, load, duration=args.duration, assumptions=_assumptions(args, service, settings))
         for service in chosen

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 
 from infra.cli.context import Context
 from infra.cli.exits import OK
+from infra.cli.subcommands import Subcommands
 
 
-def register(commands: argparse._SubParsersAction[argparse.ArgumentParser], common: argparse.ArgumentParser) -> None:
-    parser = commands.add_parser(
+def register(commands: Subcommands) -> None:
+    commands.add(
         "stacks",
-        parents=[common],
+        run,
         help="list the stacks",
         description="List the project's stacks: where each runs, and whether it has state in this project's backend.",
     )
-    parser.set_defaults(run=run)
 
 
 def run(context: Context, _: argparse.Namespace) -> int:
@@ -40,11 +41,10 @@ def _resources(context: Context) -> str:
     return str(sum(not r.type.startswith(("pulumi:pulumi:", "pulumi:providers:")) for r in snapshot.resources))
 
 
-def _or_unreadable(value: object) -> str:
-    """What `value` returns, or a word for why it cannot: one broken stack must not hide the others."""
-    assert callable(value)
+def _or_unreadable(read: Callable[[], str]) -> str:
+    """What `read` returns, or a word for why it cannot: one broken stack must not hide the others."""
     try:
-        return str(value())
+        return read()
     except Exception as error:
         if getattr(error, "user_facing", False):
             return "unreadable"

@@ -10,21 +10,21 @@ from typing import Any, Final
 from infra.cli import pulumi_cli
 from infra.cli.context import Context
 from infra.cli.exits import OK, UsageError
+from infra.cli.subcommands import Subcommands
 
 _GIT_TIMEOUT: Final = 10.0
 """Seconds for a file out of git."""
 
 
-def register(commands: argparse._SubParsersAction[argparse.ArgumentParser], common: argparse.ArgumentParser) -> None:
-    parser = commands.add_parser(
+def register(commands: Subcommands) -> None:
+    parser = commands.add(
         "up",
-        parents=[common],
+        run,
         help="bring a stack up, or to what its config says now",
         description="Bring the stack up, or change what differs from its program and config. On a terminal it shows "
         "the changes and asks; with --yes, which scripts need, it does not. Run again, it changes nothing.",
     )
     parser.add_argument("--yes", "-y", action="store_true", help="do not ask")
-    parser.set_defaults(run=run)
 
 
 def run(context: Context, args: argparse.Namespace) -> int:

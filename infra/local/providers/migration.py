@@ -14,7 +14,7 @@ from infra.local.errors import LocalError
 from infra.local.paths import make_private, write_private
 from infra.local.providers.base import LocalProvider, Properties
 from infra.local.providers.service import application_folder, interpreter
-from infra.local.supervisor.environment import base
+from infra.local.supervisor.process import base_environment
 
 _LAST_LINES = 20
 
@@ -60,7 +60,7 @@ def _run(props: MigrationProperties, files: Mapping[str, str], log: Path) -> Non
         try:
             code: int | None = subprocess.run(
                 interpreter(props.command),
-                env={**base(), "PYTHONUNBUFFERED": "1", **props.environment, **files},
+                env={**base_environment(), "PYTHONUNBUFFERED": "1", **props.environment, **files},
                 cwd=application_folder(),
                 stdin=subprocess.DEVNULL,
                 stdout=output,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import json
 import os
@@ -54,10 +55,8 @@ def main() -> int:
         print(text, file=sys.stderr, flush=True)
         # When the start was reported already, nobody listens any more.
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-        try:
+        with contextlib.suppress(OSError):
             os.write(report, text.encode())
-        except OSError:
-            return 1
         return 1
     return 0
 

@@ -8,7 +8,6 @@ import os
 import signal
 import socket
 import subprocess
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import IO
 
@@ -159,16 +158,3 @@ class Child:
         code = await self.wait()
         kill_group(self.pid)  # What it forked and left behind.
         return code
-
-
-class Tail:
-    """The last lines of a process, for the message when it fails."""
-
-    def __init__(self, count: int = 30) -> None:
-        self._lines: deque[str] = deque(maxlen=count)
-
-    def add(self, line: bytes) -> None:
-        self._lines.append(line.decode(errors="replace"))
-
-    def lines(self) -> list[str]:
-        return list(self._lines)

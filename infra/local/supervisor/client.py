@@ -15,7 +15,6 @@ from typing import Any
 
 from infra.local.supervisor import process
 from infra.local.supervisor.control import socket_path
-from infra.local.supervisor.environment import base
 from infra.local.supervisor.spec import Spec
 from infra.polling import poll
 
@@ -47,7 +46,7 @@ def start(directory: Path) -> None:
         return
     done = subprocess.run(
         [sys.executable, "-m", "infra.local.supervisor", str(directory)],
-        env=base(),
+        env=process.base_environment(),
         cwd=Path(__file__).parents[3],
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -88,15 +87,9 @@ def stop(directory: Path) -> None:
 
 
 def end_leftovers(directory: Path) -> None:
-    """End the replicas that a killed supervisor left: they may hold its port and data for as long as they drain."""
-    if running(directory):
-        return
-    try:
-        rows = json.loads((directory / "replicas.json").read_text())
-    except (OSError, ValueError):
-        return
-    for pid, started in rows:
-        process.end(pid, started, sign=signal.SIGTERM, within=10)
+    """End what a killed supervisor left, unless another one runs, whose replicas these are."""
+    if not running(directory):
+        process.end_recorded(directory)
 
 
 def _end_hung(directory: Path) -> None:

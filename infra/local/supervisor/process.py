@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import json
 import os
 import signal
 import subprocess
@@ -15,6 +16,16 @@ from pathlib import Path
 from infra.polling import poll
 
 _PR_SET_PDEATHSIG = 1
+_PASSED_ON = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "VIRTUAL_ENV", "LD_LIBRARY_PATH")
+
+
+def base_environment() -> dict[str, str]:
+    """What a process gets of the environment that ``up`` was started from.
+
+    Nothing else is passed on: the service must be the same no matter who starts it, and must not get a passphrase that
+    the shell holds.
+    """
+    return {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
 
 
 def start_time(pid: int) -> str | None:
@@ -55,6 +66,16 @@ def end(pid: int, started: str, *, sign: int, within: float) -> bool:
         kill_group(pid)
         poll(gone, within=float("inf"), pause=0.02)
     return True
+
+
+def end_recorded(directory: Path) -> list[int]:
+    """End the replicas that a killed supervisor of `directory` left: they may hold its port and data for as long as
+    they drain. Returns the pids of those that still ran; a record that is missing or damaged names none."""
+    try:
+        rows = [(int(pid), str(started)) for pid, started in json.loads((directory / "replicas.json").read_text())]
+    except (OSError, ValueError, TypeError):
+        return []
+    return [pid for pid, started in rows if end(pid, started, sign=signal.SIGTERM, within=10)]
 
 
 def kill_group(pid: int) -> None:

@@ -7,14 +7,15 @@ import contextlib
 import signal
 import socket
 import time
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
 from infra.local.supervisor import fail_fast, health
-from infra.local.supervisor.child import Child, Children, Tail
-from infra.local.supervisor.environment import base
+from infra.local.supervisor.child import Child, Children
 from infra.local.supervisor.logfile import LogFile
+from infra.local.supervisor.process import base_environment
 from infra.local.supervisor.spec import Spec
 
 State = Literal["starting", "healthy", "unhealthy", "waiting", "stopping", "stopped"]
@@ -23,6 +24,8 @@ BACKOFF_FIRST = 0.25
 BACKOFF_MAX = 15.0
 STEADY = 30.0
 """A replica that ran so many seconds begins again with the shortest pause."""
+_TAIL = 30
+"""Lines of a replica's output that are kept for the message when it fails."""
 
 
 class StartFailed(Exception):
@@ -60,7 +63,7 @@ class Replica:
         self._log = log
         self._run = run
         self._changed = changed
-        self._tail = Tail()
+        self._tail: deque[str] = deque(maxlen=_TAIL)
         self._watcher: asyncio.Task[None] | None = None
         self._environment: dict[str, str] = {}
 
@@ -98,7 +101,7 @@ class Replica:
             self._watcher = None
         if self.child:
             self._set("stopping")
-            await self.child.stop(signal.Signals[self.spec.stop_signal], self.spec.stop_timeout)
+            await self._end_child()
         self._set("stopped")
 
     def kill(self) -> None:
@@ -117,7 +120,7 @@ class Replica:
 
         Also for want of a descriptor or of a folder: the watcher would end of another error, and nobody start it again.
         """
-        self._tail = Tail()
+        self._tail.clear()
         self._set("starting")
         sockets = []
         self.private = None
@@ -153,12 +156,12 @@ class Replica:
             verdict = await self._check(check.ready_path or check.path)
             if not child.alive:
                 await child.drained()
-                raise StartFailed(f"it ended with {_exit(await child.wait())} before it was ready", self._tail.lines())
+                raise StartFailed(f"it ended with {_exit(await child.wait())} before it was ready", list(self._tail))
             if verdict.healthy:
                 return
             if time.monotonic() > deadline:
                 reason = f"it was not ready within {check.startup:g} s: {verdict.reason}"
-                raise StartFailed(reason, self._tail.lines())
+                raise StartFailed(reason, list(self._tail))
             with contextlib.suppress(TimeoutError):
                 await child.wait(pause)
             pause = min(pause * 1.5, 0.5 if check.kind == "command" else 0.15)
@@ -225,9 +228,7 @@ class Replica:
             await self.child.stop(signal.Signals[self.spec.stop_signal], self.spec.stop_timeout)
 
     def _build_environment(self) -> dict[str, str]:
-        environment = base()
-        environment["PYTHONUNBUFFERED"] = "1"
-        environment.update(self.spec.environment)
+        environment = {**base_environment(), "PYTHONUNBUFFERED": "1", **self.spec.environment}
         self._run.mkdir(mode=0o700, parents=True, exist_ok=True)
         for variable, name in self.spec.scratch.items():
             path = self._run / f"{self.number}.{self.spec.revision}.{name}"
@@ -238,7 +239,7 @@ class Replica:
         return environment
 
     def _on_line(self, line: bytes) -> None:
-        self._tail.add(line)
+        self._tail.append(line.decode(errors="replace"))
         self._log.write(f"{self.spec.name}-{self.number} {self.child.pid if self.child else '-'}", line)
 
     def _log_event(self, text: str) -> None:

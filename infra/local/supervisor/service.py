@@ -34,6 +34,9 @@ class Outcome:
     tail: list[str] = field(default_factory=list)
 
 
+_STOPPED = Outcome(False, reason="the service was stopped meanwhile", error="stopped")
+
+
 class Service:
     """All replicas of one service, and the socket that they share."""
 
@@ -65,11 +68,10 @@ class Service:
         }
 
     def end_leftovers(self) -> None:
-        """End the replicas of a supervisor that was killed: they were recorded with their start times."""
-        with contextlib.suppress(OSError, ValueError, KeyError):
-            for pid, started in json.loads((self._directory / "replicas.json").read_text()):
-                if process.end(pid, started, sign=15, within=10):
-                    self._log.write("supervisor", f"ended process {pid}, left by a killed supervisor".encode())
+        """End the replicas of a supervisor that was killed."""
+        with contextlib.suppress(OSError):
+            for pid in process.end_recorded(self._directory):
+                self._log.write("supervisor", f"ended process {pid}, left by a killed supervisor".encode())
 
     def leave(self) -> None:
         """Write no more records: the folder is gone, or a successor's."""
@@ -80,12 +82,12 @@ class Service:
         async with self._turn:
             if self._stopped:
                 # While it waited for its turn: it would start replicas that nobody stops.
-                return Outcome(False, reason="the service was stopped meanwhile", error="stopped")
+                return _STOPPED
             self._applying = asyncio.create_task(self._apply(spec))
             try:
                 return await self._applying
             except asyncio.CancelledError:
-                return Outcome(False, reason="the service was stopped meanwhile", error="stopped")
+                return _STOPPED
             finally:
                 self._applying = None
 
@@ -114,7 +116,9 @@ class Service:
         try:
             listener = self._socket_for(spec)
         except OSError as error:
-            return Outcome(False, reason=_bind_problem(spec, error), error=_bind_error(error))
+            reason = f"cannot listen on {spec.host}:{spec.port}: {error.strerror or error}"
+            busy = error.errno == errno.EADDRINUSE
+            return Outcome(False, reason=reason, error="port-busy" if busy else "cannot-listen")
         try:
             await self._roll(spec, listener)
             await self._scale(spec, listener)
@@ -215,11 +219,3 @@ class Service:
             temporary = target.with_suffix(".tmp")
             temporary.write_text(json.dumps(rows))
             temporary.replace(target)
-
-
-def _bind_error(error: OSError) -> str:
-    return "port-busy" if error.errno == errno.EADDRINUSE else "cannot-listen"
-
-
-def _bind_problem(spec: Spec, error: OSError) -> str:
-    return f"cannot listen on {spec.host}:{spec.port}: {error.strerror or error}"

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from infra.cli.commands import doctor
+from infra.cli.commands.status import age, rows
 from infra.cli.console import Console, plain_table
 from infra.cli.hints import command_name, next_steps
-from infra.cli.services import age, rows
 from infra.engine.values import Secret
 
 Slipway = Callable[..., Any]
