@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import pulumi
-import pulumi_aws as aws
 
-from infra.aws.buckets import NOT_PUBLIC, OWNER_ENFORCED, tls_only
-from infra.aws.iam import Statement, place, policy
+from infra.aws.buckets import private_bucket, tls_only
+from infra.aws.iam import Statement, place
 from infra.component import Component
 
 WRITER = "logdelivery.elasticloadbalancing.amazonaws.com"
@@ -20,55 +19,21 @@ def access_log_bucket(
 
     `neighbour_arn` is of any resource in the same account. Without `keep` it is deleted with its contents.
     """
-    bucket = owner.inner("logs", aws.s3.Bucket, {"force_destroy": not keep})
-    closed = owner.inner(
-        "logs-closed",
-        aws.s3.BucketPublicAccessBlock,
-        {"bucket": bucket.id, **NOT_PUBLIC},
-    )
-    owner.inner(
-        "logs-ownership",
-        aws.s3.BucketOwnershipControls,
-        {"bucket": bucket.id, "rule": OWNER_ENFORCED},
-    )
-    owner.inner(
-        "logs-encryption",
-        aws.s3.BucketServerSideEncryptionConfiguration,
-        {
-            "bucket": bucket.id,
-            # Load balancers cannot write with a KMS key.
-            "rules": [{"apply_server_side_encryption_by_default": {"sse_algorithm": "AES256"}}],
-        },
-    )
-    owner.inner(
-        "logs-lifecycle",
-        aws.s3.BucketLifecycleConfiguration,
-        {
-            "bucket": bucket.id,
-            "rules": [
-                {
-                    "id": "expire",
-                    "status": "Enabled",
-                    "filter": {"prefix": ""},
-                    "expiration": {"days": retention_days},
-                    "abort_incomplete_multipart_upload": {"days_after_initiation": 1},
-                }
-            ],
-        },
-    )
-    # Under another account's folder somebody else's balancer could fill this bucket.
     account = pulumi.Output.from_input(neighbour_arn).apply(lambda arn: place(arn).account)
-    writing = Statement(
-        sid="Balancer",
-        principal={"Service": WRITER},
-        actions=("s3:PutObject",),
-        resources=(pulumi.Output.concat(bucket.arn, f"/{PREFIX}/AWSLogs/", account, "/*"),),
+
+    def writing(bucket_arn: pulumi.Output[str]) -> Statement:
+        # Under another account's folder somebody else's balancer could fill this bucket.
+        folder = pulumi.Output.concat(bucket_arn, f"/{PREFIX}/AWSLogs/", account, "/*")
+        return Statement(sid="Balancer", principal={"Service": WRITER}, actions=("s3:PutObject",), resources=(folder,))
+
+    bucket, parts = private_bucket(
+        owner,
+        "logs",
+        {"force_destroy": not keep},
+        statements=lambda arn: (writing(arn), tls_only(arn)),
+        # Load balancers cannot write with a KMS key.
+        encryption={"apply_server_side_encryption_by_default": {"sse_algorithm": "AES256"}},
+        ageing={"id": "expire", "expiration": {"days": retention_days}},
+        access_role="closed",
     )
-    allowed = owner.inner(
-        "logs-policy",
-        aws.s3.BucketPolicy,
-        {"bucket": bucket.id, "policy": policy(writing, tls_only(bucket.arn))},
-        # Two changes of one bucket's access at a time: S3 answers the second with a conflict.
-        depends_on=[closed],
-    )
-    return bucket.bucket, allowed
+    return bucket.bucket, parts["policy"]

@@ -57,7 +57,7 @@ class Backup(Component):
                 protect=args.dump.protect,
             )
             if args.dump.copy_region is not None:
-                settled += copies(
+                copying = copies(
                     self,
                     region=args.dump.copy_region,
                     of=kept,
@@ -66,6 +66,7 @@ class Backup(Component):
                     retention_days=args.dump.retention_days,
                     protect=args.dump.protect,
                 )
+                settled = [*settled, copying]
             self.bucket_name = kept.bucket
             self.dump = task(self, args.dump, kept)
             schedule(self, args.dump, self.dump, after=settled)

@@ -11,7 +11,7 @@ import pulumi_aws as aws
 
 from infra.aws import dump_scripts as scripts
 from infra.aws.cluster import TaskPlatform
-from infra.aws.iam import Statement, service_trust
+from infra.aws.iam import Statement, service_trust, tasks_of
 from infra.aws.naming import description
 from infra.aws.roles import role_with_policy
 from infra.aws.task_definition import Container, TaskDefinition, TaskDefinitionArgs
@@ -28,17 +28,16 @@ EPHEMERAL_GIB: Final = (21, 200)
 
 @dataclass(frozen=True, kw_only=True)
 class ShellContainer(Container):
-    """A container that runs a script, in an image that may be another than the application's: it needs its entry point
-    set, and variables whose values only a resource has."""
+    """A container that runs a script, in an image that may be another than the application's, with an entry point of
+    its own."""
 
-    entry_point: tuple[str, ...]
     places: Mapping[str, pulumi.Input[str]] = field(default_factory=dict)
     """Names of resources, by variable. Never a secret."""
 
     def to_definition(self, *, log: Mapping[str, pulumi.Input[str]], exec_enabled: bool) -> dict[str, Any]:
         definition = super().to_definition(log=log, exec_enabled=exec_enabled)
         named = [{"name": name, "value": self.places[name]} for name in sorted(self.places)]
-        return {**definition, "entryPoint": list(self.entry_point), "environment": [*definition["environment"], *named]}
+        return {**definition, "entryPoint": ["sh", "-c"], "environment": [*definition["environment"], *named]}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +117,6 @@ def containers(args: DumpArgs, *, bucket_name: pulumi.Input[str]) -> tuple[Conta
         ShellContainer(
             name="dump",
             image=args.dump_image,
-            entry_point=("sh", "-c"),
             command=(scripts.DUMP, "dump", *args.spec.command),
             environment=common,
             secrets=libpq,
@@ -129,13 +127,8 @@ def containers(args: DumpArgs, *, bucket_name: pulumi.Input[str]) -> tuple[Conta
         ShellContainer(
             name="upload",
             image=args.upload_image,
-            entry_point=("sh", "-c"),
             command=(scripts.UPLOAD,),
-            environment={
-                **common,
-                "DUMP_PREFIX": _prefix(),
-                "DUMP_STACK": pulumi.get_stack(),
-            },
+            environment={**common, "DUMP_PREFIX": _prefix(), "DUMP_STACK": pulumi.get_stack()},
             places={"AWS_REGION": args.platform.region, "DUMP_BUCKET": bucket_name},
             after={"dump": "SUCCESS"},
             **shared,
@@ -151,7 +144,12 @@ def schedule(
     role, allowed = role_with_policy(
         owner,
         "schedule-role",
-        _scheduler_trust(args.platform.cluster_arn),
+        service_trust(
+            "scheduler.amazonaws.com",
+            args.platform.cluster_arn,
+            # A schedule without a group of its own is in ``default``, and Scheduler names the group, not the schedule.
+            source="arn:{partition}:scheduler:{region}:{account}:schedule-group/default",
+        ),
         description("starts the dump"),
         *_starting(args, definition),
     )
@@ -208,24 +206,11 @@ def _starting(args: DumpArgs, definition: TaskDefinition) -> tuple[Statement, ..
             resources=(family,),
             conditions={"ArnEquals": {"ecs:cluster": args.platform.cluster_arn}},
         ),
-        Statement(sid="TagTask", actions=("ecs:TagResource",), resources=(_tasks(args.platform.cluster_arn),)),
+        Statement(sid="TagTask", actions=("ecs:TagResource",), resources=(tasks_of(args.platform.cluster_arn),)),
         Statement(
             sid="PassRoles",
             actions=("iam:PassRole",),
             resources=[role for role in roles if role is not None],
             conditions={"StringEquals": {"iam:PassedToService": "ecs-tasks.amazonaws.com"}},
         ),
-    )
-
-
-def _tasks(cluster_arn: pulumi.Input[str]) -> pulumi.Output[str]:
-    return pulumi.Output.from_input(cluster_arn).apply(lambda arn: arn.replace(":cluster/", ":task/", 1) + "/*")
-
-
-def _scheduler_trust(cluster_arn: pulumi.Input[str]) -> pulumi.Output[str]:
-    """A schedule without a group of its own is in ``default``, and Scheduler names the group, not the schedule."""
-    return service_trust(
-        "scheduler.amazonaws.com",
-        cluster_arn,
-        source="arn:{partition}:scheduler:{region}:{account}:schedule-group/default",
     )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import pulumi
 import pulumi_aws as aws
 
-from infra.aws.buckets import NOT_PUBLIC, OWNER_ENFORCED, tls_only
-from infra.aws.iam import Statement, policy, service_trust
+from infra.aws.buckets import private_bucket, recent_tls_only, tls_only
+from infra.aws.iam import Statement, service_trust
 from infra.aws.naming import description, hyphenated_prefix
 from infra.aws.roles import role_with_policy
 from infra.component import Component
@@ -17,7 +17,6 @@ _LONGEST: Final = 37
 """Characters of a prefix: a bucket's name has 63, of which the provider takes 26."""
 _OLD_VERSION_DAYS: Final = 7
 """Days for which an overwritten or deleted dump can be had back."""
-_TLS_1_2: Final = "1.2"
 
 
 def bucket(
@@ -30,39 +29,24 @@ def bucket(
     stem: str = "dumps",
     region: str | None = None,
 ) -> tuple[aws.s3.Bucket, list[pulumi.Resource]]:
-    """The bucket: encrypted, versioned, closed to the public, over TLS only, emptied by age. With it what makes it so:
-    nothing is to be written before that is done. `region` is another than the stack's."""
-    start = bucket_prefix(stem)
-    there = {"region": region} if region else {}
-    made = owner.inner(role, aws.s3.Bucket, {**there, "bucket_prefix": start, "force_destroy": not protect})
+    """The bucket, versioned and for recent TLS only. With it what makes it so: nothing is to be written before that is
+    done. `region` is another than the stack's."""
     default = {"sse_algorithm": "aws:kms", "kms_master_key_id": key} if key else {"sse_algorithm": "AES256"}
-
-    def part(suffix: str, resource: Any, properties: dict[str, Any], **options: Any) -> Any:
-        return owner.inner(f"{role}-{suffix}", resource, {**there, "bucket": made.id, **properties}, **options)
-
-    owned = part("ownership", aws.s3.BucketOwnershipControls, {"rule": OWNER_ENFORCED})
-    closed = part("access", aws.s3.BucketPublicAccessBlock, NOT_PUBLIC)
-    encrypted = part(
-        "encryption",
-        aws.s3.BucketServerSideEncryptionConfiguration,
-        {"rules": [{"apply_server_side_encryption_by_default": default, "bucket_key_enabled": True}]},
+    made, parts = private_bucket(
+        owner,
+        role,
+        {"bucket_prefix": bucket_prefix(stem), "force_destroy": not protect},
+        statements=lambda arn: (tls_only(arn), recent_tls_only(arn)),
+        encryption={"apply_server_side_encryption_by_default": default, "bucket_key_enabled": True},
+        ageing={
+            "id": "age",
+            "expiration": {"days": retention_days},
+            "noncurrent_version_expiration": {"noncurrent_days": _OLD_VERSION_DAYS},
+        },
+        versioned=True,
+        region=region,
     )
-    versions = part("versions", aws.s3.BucketVersioning, {"versioning_configuration": {"status": "Enabled"}})
-    aged = part(
-        "lifecycle",
-        aws.s3.BucketLifecycleConfiguration,
-        {"rules": [_lifecycle(retention_days)]},
-        # S3 refuses rules about old versions before there can be any.
-        depends_on=[versions],
-    )
-    governed = part(
-        "policy",
-        aws.s3.BucketPolicy,
-        {"policy": policy(tls_only(made.arn), _recent_tls(made.arn))},
-        # Both change the bucket's policy state; at the same time one of them fails.
-        depends_on=[closed],
-    )
-    return made, [owned, closed, encrypted, versions, aged, governed]
+    return made, list(parts.values())
 
 
 def copies(
@@ -74,7 +58,7 @@ def copies(
     neighbour_arn: pulumi.Input[str],
     retention_days: int,
     protect: bool,
-) -> list[pulumi.Resource]:
+) -> pulumi.Resource:
     """Make a bucket like `of` in `region`, and have S3 write to it what comes into `of` from then on; what to wait for
     before the first dump. `settled` is what makes `of` what it is.
 
@@ -103,7 +87,7 @@ def copies(
         ),
         Statement(sid="Copy", actions=("s3:ReplicateObject", "s3:ReplicateTags"), resources=(outside,)),
     )
-    copying = owner.inner(
+    copying: pulumi.Resource = owner.inner(
         "copy-rule",
         aws.s3.BucketReplicationConfig,
         {
@@ -123,31 +107,9 @@ def copies(
         # S3 takes the rule only between two buckets that keep versions, and tries the role.
         depends_on=[allowed, *settled, *there],
     )
-    return [copying]
+    return copying
 
 
 def bucket_prefix(stem: str) -> str:
     """What the name of the bucket begins with."""
     return hyphenated_prefix(stem, limit=_LONGEST)
-
-
-def _lifecycle(days: int) -> dict[str, Any]:
-    return {
-        "id": "age",
-        "status": "Enabled",
-        "filter": {"prefix": ""},
-        "expiration": {"days": days},
-        "noncurrent_version_expiration": {"noncurrent_days": _OLD_VERSION_DAYS},
-        "abort_incomplete_multipart_upload": {"days_after_initiation": 1},
-    }
-
-
-def _recent_tls(bucket_arn: pulumi.Input[str]) -> Statement:
-    return Statement(
-        sid="RecentTlsOnly",
-        effect="Deny",
-        principal="*",
-        actions=("s3:*",),
-        resources=(bucket_arn, pulumi.Output.concat(bucket_arn, "/*")),
-        conditions={"NumericLessThan": {"s3:TlsVersion": _TLS_1_2}},
-    )

@@ -34,7 +34,7 @@ class Statement:
 
     sid: str
     actions: str | Sequence[str]
-    resources: str | Sequence[pulumi.Input[str]] = ()
+    resources: pulumi.Input[str] | Sequence[pulumi.Input[str]] = ()
     """None in a trust policy."""
     conditions: Mapping[str, Mapping[str, pulumi.Input[Any]]] | None = None
     effect: str = "Allow"
@@ -113,6 +113,11 @@ def task_trust(cluster_arn: pulumi.Input[str]) -> pulumi.Output[str]:
     )
 
 
+def tasks_of(cluster_arn: pulumi.Input[str]) -> pulumi.Output[str]:
+    """Every task of a cluster, as a resource: a task's own ARN is not known before it runs."""
+    return pulumi.Output.from_input(cluster_arn).apply(lambda arn: arn.replace(":cluster/", ":task/", 1) + "/*")
+
+
 def account_statement(account: str, partition: str) -> Statement:
     """Of a key's policy: the account's own policies decide who may use and administer it. Without it nobody could."""
     return Statement(
@@ -120,5 +125,5 @@ def account_statement(account: str, partition: str) -> Statement:
     )
 
 
-def _one_or_list(names: str | Sequence[pulumi.Input[str]]) -> Any:
-    return names if isinstance(names, str) else list(names)
+def _one_or_list(names: pulumi.Input[str] | Sequence[pulumi.Input[str]]) -> Any:
+    return list(names) if isinstance(names, Sequence) and not isinstance(names, str) else names

@@ -12,7 +12,7 @@ import pulumi_aws as aws
 from infra.aws.flowlogs import flow_logs
 from infra.aws.naming import name_tag
 from infra.aws.security import WORLD, Access, SecurityGroups, security_groups
-from infra.aws.subnets import Subnet, Tier, subnets
+from infra.aws.subnets import Tier, subnets
 from infra.component import Component, ComponentArgs
 
 Nat = Literal["per_zone", "single", "regional", "none"]
@@ -79,7 +79,9 @@ class Network(Component):
         else:
             self._build()
         self.groups = security_groups(self, self.vpc_id, args.access)
-        self._interface_endpoints()
+        for service in args.endpoints:
+            inside = {"subnet_ids": self.task_subnets, "security_group_ids": [self.groups.endpoints]}
+            self._endpoint(service, "Interface", {"private_dns_enabled": True, **inside})
         self.finish(
             {
                 "vpc_id": self.vpc_id,
@@ -97,16 +99,8 @@ class Network(Component):
 
     def _build(self) -> None:
         args = self._args
-        vpc = self.inner(
-            "vpc",
-            aws.ec2.Vpc,
-            {
-                "cidr_block": args.cidr,
-                "enable_dns_hostnames": True,
-                "enable_dns_support": True,
-                "tags": name_tag("vpc"),
-            },
-        )
+        dns = {"enable_dns_hostnames": True, "enable_dns_support": True}
+        vpc = self.inner("vpc", aws.ec2.Vpc, {"cidr_block": args.cidr, **dns, "tags": name_tag("vpc")})
         self.vpc_id = vpc.id
         # Nothing uses it, so it must let nothing through: what is started without a group would get it.
         self.inner("default-group", aws.ec2.DefaultSecurityGroup, {"vpc_id": vpc.id, "tags": name_tag("unused")})
@@ -114,11 +108,7 @@ class Network(Component):
 
         public = self._tier("public")
         outward = self._table("public")
-        route = self.inner(
-            "public-route",
-            aws.ec2.Route,
-            {"route_table_id": outward.id, "destination_cidr_block": WORLD["v4"], "gateway_id": gateway.id},
-        )
+        route = self._route_out("public", outward, gateway_id=gateway.id)
         self.way_in = (gateway, route, *self._associate("public", public, dict.fromkeys(public, outward)))
         self.public_subnets = [subnet.id for subnet in public.values()]
 
@@ -131,7 +121,8 @@ class Network(Component):
         self._associate("data", data, dict.fromkeys(data, self._table("data")))
         self.data_subnets = [subnet.id for subnet in data.values()]
 
-        self._s3_endpoint(tables)
+        # Free, and image layers come from S3: without it each pull would pay for the NAT gateway.
+        self._endpoint("s3", "Gateway", {"route_table_ids": [table.id for table in tables]})
         if args.flow_logs:
             flow_logs(self, vpc.id, retention_days=args.retention_days, key=args.key)
 
@@ -143,15 +134,7 @@ class Network(Component):
         gateways = self._nat_gateways(public, gateway)
         tables = {letter: self._table(f"task-{letter}") for letter in tasks}
         for letter, table in tables.items():
-            self.inner(
-                f"task-{letter}-route",
-                aws.ec2.Route,
-                {
-                    "route_table_id": table.id,
-                    "destination_cidr_block": WORLD["v4"],
-                    "nat_gateway_id": gateways[letter].id,
-                },
-            )
+            self._route_out(f"task-{letter}", table, nat_gateway_id=gateways[letter].id)
         self._associate("task", tasks, tables)
         self.task_subnets = [subnet.id for subnet in tasks.values()]
         return list(tables.values())
@@ -162,52 +145,46 @@ class Network(Component):
         """The NAT gateway that each zone uses, by the zone's letter."""
         if self._args.nat == "regional":
             properties = {"availability_mode": "regional", "vpc_id": self.vpc_id, "connectivity_type": "public"}
-            shared = self._nat_gateway("regional", properties, gateway)
-            return dict.fromkeys(public, shared)
+            return dict.fromkeys(public, self._nat_gateway("regional", properties, gateway))
         if self._args.nat == "single":
             letter, subnet = next(iter(public.items()))
             return dict.fromkeys(public, self._zonal_nat(letter, subnet, gateway))
         return {letter: self._zonal_nat(letter, subnet, gateway) for letter, subnet in public.items()}
 
     def _zonal_nat(self, letter: str, subnet: aws.ec2.Subnet, gateway: aws.ec2.InternetGateway) -> aws.ec2.NatGateway:
-        address = self.inner(
-            f"nat-{letter}-address",
-            aws.ec2.Eip,
-            {"domain": "vpc", "tags": name_tag(f"nat-{letter}")},
-            depends_on=[gateway],
-        )
+        properties = {"domain": "vpc", "tags": name_tag(f"nat-{letter}")}
+        address = self.inner(f"nat-{letter}-address", aws.ec2.Eip, properties, depends_on=[gateway])
         return self._nat_gateway(letter, {"allocation_id": address.id, "subnet_id": subnet.id}, gateway)
 
     def _nat_gateway(
         self, role: str, properties: dict[str, Any], gateway: aws.ec2.InternetGateway
     ) -> aws.ec2.NatGateway:
-        return self.inner(
-            f"nat-{role}",
-            aws.ec2.NatGateway,
-            {**properties, "tags": name_tag(f"nat-{role}")},
-            depends_on=[gateway],
-        )
+        tagged = {**properties, "tags": name_tag(f"nat-{role}")}
+        return self.inner(f"nat-{role}", aws.ec2.NatGateway, tagged, depends_on=[gateway])
 
     def _tier(self, tier: Tier) -> dict[str, aws.ec2.Subnet]:
         """Its subnets by the letter of their zone."""
-        return {subnet.letter: self._subnet(subnet) for subnet in subnets(self._args.cidr, self._args.zones, tier)}
-
-    def _subnet(self, subnet: Subnet) -> aws.ec2.Subnet:
-        role = f"{subnet.tier}-{subnet.letter}"
-        return self.inner(
-            role,
-            aws.ec2.Subnet,
-            {
-                "vpc_id": self.vpc_id,
-                "availability_zone": subnet.zone,
-                "cidr_block": subnet.cidr,
-                "map_public_ip_on_launch": False,
-                "tags": name_tag(role),
-            },
-        )
+        return {
+            subnet.letter: self.inner(
+                f"{tier}-{subnet.letter}",
+                aws.ec2.Subnet,
+                {
+                    "vpc_id": self.vpc_id,
+                    "availability_zone": subnet.zone,
+                    "cidr_block": subnet.cidr,
+                    "map_public_ip_on_launch": False,
+                    "tags": name_tag(f"{tier}-{subnet.letter}"),
+                },
+            )
+            for subnet in subnets(self._args.cidr, self._args.zones, tier)
+        }
 
     def _table(self, role: str) -> aws.ec2.RouteTable:
         return self.inner(f"{role}-routes", aws.ec2.RouteTable, {"vpc_id": self.vpc_id, "tags": name_tag(role)})
+
+    def _route_out(self, role: str, table: aws.ec2.RouteTable, **through: pulumi.Input[str]) -> aws.ec2.Route:
+        properties = {"route_table_id": table.id, "destination_cidr_block": WORLD["v4"], **through}
+        return self.inner(f"{role}-route", aws.ec2.Route, properties)
 
     def _associate(
         self, tier: Tier, members: dict[str, aws.ec2.Subnet], tables: dict[str, aws.ec2.RouteTable]
@@ -221,33 +198,16 @@ class Network(Component):
             for letter, subnet in members.items()
         ]
 
-    def _s3_endpoint(self, tables: Sequence[aws.ec2.RouteTable]) -> None:
-        """Free, and image layers come from S3: without it each pull would pay for the NAT gateway."""
+    def _endpoint(self, service: str, kind: str, properties: dict[str, Any]) -> None:
+        role = service.replace(".", "-")
         self.inner(
-            "s3-endpoint",
+            f"{role}-endpoint",
             aws.ec2.VpcEndpoint,
             {
                 "vpc_id": self.vpc_id,
-                "service_name": f"com.amazonaws.{self._args.region}.s3",
-                "vpc_endpoint_type": "Gateway",
-                "route_table_ids": [table.id for table in tables],
-                "tags": name_tag("s3"),
+                "service_name": f"com.amazonaws.{self._args.region}.{service}",
+                "vpc_endpoint_type": kind,
+                "tags": name_tag(role),
+                **properties,
             },
         )
-
-    def _interface_endpoints(self) -> None:
-        for service in self._args.endpoints:
-            role = service.replace(".", "-")
-            self.inner(
-                f"{role}-endpoint",
-                aws.ec2.VpcEndpoint,
-                {
-                    "vpc_id": self.vpc_id,
-                    "service_name": f"com.amazonaws.{self._args.region}.{service}",
-                    "vpc_endpoint_type": "Interface",
-                    "private_dns_enabled": True,
-                    "subnet_ids": self.task_subnets,
-                    "security_group_ids": [self.groups.endpoints],
-                    "tags": name_tag(role),
-                },
-            )

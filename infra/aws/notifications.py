@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import pulumi
 import pulumi_aws as aws
 
 from infra.aws import naming
-from infra.aws.iam import Statement, account_statement, document
+from infra.aws.iam import Statement, account_statement, document, policy
 from infra.component import Component, ComponentArgs
 
 PUBLISHERS: Final = ("budgets.amazonaws.com", "cloudwatch.amazonaws.com")
@@ -55,21 +54,14 @@ class Notifications(Component):
                 "kms_master_key_id": args.key if args.key is not None else self._own_key(args),
             },
         )
-        account = pulumi.Output.from_input(args.account)
         allowed = self.inner(
             "policy",
             aws.sns.TopicPolicy,
-            {
-                "arn": topic.arn,
-                "policy": pulumi.Output.all(topic.arn, account).apply(lambda both: json.dumps(topic_policy(*both))),
-            },
+            {"arn": topic.arn, "policy": policy(*_topic_policy(topic.arn, args.account))},
         )
         for email in dict.fromkeys(args.emails):
-            self.inner(
-                f"email-{email}",
-                aws.sns.TopicSubscription,
-                {"topic": topic.arn, "protocol": "email", "endpoint": email},
-            )
+            receiver = {"topic": topic.arn, "protocol": "email", "endpoint": email}
+            self.inner(f"email-{email}", aws.sns.TopicSubscription, receiver)
         if args.webhook is not None:
             # On-call services confirm by themselves, within a minute of the request.
             self.inner(
@@ -91,8 +83,13 @@ class Notifications(Component):
     def _own_key(self, args: NotificationsArgs) -> pulumi.Output[str]:
         """The key that AWS manages for SNS lets no service publish, and its policy cannot be changed: every alarm
         would be lost without a sign."""
-        partition = naming.partition(args.region)
-        account = pulumi.Output.from_input(args.account)
+        allowed = pulumi.Output.from_input(args.account).apply(
+            # The account administers the key; the publishers use it.
+            lambda account: document(
+                account_statement(account, naming.partition(args.region)),
+                *encryption_of_alerts(account, sid="Speakers"),
+            )
+        )
         key = self.inner(
             "key",
             aws.kms.Key,
@@ -101,7 +98,7 @@ class Notifications(Component):
                 "enable_key_rotation": True,
                 # Messages are not kept, so nothing is lost with the key.
                 "deletion_window_in_days": 7,
-                "policy": account.apply(lambda number: json.dumps(key_policy(number, partition))),
+                "policy": pulumi.Output.json_dumps(allowed),
             },
             protect=False,
         )
@@ -109,9 +106,9 @@ class Notifications(Component):
         return arn
 
 
-def topic_policy(topic_arn: str, account: str) -> dict[str, Any]:
+def _topic_policy(topic_arn: pulumi.Input[str], account: pulumi.Input[str]) -> tuple[Statement, ...]:
     """The account's alarms, events and budgets publish, over TLS; nobody else does."""
-    return document(
+    return (
         *_publishing("sns:Publish", topic_arn, account=account, sid="Speakers"),
         Statement(
             sid="TlsOnly",
@@ -124,18 +121,13 @@ def topic_policy(topic_arn: str, account: str) -> dict[str, Any]:
     )
 
 
-def key_policy(account: str, partition: str) -> dict[str, Any]:
-    """The account administers the key; the publishers use it."""
-    return document(account_statement(account, partition), *encryption_of_alerts(account, sid="Speakers"))
-
-
 def encryption_of_alerts(account: str, *, sid: str) -> tuple[Statement, Statement]:
     """Of a key's policy: messages reach an encrypted topic only when who publishes them may use its key."""
     return _publishing(("kms:Decrypt", "kms:GenerateDataKey*"), "*", account=account, sid=sid)
 
 
 def _publishing(
-    actions: str | tuple[str, ...], resources: str, *, account: str, sid: str
+    actions: str | tuple[str, ...], resources: pulumi.Input[str], *, account: pulumi.Input[str], sid: str
 ) -> tuple[Statement, Statement]:
     return (
         Statement(

@@ -8,7 +8,7 @@ from typing import Any, Final
 import pulumi
 import pulumi_aws as aws
 
-from infra.aws.iam import Statement, document, place, policy, task_trust
+from infra.aws.iam import Statement, document, place, policy, task_trust, tasks_of
 from infra.aws.secrets import secret_arn
 from infra.component import Component
 
@@ -66,12 +66,9 @@ def task_role(
 
 
 def scale_in_protection(cluster_arn: pulumi.Input[str]) -> Statement:
-    """Leave for a busy worker to say that it must not be stopped now: any task of this cluster, since a task's own ARN
-    is not known before it runs."""
-    tasks = pulumi.Output.from_input(cluster_arn).apply(lambda arn: arn.replace(":cluster/", ":task/", 1) + "/*")
-    return Statement(
-        sid="ScaleInProtection", actions=("ecs:GetTaskProtection", "ecs:UpdateTaskProtection"), resources=(tasks,)
-    )
+    """Leave for a busy worker to say that it must not be stopped now."""
+    actions = ("ecs:GetTaskProtection", "ecs:UpdateTaskProtection")
+    return Statement(sid="ScaleInProtection", actions=actions, resources=(tasks_of(cluster_arn),))
 
 
 def exec_statements(log_group_arn: pulumi.Input[str], key_arn: pulumi.Input[str] | None) -> tuple[Statement, ...]:
