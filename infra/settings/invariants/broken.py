@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 from infra.property_paths import Path, parse_path
@@ -12,7 +12,7 @@ from infra.settings.services import Api, WorkerGroup
 from infra.settings.tree import Settings
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Broken:
     """A rule that does not hold."""
 
@@ -20,6 +20,7 @@ class Broken:
     """The key to look at first, dotted: ``worker.groups.bulk.queue``, ``cors_origins[0]``."""
     message: str
     """What is wrong, as the rest of a sentence that starts with the key."""
+    _: KW_ONLY
     allowed: str = ""
     suggestion: str | None = None
     """A value of `suggested_path`, else of `path`, that mends it."""
@@ -27,7 +28,8 @@ class Broken:
     remove: bool = False
     """The key should go."""
     also: tuple[str, ...] = ()
-    """The other keys that the rule looks at: while one of them is faulty itself, the rule says nothing."""
+    """The other keys that the rule looks at: while one of them is faulty itself, the rule says nothing. Never `target`:
+    no rule is asked while that is faulty."""
 
     def touches(self, faulty: Collection[Path]) -> bool:
         """Whether a faulty key would make this a guess: one of the keys lies at, above or below it.
@@ -40,9 +42,19 @@ class Broken:
         return inside_faulty or any(one[: len(two)] == two[: len(one)] for one in looked_at for two in faulty)
 
 
-def needless(path: str, message: str, *also: str) -> Broken:
+def needless(path: str, message: str, *also: str, allowed: str = "") -> Broken:
     """A key that should go from the stack file."""
-    return Broken(path=path, message=message, remove=True, also=also)
+    return Broken(path, message, allowed=allowed, remove=True, also=also)
+
+
+def only(path: str, value: str, message: str, *also: str) -> Broken:
+    """A key for which one value is left."""
+    return Broken(path, message, allowed=value, suggestion=value, also=also)
+
+
+def missing(path: str, message: str, allowed: str, *also: str) -> Broken:
+    """A key that needs a value which only the user can give."""
+    return Broken(path, message, allowed=allowed, suggestion="VALUE", also=also)
 
 
 @dataclass(frozen=True)

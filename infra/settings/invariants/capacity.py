@@ -7,7 +7,7 @@ from math import ceil
 from typing import Final
 
 from infra.settings import tables
-from infra.settings.invariants.broken import Broken, Context, Found, needless
+from infra.settings.invariants.broken import Broken, Context, Found, needless, only
 from infra.settings.tree import Settings
 from infra.settings.units import format_size
 
@@ -84,13 +84,12 @@ def connections(context: Context) -> Found:
     by_size = settings.postgres.provider in ("aws", "digitalocean")
     where = "postgres.size" if by_size else "postgres.max_connections"
     yield Broken(
-        path=where,
-        message=f"gives {budget.limit} connections, {budget.usable} of them to plan with, and the stack may open "
+        where,
+        f"gives {budget.limit} connections, {budget.usable} of them to plan with, and the stack may open "
         f"{budget.needed} during a rollout at full scale: {budget}",
         allowed="a larger database, fewer replicas, or smaller pools (pool_size and pool_overflow)",
         suggestion=_enough(settings, budget) if by_size and size else None,
         also=(
-            "target",
             "postgres",
             *(
                 f"{path}.{name}"
@@ -108,7 +107,6 @@ def unused_connection_limit(context: Context) -> Found:
             "postgres.max_connections",
             f"means nothing with provider {postgres.provider}: postgres.size decides there",
             "postgres.provider",
-            "target",
         )
 
 
@@ -118,8 +116,8 @@ def storage(context: Context) -> Found:
     least = 20 * tables.GIB
     if postgres.provider == "aws" and postgres.storage < least:
         yield Broken(
-            path="postgres.storage",
-            message="is less than RDS sells",
+            "postgres.storage",
+            "is less than RDS sells",
             allowed="20 GiB or more",
             suggestion=format_size(least),
             also=("postgres.provider",),
@@ -127,8 +125,8 @@ def storage(context: Context) -> Found:
     if postgres.provider in ("aws", "digitalocean") and postgres.max_storage * 10 < postgres.storage * 11:
         wanted = ceil(postgres.storage * 2 / tables.GIB) * tables.GIB
         yield Broken(
-            path="postgres.max_storage",
-            message=f"leaves no room to grow above postgres.storage ({format_size(postgres.storage)})",
+            "postgres.max_storage",
+            f"leaves no room to grow above postgres.storage ({format_size(postgres.storage)})",
             allowed="10 % more than postgres.storage at least",
             suggestion=format_size(wanted),
             also=("postgres.storage", "postgres.provider"),
@@ -145,12 +143,12 @@ def can_roll(context: Context) -> Found:
         most = floor * process.rollout.maximum_percent // 100
         if least >= floor and most <= floor:
             yield Broken(
-                path=f"{path}.rollout.maximum_percent",
-                message=f"lets nothing roll: with {floor} replicas, at least {least} must serve "
+                f"{path}.rollout.maximum_percent",
+                f"lets nothing roll: with {floor} replicas, at least {least} must serve "
                 f"(minimum_healthy_percent {process.rollout.minimum_healthy_percent}) and at most {most} may exist",
                 allowed=f"{ceil((floor + 1) * 100 / floor)} or more, or a lower minimum_healthy_percent",
                 suggestion=str(max(200, ceil((floor + 1) * 100 / floor))),
-                also=(f"{path}.rollout.minimum_healthy_percent", f"{path}.replicas", "target"),
+                also=(f"{path}.rollout.minimum_healthy_percent", f"{path}.replicas"),
             )
 
 
@@ -161,12 +159,11 @@ def figures(context: Context) -> Found:
         return
     scaled = [path for path, group in context.workers() if group.scaling.max_replicas is not None]
     if scaled:
-        yield Broken(
-            path="features.emf",
-            message=f"leaves {scaled[0]}.scaling without the figures that it scales on",
-            allowed="true",
-            suggestion="true",
-            also=tuple(f"{path}.scaling" for path in scaled),
+        yield only(
+            "features.emf",
+            "true",
+            f"leaves {scaled[0]}.scaling without the figures that it scales on",
+            *tuple(f"{path}.scaling" for path in scaled),
         )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from infra.settings import tables
-from infra.settings.invariants.broken import Broken, Context, Found, needless
+from infra.settings.invariants.broken import Broken, Context, Found, missing, needless, only
 from infra.settings.tree import Target
 
 PROVIDERS: Final[Mapping[Target, tuple[str, ...]]] = {
@@ -33,12 +33,11 @@ def providers(context: Context) -> Found:
         legal = PROVIDERS[settings.target]
         if chosen not in legal:
             yield Broken(
-                path=f"{group}.provider",
-                message=f"does not work with target {settings.target}: {_WHY_NOT[chosen]}. "
+                f"{group}.provider",
+                f"does not work with target {settings.target}: {_WHY_NOT[chosen]}. "
                 f"To use such a server all the same, choose external and give its URL",
                 allowed=" or ".join(legal),
                 suggestion=legal[0],
-                also=("target",),
             )
 
 
@@ -53,19 +52,15 @@ def external_urls(context: Context) -> Found:
     for group, provider, name in pairs:
         given = getattr(settings.secrets, name) is not None
         if provider == "external" and not given and name != "migration_database_url":
-            yield Broken(
-                path=f"secrets.{name}",
-                message=f"is required with {group}.provider external",
-                also=(f"{group}.provider",),
-            )
+            yield Broken(f"secrets.{name}", f"is required with {group}.provider external", also=(f"{group}.provider",))
         if provider != "external" and given:
             yield Broken(
-                path=f"secrets.{name}",
-                message=f"would not be used: {group}.provider is {provider}",
+                f"secrets.{name}",
+                f"would not be used: {group}.provider is {provider}",
                 allowed=f"leave it out, or set {group}.provider to external",
                 suggestion="external",
                 suggested_path=f"{group}.provider",
-                also=(f"{group}.provider", "target"),
+                also=(f"{group}.provider",),
             )
 
 
@@ -78,21 +73,14 @@ def region(context: Context) -> Found:
         if settings.region is not None:
             yield needless(where, f"means nothing with target {settings.target}")
     elif settings.region is None:
-        yield Broken(
-            path=where,
-            message=f"is required with target {settings.target}",
-            allowed=", ".join(regions),
-            suggestion="VALUE",
-            also=("target",),
-        )
+        yield missing(where, f"is required with target {settings.target}", ", ".join(regions))
     elif settings.region not in regions:
         near = context.nearest(settings.region, regions)
         yield Broken(
-            path=where,
-            message=f"is no region of {settings.target}" + (f"; {near} is the nearest name" if near else ""),
+            where,
+            f"is no region of {settings.target}" + (f"; {near} is the nearest name" if near else ""),
             allowed=", ".join(regions),
             suggestion=near,
-            also=("target",),
         )
 
 
@@ -103,12 +91,12 @@ def zones(context: Context) -> Found:
         return
     where, chosen = "network.zones", settings.network.zones
     if len(set(chosen)) != len(chosen) or not 2 <= len(chosen) <= 4:
-        yield Broken(path=where, message="must name 2 to 4 different zones", also=("region",))
+        yield Broken(where, "must name 2 to 4 different zones", also=("region",))
     for zone in chosen:
         if not zone.startswith(settings.region):
             yield Broken(
-                path=where,
-                message=f"names {zone}, which is not in region {settings.region}",
+                where,
+                f"names {zone}, which is not in region {settings.region}",
                 allowed=f"{settings.region}a, {settings.region}b, ...",
                 also=("region",),
             )
@@ -121,12 +109,12 @@ def cidr(context: Context) -> Found:
     try:
         network = ipaddress.IPv4Network(text)
     except ValueError:
-        yield Broken(path=where, message="is no network: its last bits must be zero", allowed="such as 10.0.0.0/16")
+        yield Broken(where, "is no network: its last bits must be zero", allowed="such as 10.0.0.0/16")
         return
     if not network.is_private or not low <= network.prefixlen <= high:
         yield Broken(
-            path=where,
-            message="is no usable range for a VPC",
+            where,
+            "is no usable range for a VPC",
             allowed=f"a private network from /{low} to /{high}, such as 10.0.0.0/16",
         )
 
@@ -138,13 +126,13 @@ def existing_network(context: Context) -> Found:
     if settings.target != "aws" or existing == type(existing)():
         return
     if existing.vpc is None:
-        yield Broken(path=f"{base}.vpc", message="is missing, and the subnets given mean nothing without it")
+        yield Broken(f"{base}.vpc", "is missing, and the subnets given mean nothing without it")
     for name, least in (("public_subnets", 2), ("task_subnets", 1), ("data_subnets", 2)):
         chosen = getattr(existing, name)
         if len(set(chosen)) < least or len(set(chosen)) != len(chosen):
             yield Broken(
-                path=f"{base}.{name}",
-                message=f"must name {least} or more different subnets of {existing.vpc or 'the VPC'}",
+                f"{base}.{name}",
+                f"must name {least} or more different subnets of {existing.vpc or 'the VPC'}",
                 also=(f"{base}.vpc",),
             )
     for name in ("zones", "nat", "flow_logs"):
@@ -160,29 +148,22 @@ def encryption(context: Context) -> Found:
     if chosen.key_arn is not None:
         yield needless(where, "contradicts encryption.key_arn, which is a key already")
     if context.settings.account is None:
-        yield Broken(
-            path="account",
-            message="is required with encryption.customer_key: the key's policy names it",
-            allowed="the 12 digits of the AWS account, in quotes",
-            suggestion="VALUE",
-            also=(where,),
+        yield missing(
+            "account",
+            "is required with encryption.customer_key: the key's policy names it",
+            "the 12 digits of the AWS account, in quotes",
+            where,
         )
 
 
 def architecture(context: Context) -> Found:
     if context.settings.target == "digitalocean" and context.settings.image.architecture != "x86_64":
-        yield Broken(
-            path="image.architecture",
-            message="does not run on App Platform",
-            allowed="x86_64",
-            suggestion="x86_64",
-            also=("target",),
-        )
+        yield only("image.architecture", "x86_64", "does not run on App Platform")
 
 
 def image(context: Context) -> Found:
     if context.settings.target == "local" and context.settings.image.reference is not None:
-        yield needless("image.reference", "would not be used: the local target runs the source in app/", "target")
+        yield needless("image.reference", "would not be used: the local target runs the source in app/")
 
 
 def metrics_port(context: Context) -> Found:
@@ -190,8 +171,8 @@ def metrics_port(context: Context) -> Found:
     settings = context.settings
     if settings.api.mode == "all" and settings.features.metrics_port == settings.api.port:
         yield Broken(
-            path="features.metrics_port",
-            message="is taken: the API of the same replica listens there",
+            "features.metrics_port",
+            "is taken: the API of the same replica listens there",
             allowed="another port than api.port",
             suggestion="9100" if settings.api.port != 9100 else "9101",
             also=("api.mode", "api.port"),
@@ -209,17 +190,17 @@ def copies(context: Context) -> Found:
     if elsewhere not in tables.AWS_REGIONS:
         near = context.nearest(elsewhere, tables.AWS_REGIONS)
         yield Broken(
-            path=where,
-            message="is no region of aws" + (f"; {near} is the nearest name" if near else ""),
+            where,
+            "is no region of aws" + (f"; {near} is the nearest name" if near else ""),
             allowed=", ".join(tables.AWS_REGIONS),
             suggestion=near,
         )
     elif elsewhere == settings.region:
-        yield Broken(path=where, message="is the stack's own region", allowed="another region", also=("region",))
+        yield Broken(where, "is the stack's own region", allowed="another region", also=("region",))
     elif government != settings.region.startswith("us-gov-"):
         yield Broken(
-            path=where,
-            message=f"is in {apart[government]}, and nothing is copied between those and {apart[not government]}",
+            where,
+            f"is in {apart[government]}, and nothing is copied between those and {apart[not government]}",
             allowed="another region of the same kind",
             also=("region",),
         )
@@ -241,16 +222,16 @@ def versions(context: Context) -> Found:
     also = ("target", "postgres.provider", "redis.provider")
     if postgres.version not in (legal := tables.POSTGRES_VERSIONS[postgres.provider]):
         yield Broken(
-            path="postgres.version",
-            message=f"is not offered by provider {postgres.provider}",
+            "postgres.version",
+            f"is not offered by provider {postgres.provider}",
             allowed=", ".join(map(str, legal)),
             suggestion=str(min(legal, key=lambda version: abs(version - postgres.version))),
             also=also,
         )
     if redis.version not in (names := tables.REDIS_VERSIONS[redis.provider]):
         yield Broken(
-            path="redis.version",
-            message=f"is not offered by provider {redis.provider}",
+            "redis.version",
+            f"is not offered by provider {redis.provider}",
             allowed=", ".join(names),
             suggestion=context.nearest(redis.version, names) or names[-1],
             also=also,

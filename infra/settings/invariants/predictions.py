@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from typing import Final
 
-from infra.settings.invariants.broken import Broken, Context, Found
+from infra.settings.invariants.broken import Broken, Context, Found, missing
 
 _MOST_SECRETS: Final = 2
 _LEAST_BYTES: Final = 16
@@ -22,11 +22,10 @@ def base_urls(context: Context) -> Found:
         url = getattr(chosen, name)
         if url is not None and not url.startswith("https://"):
             yield Broken(
-                path=f"predictions.{name}",
-                message="would send keys and results in the open",
+                f"predictions.{name}",
+                "would send keys and results in the open",
                 allowed="an address that begins with https://",
                 suggestion="https://" + url.partition("://")[2],
-                also=("target",),
             )
 
 
@@ -40,17 +39,12 @@ def webhook_secrets(context: Context) -> Found:
         keys = [_key(secret) for secret in secrets]
         if len(secrets) > _MOST_SECRETS or len(set(secrets)) < len(secrets) or None in keys:
             yield Broken(
-                path=f"secrets.{name}",
-                message="is no secret for webhooks",
+                f"secrets.{name}",
+                "is no secret for webhooks",
                 allowed="whsec_ and base64, as the provider shows it, or two of them with a comma between",
             )
         elif context.settings.environment == "production" and any(len(set(key or b"")) < _MIN_DISTINCT for key in keys):
-            yield Broken(
-                path=f"secrets.{name}",
-                message="is too regular to be a secret",
-                allowed="what the provider shows",
-                also=("target",),
-            )
+            yield Broken(f"secrets.{name}", "is too regular to be a secret", allowed="what the provider shows")
 
 
 def webhook_address(context: Context) -> Found:
@@ -58,13 +52,13 @@ def webhook_address(context: Context) -> Found:
     settings = context.settings
     named = settings.predictions.webhook_base_url or settings.domain.name
     if settings.secrets.webhook_secret_replicate is not None and not named:
-        yield Broken(
-            path="predictions.webhook_base_url",
-            message="is missing: without an address of the API no webhook comes, and "
+        yield missing(
+            "predictions.webhook_base_url",
+            "is missing: without an address of the API no webhook comes, and "
             "secrets.webhook_secret_replicate is for nothing",
-            allowed="the API's public address, such as https://api.example.com",
-            suggestion="VALUE",
-            also=("secrets.webhook_secret_replicate", "domain.name"),
+            "the API's public address, such as https://api.example.com",
+            "secrets.webhook_secret_replicate",
+            "domain.name",
         )
 
 

@@ -29,8 +29,8 @@ def windows(context: Context) -> Found:
         _, length = _read(getattr(getattr(context.settings, group), key))
         if not least <= length <= _LONGEST:
             yield Broken(
-                path=f"{group}.{key}",
-                message=f"lasts {length} minutes",
+                f"{group}.{key}",
+                f"lasts {length} minutes",
                 allowed=f"{least} minutes to 24 hours",
                 also=(f"{group}.provider",),
             )
@@ -38,8 +38,8 @@ def windows(context: Context) -> Found:
         chosen = getattr(context.settings, group)
         if _provider(context, group) == "aws" and _overlap(getattr(chosen, daily), chosen.maintenance_window):
             yield Broken(
-                path=f"{group}.maintenance_window",
-                message=f"overlaps {group}.{daily} ({getattr(chosen, daily)}), which AWS refuses",
+                f"{group}.maintenance_window",
+                f"overlaps {group}.{daily} ({getattr(chosen, daily)}), which AWS refuses",
                 allowed="another time",
                 also=(f"{group}.{daily}", f"{group}.provider"),
             )
@@ -56,8 +56,8 @@ def vault(context: Context) -> Found:
         window = getattr(settings.postgres, key)
         if _overlap(snapshot, window):
             yield Broken(
-                path="backup.hour",
-                message=f"lets AWS Backup start at {start:02}:00, which is within an hour of postgres.{key} ({window})",
+                "backup.hour",
+                f"lets AWS Backup start at {start:02}:00, which is within an hour of postgres.{key} ({window})",
                 allowed="another hour, or another window",
                 also=(f"postgres.{key}", "postgres.provider", "backup.vault"),
             )
@@ -67,12 +67,12 @@ def restore(context: Context) -> Found:
     """Data comes from one place."""
     origin = context.settings.postgres.restore
     if origin.snapshot is not None and origin.instance is not None:
-        yield Broken(path="postgres.restore", message="names both a snapshot and an instance", allowed="one of them")
+        yield Broken("postgres.restore", "names both a snapshot and an instance", allowed="one of them")
     if (origin.instance is None) != (origin.time is None) and origin.snapshot is None:
         missing = "time" if origin.time is None else "instance"
         yield Broken(
-            path=f"postgres.restore.{missing}",
-            message="is missing: a moment is a time of an instance",
+            f"postgres.restore.{missing}",
+            "is missing: a moment is a time of an instance",
             allowed="latest, or a time in UTC" if missing == "time" else "the identifier of an RDS instance",
             suggestion="latest" if missing == "time" else None,
         )
@@ -98,7 +98,6 @@ def external(context: Context) -> Found:
                 yield needless(
                     f"{group}.{key}",
                     "means nothing with provider external: whoever runs that server decides it",
-                    "target",
                     f"{group}.provider",
                 )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from infra.settings.invariants.broken import Broken, Context, Found, needless
+from infra.settings.invariants.broken import Broken, Context, Found, missing, needless, only
 from infra.settings.invariants.urls import LOOPBACK, PLACEHOLDER, TLS_MODES, split_url
 
 MIN_SIGNING_KEY_LENGTH: Final = 64
@@ -21,12 +21,10 @@ def cors(context: Context) -> Found:
         where = f"cors_origins[{index}]"
         if origin == "*":
             if production:
-                yield Broken(
-                    path=where,
-                    message="would let every web site call the API in its visitors' name",
+                yield needless(
+                    where,
+                    "would let every web site call the API in its visitors' name",
                     allowed="the origins of your own sites, such as https://app.example.com",
-                    remove=True,
-                    also=("target",),
                 )
             continue
         parts = split_url(origin)
@@ -35,18 +33,17 @@ def cors(context: Context) -> Found:
         )
         if parts is None or parts.scheme not in ("http", "https") or origin != bare:
             yield Broken(
-                path=where,
-                message="is no origin",
+                where,
+                "is no origin",
                 allowed="scheme://host[:port] without a path, such as https://app.example.com",
                 suggestion=bare if parts and parts.scheme in ("http", "https") else None,
             )
         elif production and parts.scheme == "http" and parts.hostname not in LOOPBACK:
             yield Broken(
-                path=where,
-                message="is not served over TLS, so that anyone on the way could act as that site",
+                where,
+                "is not served over TLS, so that anyone on the way could act as that site",
                 allowed="https://",
                 suggestion=f"https://{parts.netloc}",
-                also=("target",),
             )
 
 
@@ -56,29 +53,25 @@ def signing_key(context: Context) -> Found:
     if settings.secrets.jwt is None:
         return
     if context.given("rotation.jwt") and settings.rotation.jwt > 1:
-        yield Broken(
-            path="rotation.jwt",
-            message="would renew nothing: secrets.jwt is given, and is the only signing key",
+        yield needless(
+            "rotation.jwt",
+            "would renew nothing: secrets.jwt is given, and is the only signing key",
+            where,
             allowed="leave one of them out",
-            remove=True,
-            also=(where,),
         )
     key = settings.secrets.text("jwt")
     if key is None:
         return
     if len(key) < MIN_SIGNING_KEY_LENGTH:
         yield Broken(
-            path=where,
-            message=f"has {len(key)} characters",
+            where,
+            f"has {len(key)} characters",
             allowed=f"{MIN_SIGNING_KEY_LENGTH} or more, as `openssl rand -base64 64` makes them, or nothing: "
             f"the program then makes its own keys",
         )
     elif settings.environment == "production" and (len(set(key)) < _MIN_DISTINCT or PLACEHOLDER.search(key)):
         yield Broken(
-            path=where,
-            message="is a placeholder or too regular to be a secret",
-            allowed="what `openssl rand -base64 64` makes",
-            also=("target",),
+            where, "is a placeholder or too regular to be a secret", allowed="what `openssl rand -base64 64` makes"
         )
 
 
@@ -88,16 +81,11 @@ def provider_keys(context: Context) -> Found:
         if key is None:
             continue
         if any(character.isspace() or not character.isprintable() for character in key):
-            yield Broken(path=f"secrets.{name}", message="contains blanks or control characters")
+            yield Broken(f"secrets.{name}", "contains blanks or control characters")
         elif context.settings.environment == "production" and (
             PLACEHOLDER.search(key) or key.rstrip("x").endswith(("_", "-"))
         ):
-            yield Broken(
-                path=f"secrets.{name}",
-                message="is a placeholder",
-                allowed="the provider's key, or nothing",
-                also=("target",),
-            )
+            yield Broken(f"secrets.{name}", "is a placeholder", allowed="the provider's key, or nothing")
 
 
 def transport(context: Context) -> Found:
@@ -108,40 +96,32 @@ def transport(context: Context) -> Found:
     postgres, redis = settings.postgres, settings.redis
     if postgres.provider != "external" and postgres.sslmode not in TLS_MODES:
         yield Broken(
-            path="postgres.sslmode",
-            message="would send passwords and data in the open",
+            "postgres.sslmode",
+            "would send passwords and data in the open",
             allowed=" or ".join(TLS_MODES),
             suggestion="verify-full" if postgres.provider == "aws" else "require",
-            also=("target", "postgres.provider"),
+            also=("postgres.provider",),
         )
     if redis.provider != "external" and not redis.tls:
-        yield Broken(
-            path="redis.tls",
-            message="would send the password and every job in the open",
-            allowed="true",
-            suggestion="true",
-            also=("target", "redis.provider"),
-        )
+        yield only("redis.tls", "true", "would send the password and every job in the open", "redis.provider")
 
 
 def embedded_tls(context: Context) -> Found:
     """The servers from wheels are built without TLS."""
     postgres, redis = context.settings.postgres, context.settings.redis
     if postgres.provider == "embedded" and postgres.sslmode != "disable":
-        yield Broken(
-            path="postgres.sslmode",
-            message="cannot be met: the embedded server has no TLS, and listens on loopback only",
-            allowed="disable",
-            suggestion="disable",
-            also=("postgres.provider", "target"),
+        yield only(
+            "postgres.sslmode",
+            "disable",
+            "cannot be met: the embedded server has no TLS, and listens on loopback only",
+            "postgres.provider",
         )
     if redis.provider == "embedded" and redis.tls:
-        yield Broken(
-            path="redis.tls",
-            message="cannot be met: the embedded server has no TLS, and listens on loopback only",
-            allowed="false",
-            suggestion="false",
-            also=("redis.provider", "target"),
+        yield only(
+            "redis.tls",
+            "false",
+            "cannot be met: the embedded server has no TLS, and listens on loopback only",
+            "redis.provider",
         )
 
 
@@ -150,39 +130,36 @@ def domain(context: Context) -> Found:
     settings = context.settings
     chosen = settings.domain
     if settings.target == "aws" and chosen.name is None and not chosen.plain_http:
-        yield Broken(
-            path="domain.name",
-            message="is required on AWS: the certificate is made for it",
-            allowed="a host name such as api.example.com; or domain.plain_http: true for a short trial without TLS",
-            suggestion="VALUE",
-            also=("target",),
+        yield missing(
+            "domain.name",
+            "is required on AWS: the certificate is made for it",
+            "a host name such as api.example.com; or domain.plain_http: true for a short trial without TLS",
         )
     if chosen.name is not None and chosen.plain_http:
         yield needless("domain.plain_http", "contradicts domain.name, which is served over TLS", "domain.name")
     if chosen.name and chosen.zone and chosen.name != chosen.zone and not chosen.name.endswith(f".{chosen.zone}"):
         yield Broken(
-            path="domain.zone",
-            message=f"does not hold domain.name ({chosen.name})",
+            "domain.zone",
+            f"does not hold domain.name ({chosen.name})",
             allowed=f"a part of it, such as {chosen.name.split('.', 1)[1]}",
             suggestion=chosen.name.split(".", 1)[1],
             also=("domain.name",),
         )
     if settings.target == "aws" and chosen.zone and not chosen.zone_id:
-        yield Broken(
-            path="domain.zone_id",
-            message=f"is required with domain.zone on AWS: finding {chosen.zone} would need credentials for every plan",
-            allowed=f"the id that `aws route53 list-hosted-zones-by-name --dns-name {chosen.zone}` shows, or leave "
+        yield missing(
+            "domain.zone_id",
+            f"is required with domain.zone on AWS: finding {chosen.zone} would need credentials for every plan",
+            f"the id that `aws route53 list-hosted-zones-by-name --dns-name {chosen.zone}` shows, or leave "
             f"domain.zone out and make the records yourself",
-            suggestion="VALUE",
-            also=("domain.zone", "target"),
+            "domain.zone",
         )
     if chosen.name is None and (chosen.zone or chosen.zone_id or chosen.certificate_arn):
-        yield Broken(
-            path="domain.name",
-            message="is missing, and domain.zone or domain.certificate_arn mean nothing without it",
-            allowed="a host name such as api.example.com",
-            suggestion="VALUE",
-            also=("domain.zone", "domain.certificate_arn", "target"),
+        yield missing(
+            "domain.name",
+            "is missing, and domain.zone or domain.certificate_arn mean nothing without it",
+            "a host name such as api.example.com",
+            "domain.zone",
+            "domain.certificate_arn",
         )
 
 
@@ -190,12 +167,10 @@ def open_deliveries(context: Context) -> Found:
     """Users choose where deliveries go: inside a cloud network that would be a way to its metadata service."""
     deliveries = context.settings.deliveries
     if context.settings.target in ("aws", "digitalocean") and deliveries.allow_private_networks:
-        yield Broken(
-            path="deliveries.allow_private_networks",
-            message="would let users reach the private network and the platform's metadata service",
-            allowed="false",
-            suggestion="false",
-            also=("target",),
+        yield only(
+            "deliveries.allow_private_networks",
+            "false",
+            "would let users reach the private network and the platform's metadata service",
         )
 
 
@@ -203,8 +178,8 @@ def rotation_floor(context: Context) -> Found:
     rotation = context.settings.rotation
     if rotation.jwt_min is not None and rotation.jwt_min > rotation.jwt:
         yield Broken(
-            path="rotation.jwt_min",
-            message=f"is above rotation.jwt ({rotation.jwt}), so that no key could sign",
+            "rotation.jwt_min",
+            f"is above rotation.jwt ({rotation.jwt}), so that no key could sign",
             allowed=f"1 to {rotation.jwt}",
             suggestion=str(rotation.jwt),
             also=("rotation.jwt",),
@@ -216,8 +191,8 @@ def names(context: Context) -> Found:
     name = f"{context.settings.project}-{context.settings.stack}"
     if context.settings.target != "local" and len(name) > _LONGEST_NAME:
         yield Broken(
-            path="target",
-            message=f"gives names that are too long: {name} has {len(name)} characters, and names of load balancers "
+            "target",
+            f"gives names that are too long: {name} has {len(name)} characters, and names of load balancers "
             f"leave room for {_LONGEST_NAME}",
             allowed=f"a stack name of up to {_LONGEST_NAME - 1 - len(context.settings.project)} characters",
         )

@@ -34,16 +34,16 @@ def database_sizes(context: Context) -> Found:
         elif size not in names:
             near = context.nearest(size, names)
             yield Broken(
-                path=f"{group}.size",
-                message=f"is no size of provider {provider}",
+                f"{group}.size",
+                f"is no size of provider {provider}",
                 allowed=", ".join(names),
                 suggestion=near,
                 also=also,
             )
         elif size == "db-s-1vcpu-1gb" and standby:
             yield Broken(
-                path=f"{group}.size",
-                message=f"has no standby, and {group}.high_availability is on",
+                f"{group}.size",
+                f"has no standby, and {group}.high_availability is on",
                 allowed=f"a larger size, or {group}.high_availability: false",
                 suggestion="db-s-1vcpu-2gb",
                 also=(*also, f"{group}.high_availability"),
@@ -59,32 +59,27 @@ def process_sizes(context: Context) -> Found:
             if legal is None:
                 near = min(tables.FARGATE_MEMORY_MIB, key=lambda cpu: abs(cpu - process.cpu))
                 yield Broken(
-                    path=f"{path}.cpu",
-                    message="is not sold by Fargate",
+                    f"{path}.cpu",
+                    "is not sold by Fargate",
                     allowed=", ".join(map(format_cpu, tables.FARGATE_MEMORY_MIB)),
                     suggestion=f"{near:g}",
-                    also=("target",),
                 )
             elif (wanted := process.memory / tables.MIB) not in legal:
                 near_memory = min(legal, key=lambda memory: (abs(memory - wanted), memory))
                 yield Broken(
-                    path=f"{path}.memory",
-                    message=f"cannot go with {format_cpu(process.cpu)} on Fargate",
+                    f"{path}.memory",
+                    f"cannot go with {format_cpu(process.cpu)} on Fargate",
                     allowed=_memory_range(legal),
                     suggestion=format_size(near_memory * tables.MIB),
-                    also=("target", f"{path}.cpu"),
+                    also=(f"{path}.cpu",),
                 )
         if settings.target != "digitalocean" and process.size is not None:
-            yield needless(
-                f"{path}.size", f"means nothing with target {settings.target}: cpu and memory decide there", "target"
-            )
+            yield needless(f"{path}.size", f"means nothing with target {settings.target}: cpu and memory decide there")
         if settings.target == "digitalocean":
             for name in ("cpu", "memory"):
                 if context.given(f"{path}.{name}"):
                     yield needless(
-                        f"{path}.{name}",
-                        "means nothing on App Platform, which sells sizes: size decides there",
-                        "target",
+                        f"{path}.{name}", "means nothing on App Platform, which sells sizes: size decides there"
                     )
 
 
@@ -101,13 +96,12 @@ def scaling(context: Context) -> Found:
                 where,
                 f"would not be used: target {settings.target} does not scale {kind} replicas by itself. "
                 f"Set {path}.replicas",
-                "target",
             )
             continue
         if ceiling < max(process.replicas, 1):
             yield Broken(
-                path=where,
-                message=f"is below {path}.replicas ({process.replicas})",
+                where,
+                f"is below {path}.replicas ({process.replicas})",
                 allowed=f"{max(process.replicas, 1)} or more",
                 suggestion=str(max(process.replicas, 1)),
                 also=(f"{path}.replicas",),
@@ -115,13 +109,13 @@ def scaling(context: Context) -> Found:
         size = tables.DO_APP_SIZES.get(process.size or "")
         if settings.target == "digitalocean" and size is not None and not size.dedicated:
             yield Broken(
-                path=f"{path}.size",
-                message="has a shared processor, and App Platform scales dedicated ones only",
+                f"{path}.size",
+                "has a shared processor, and App Platform scales dedicated ones only",
                 allowed=", ".join(name for name, each in tables.DO_APP_SIZES.items() if each.dedicated),
                 suggestion=next(
                     n for n, each in tables.DO_APP_SIZES.items() if each.dedicated and each.memory >= size.memory
                 ),
-                also=("target", where),
+                also=(where,),
             )
 
 
@@ -134,16 +128,16 @@ def instances(context: Context) -> Found:
         most = process.scaling.max_replicas or process.replicas
         if size is not None and size.single and most > 1:
             yield Broken(
-                path=f"{path}.size",
-                message=f"allows one instance, and {path} has {most}",
+                f"{path}.size",
+                f"allows one instance, and {path} has {most}",
                 allowed="a size that is not single-instance, such as apps-s-1vcpu-1gb",
                 suggestion="apps-s-1vcpu-1gb",
                 also=(f"{path}.replicas", f"{path}.scaling.max_replicas"),
             )
         if most > tables.DO_APP_MAX_INSTANCES:
             yield Broken(
-                path=f"{path}.replicas",
-                message="is more than App Platform runs of one component",
+                f"{path}.replicas",
+                "is more than App Platform runs of one component",
                 allowed=f"up to {tables.DO_APP_MAX_INSTANCES}",
                 suggestion=str(tables.DO_APP_MAX_INSTANCES),
                 also=(f"{path}.scaling.max_replicas",),
@@ -168,8 +162,8 @@ def workers(context: Context) -> Found:
             continue
         if group.replicas == 0 and group.scaling.max_replicas is None and not (combined and path == "worker"):
             yield Broken(
-                path=f"{path}.replicas",
-                message="is 0, and no scaling would ever wake a worker: its jobs would wait for ever",
+                f"{path}.replicas",
+                "is 0, and no scaling would ever wake a worker: its jobs would wait for ever",
                 allowed=f"1 or more, {path}.scaling.max_replicas on AWS, or api.mode all",
                 suggestion="1",
                 also=(f"{path}.scaling.max_replicas", "api.mode"),
@@ -178,8 +172,8 @@ def workers(context: Context) -> Found:
         if path != "worker":
             if queue in queues:
                 yield Broken(
-                    path=f"{path}.queue",
-                    message=f"is the queue of {queues[queue]} already",
+                    f"{path}.queue",
+                    f"is the queue of {queues[queue]} already",
                     allowed="a queue of its own",
                     also=("worker.queue",),
                 )

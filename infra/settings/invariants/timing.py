@@ -37,8 +37,8 @@ def api_stop(context: Context) -> Found:
     longest = api.drain_timeout + api.shutdown_timeout
     if context.settings.environment == "production" and api.request_timeout > longest + _MARGIN:
         yield Broken(
-            path="api.request_timeout",
-            message=f"is longer than a stopping replica waits for requests ({format_duration(longest)}), so that a "
+            "api.request_timeout",
+            f"is longer than a stopping replica waits for requests ({format_duration(longest)}), so that a "
             f"rollout would cut them off",
             allowed=f"up to {format_duration(longest + _MARGIN)}, or a longer api.shutdown_timeout",
             suggestion=format_duration(longest),
@@ -65,8 +65,8 @@ def worker_stop(context: Context) -> Found:
             )
         if context.settings.environment == "production" and group.job_timeout > shutdown:
             yield Broken(
-                path=f"{path}.job_timeout",
-                message=f"is above {where} ({format_duration(shutdown)}): every rollout would cut long jobs short",
+                f"{path}.job_timeout",
+                f"is above {where} ({format_duration(shutdown)}): every rollout would cut long jobs short",
                 allowed=f"up to {format_duration(shutdown)}. Split longer work: start it, then ask for its result",
                 suggestion=format_duration(shutdown),
                 also=(where, "api.mode"),
@@ -175,8 +175,8 @@ def thresholds(context: Context) -> Found:
     for path, group in context.workers():
         if group.scaling.backlog_low >= group.scaling.backlog_high:
             yield Broken(
-                path=f"{path}.scaling.backlog_low",
-                message=f"is not below backlog_high ({group.scaling.backlog_high}): workers would be added and removed "
+                f"{path}.scaling.backlog_low",
+                f"is not below backlog_high ({group.scaling.backlog_high}): workers would be added and removed "
                 f"at the same time",
                 allowed=f"less than {group.scaling.backlog_high}",
                 suggestion=str(group.scaling.backlog_high // 10),
@@ -188,7 +188,7 @@ def _order(
     holds: bool, *, path: str, message: str, allowed: str, suggestion: timedelta, also: tuple[str, ...] = ()
 ) -> Iterator[Broken]:
     if not holds:
-        yield Broken(path=path, message=message, allowed=allowed, suggestion=format_duration(suggestion), also=also)
+        yield Broken(path, message, allowed=allowed, suggestion=format_duration(suggestion), also=also)
 
 
 RULES: Final = (api_stop, worker_stop, platform_stop, leases, backoff, keep_alive, token_life, health, thresholds)

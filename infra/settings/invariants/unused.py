@@ -56,7 +56,7 @@ def unused(context: Context) -> Found:
     for path in _paths(context, target):
         # The project file gives every top-level key an empty default: that says nothing.
         if context.given(path) and ("." in path or context.tree[path]):
-            yield needless(path, f"means nothing with target {target}", "target")
+            yield needless(path, f"means nothing with target {target}")
 
 
 def _paths(context: Context, target: Target) -> Iterator[str]:

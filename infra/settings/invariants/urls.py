@@ -29,8 +29,8 @@ def database_urls(context: Context) -> Found:
         parts = split_url(text)
         if parts is None or parts.scheme not in ("postgresql", "postgres") or not parts.hostname or len(parts.path) < 2:
             yield Broken(
-                path=where,
-                message="is no complete Postgres URL",
+                where,
+                "is no complete Postgres URL",
                 allowed="postgresql://user:password@host:5432/database?sslmode=verify-full",
             )
             continue
@@ -45,8 +45,8 @@ def migration_connection(context: Context) -> Found:
     parts = split_url(secrets.text("database_url") or "")
     if parts is not None and ("-pooler." in (parts.hostname or "") or parts.port == 6543):
         yield Broken(
-            path="secrets.migration_database_url",
-            message="is required: secrets.database_url leads to a pooler in transaction mode, where a migration cannot "
+            "secrets.migration_database_url",
+            "is required: secrets.database_url leads to a pooler in transaction mode, where a migration cannot "
             "hold its lock",
             allowed="the same database on its direct address",
             also=("secrets.database_url", "postgres.provider"),
@@ -60,7 +60,7 @@ def alert_webhook(context: Context) -> Found:
         return
     parts = split_url(text)
     if parts is None or parts.scheme != "https" or not parts.hostname:
-        yield Broken(path="secrets.alert_webhook", message="is no https address", allowed="https://host/path")
+        yield Broken("secrets.alert_webhook", "is no https address", allowed="https://host/path")
 
 
 def redis_url(context: Context) -> Found:
@@ -69,7 +69,7 @@ def redis_url(context: Context) -> Found:
         return
     parts = split_url(text)
     if parts is None or parts.scheme not in ("redis", "rediss") or not parts.hostname:
-        yield Broken(path=where, message="is no complete Redis URL", allowed="rediss://user:password@host:6379/0")
+        yield Broken(where, "is no complete Redis URL", allowed="rediss://user:password@host:6379/0")
         return
     yield from _exposed(context, where, parts, secure=parts.scheme == "rediss")
 
@@ -80,14 +80,13 @@ def _exposed(context: Context, where: str, parts: SplitResult, *, secure: bool) 
         return
     if not secure:
         yield Broken(
-            path=where,
-            message="reaches another host without TLS",
+            where,
+            "reaches another host without TLS",
             allowed="rediss:// instead of redis://" if parts.scheme == "redis" else f"sslmode={' or '.join(TLS_MODES)}",
-            also=("target",),
         )
     password = (parts.password or "").lower()
     if password in _GUESSABLE or PLACEHOLDER.search(password):
-        yield Broken(path=where, message="holds no password, or one that is guessed at once", also=("target",))
+        yield Broken(where, "holds no password, or one that is guessed at once")
 
 
 def split_url(url: str) -> SplitResult | None:
@@ -117,8 +116,8 @@ def outside_ports(context: Context) -> Found:
         if parts is None or parts.port is None or parts.port in (usual, server.port):
             continue
         yield Broken(
-            path=f"{group}.port",
-            message=f"does not let tasks out to secrets.{name}",
+            f"{group}.port",
+            f"does not let tasks out to secrets.{name}",
             allowed=f"its port; {usual} is always open",
             suggestion=str(parts.port),
             also=(f"secrets.{name}", f"{group}.provider"),
