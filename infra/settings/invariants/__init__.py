@@ -10,15 +10,8 @@ from infra.settings.invariants.broken import Broken, Context, Found
 from infra.settings.tree import Settings
 
 RULES: Final[tuple[Callable[[Context], Found], ...]] = (
-    *placement.RULES,
-    *sizes.RULES,
-    *capacity.RULES,
-    *timing.RULES,
-    *safety.RULES,
-    *rds.RULES,
-    *unused.RULES,
-    *urls.RULES,
-    *predictions.RULES,
+    *(*placement.RULES, *sizes.RULES, *capacity.RULES, *timing.RULES, *safety.RULES),
+    *(*rds.RULES, *unused.RULES, *urls.RULES, *predictions.RULES),
 )
 
 

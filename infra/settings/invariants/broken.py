@@ -42,6 +42,11 @@ class Broken:
         return inside_faulty or any(one[: len(two)] == two[: len(one)] for one in looked_at for two in faulty)
 
 
+def nearest(word: str, words: Iterable[str]) -> str | None:
+    """The name that was probably meant."""
+    return next(iter(difflib.get_close_matches(word, list(words), n=1, cutoff=0.5)), None)
+
+
 def needless(path: str, message: str, *also: str, allowed: str = "") -> Broken:
     """A key that should go from the stack file."""
     return Broken(path, message, allowed=allowed, remove=True, also=also)
@@ -73,6 +78,10 @@ class Context:
             place = place[part]
         return True
 
+    def needless(self, paths: Iterable[str], message: str, *also: str) -> Iterator[Broken]:
+        """Those of the keys that the stack file has should go from it."""
+        yield from (needless(path, message, *also) for path in paths if self.given(path))
+
     def processes(self) -> Iterator[tuple[str, Api | WorkerGroup]]:
         """The API, the main workers and every named group, each with its path."""
         yield "api", self.settings.api
@@ -83,11 +92,6 @@ class Context:
         yield "worker", self.settings.worker
         for name, group in self.settings.worker.groups.items():
             yield f"worker.groups.{name}", group
-
-    @staticmethod
-    def nearest(word: str, words: Iterable[str]) -> str | None:
-        """The name that was probably meant."""
-        return next(iter(difflib.get_close_matches(word, list(words), n=1, cutoff=0.5)), None)
 
 
 Found = Iterator[Broken]

@@ -8,6 +8,7 @@ from typing import Final
 
 from infra.settings import tables
 from infra.settings.invariants.broken import Broken, Context, Found, needless, only
+from infra.settings.services import Api, WorkerGroup
 from infra.settings.tree import Settings
 from infra.settings.units import format_size
 
@@ -51,16 +52,9 @@ def connection_budget(settings: Settings) -> ConnectionBudget:
     and new replicas hold their pools together."""
     api = settings.api
     pools = 2 if api.mode == "all" else 1  # a combined replica is two processes, each with its own pool
-    lines = [("api", _most(api.scaling.max_replicas or api.replicas, _surge(settings, api.rollout.maximum_percent)))]
-    connections = [api.connections * pools]
-    for name, group in settings.worker_groups:
-        most = group.scaling.max_replicas or group.replicas
-        lines.append((name, _most(most, _surge(settings, group.rollout.maximum_percent))))
-        connections.append(group.connections)
-    return ConnectionBudget(
-        lines=tuple((name, most, each) for (name, most), each in zip(lines, connections, strict=True)),
-        limit=database_connections(settings),
-    )
+    lines = [("api", _most(settings, api), api.connections * pools)]
+    lines += [(name, _most(settings, group), group.connections) for name, group in settings.worker_groups]
+    return ConnectionBudget(lines=tuple(lines), limit=database_connections(settings))
 
 
 def database_connections(settings: Settings) -> int:
@@ -80,15 +74,13 @@ def connections(context: Context) -> Found:
     budget = connection_budget(settings)
     if budget.fits:
         return
-    size = settings.postgres.size
     by_size = settings.postgres.provider in ("aws", "digitalocean")
-    where = "postgres.size" if by_size else "postgres.max_connections"
     yield Broken(
-        where,
+        "postgres.size" if by_size else "postgres.max_connections",
         f"gives {budget.limit} connections, {budget.usable} of them to plan with, and the stack may open "
         f"{budget.needed} during a rollout at full scale: {budget}",
         allowed="a larger database, fewer replicas, or smaller pools (pool_size and pool_overflow)",
-        suggestion=_enough(settings, budget) if by_size and size else None,
+        suggestion=_enough(settings, budget) if by_size and settings.postgres.size else None,
         also=(
             "postgres",
             *(
@@ -113,13 +105,12 @@ def unused_connection_limit(context: Context) -> Found:
 def storage(context: Context) -> Found:
     """RDS wants 20 GiB of gp3 at least, and 10 % of room to grow."""
     postgres = context.settings.postgres
-    least = 20 * tables.GIB
-    if postgres.provider == "aws" and postgres.storage < least:
+    if postgres.provider == "aws" and postgres.storage < 20 * tables.GIB:
         yield Broken(
             "postgres.storage",
             "is less than RDS sells",
             allowed="20 GiB or more",
-            suggestion=format_size(least),
+            suggestion="20 GiB",
             also=("postgres.provider",),
         )
     if postgres.provider in ("aws", "digitalocean") and postgres.max_storage * 10 < postgres.storage * 11:
@@ -167,17 +158,15 @@ def figures(context: Context) -> Found:
         )
 
 
-def _surge(settings: Settings, maximum_percent: int) -> int | None:
-    """The percentage of replicas during a rollout; None where one after the other is replaced."""
-    if settings.target == "aws":
-        return maximum_percent
-    return 200 if settings.target == "digitalocean" else None
-
-
-def _most(replicas: int, surge: int | None) -> int:
-    if replicas == 0:
-        return 0
-    return replicas + 1 if surge is None else max(replicas, replicas * surge // 100)
+def _most(settings: Settings, process: Api | WorkerGroup) -> int:
+    """Replicas at the ceiling of scaling in the middle of a rollout."""
+    replicas = process.scaling.max_replicas or process.replicas
+    match settings.target:
+        case "aws":
+            return max(replicas, replicas * process.rollout.maximum_percent // 100)
+        case "digitalocean":
+            return replicas * 2
+    return replicas + 1 if replicas else 0  # one after the other is replaced
 
 
 def _enough(settings: Settings, budget: ConnectionBudget) -> str | None:

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import Final
 
 from infra.settings import tables
-from infra.settings.invariants.broken import Broken, Context, Found, missing, needless, only
+from infra.settings.invariants.broken import Broken, Context, Found, missing, nearest, needless, only
+from infra.settings.invariants.urls import URLS
 from infra.settings.tree import Target
 
 PROVIDERS: Final[Mapping[Target, tuple[str, ...]]] = {
@@ -44,13 +45,8 @@ def providers(context: Context) -> Found:
 def external_urls(context: Context) -> Found:
     """An external server needs its URL, and a URL needs an external server."""
     settings = context.settings
-    pairs = (
-        ("postgres", settings.postgres.provider, "database_url"),
-        ("postgres", settings.postgres.provider, "migration_database_url"),
-        ("redis", settings.redis.provider, "redis_url"),
-    )
-    for group, provider, name in pairs:
-        given = getattr(settings.secrets, name) is not None
+    for name, group in URLS.items():
+        provider, given = getattr(settings, group).provider, name in settings.secrets.given
         if provider == "external" and not given and name != "migration_database_url":
             yield Broken(f"secrets.{name}", f"is required with {group}.provider external", also=(f"{group}.provider",))
         if provider != "external" and given:
@@ -66,22 +62,21 @@ def external_urls(context: Context) -> Found:
 
 def region(context: Context) -> Found:
     """A cloud needs a region that it has; elsewhere one would mean nothing."""
-    settings = context.settings
-    regions = {"aws": tables.AWS_REGIONS, "digitalocean": tables.DO_REGIONS}.get(settings.target)
-    where = "region"
+    target, chosen = context.settings.target, context.settings.region
+    regions = {"aws": tables.AWS_REGIONS, "digitalocean": tables.DO_REGIONS}.get(target)
     if regions is None:
-        if settings.region is not None:
-            yield needless(where, f"means nothing with target {settings.target}")
-    elif settings.region is None:
-        yield missing(where, f"is required with target {settings.target}", ", ".join(regions))
-    elif settings.region not in regions:
-        near = context.nearest(settings.region, regions)
-        yield Broken(
-            where,
-            f"is no region of {settings.target}" + (f"; {near} is the nearest name" if near else ""),
-            allowed=", ".join(regions),
-            suggestion=near,
-        )
+        if chosen is not None:
+            yield needless("region", f"means nothing with target {target}")
+    elif chosen is None:
+        yield missing("region", f"is required with target {target}", ", ".join(regions))
+    elif chosen not in regions:
+        yield _no_region("region", chosen, target, regions)
+
+
+def _no_region(where: str, chosen: str, target: str, regions: tuple[str, ...]) -> Broken:
+    near = nearest(chosen, regions)
+    message = f"is no region of {target}" + (f"; {near} is the nearest name" if near else "")
+    return Broken(where, message, allowed=", ".join(regions), suggestion=near)
 
 
 def zones(context: Context) -> Found:
@@ -135,9 +130,8 @@ def existing_network(context: Context) -> Found:
                 f"must name {least} or more different subnets of {existing.vpc or 'the VPC'}",
                 also=(f"{base}.vpc",),
             )
-    for name in ("zones", "nat", "flow_logs"):
-        if context.given(f"network.{name}"):
-            yield needless(f"network.{name}", "would not be used: network.existing brings its own", f"{base}.vpc")
+    theirs = ("network.zones", "network.nat", "network.flow_logs")
+    yield from context.needless(theirs, "would not be used: network.existing brings its own", f"{base}.vpc")
 
 
 def encryption(context: Context) -> Found:
@@ -188,13 +182,7 @@ def copies(context: Context) -> Found:
     apart = {True: "GovCloud", False: "the commercial regions"}
     government = elsewhere.startswith("us-gov-")
     if elsewhere not in tables.AWS_REGIONS:
-        near = context.nearest(elsewhere, tables.AWS_REGIONS)
-        yield Broken(
-            where,
-            "is no region of aws" + (f"; {near} is the nearest name" if near else ""),
-            allowed=", ".join(tables.AWS_REGIONS),
-            suggestion=near,
-        )
+        yield _no_region(where, elsewhere, "aws", tables.AWS_REGIONS)
     elif elsewhere == settings.region:
         yield Broken(where, "is the stack's own region", allowed="another region", also=("region",))
     elif government != settings.region.startswith("us-gov-"):
@@ -233,7 +221,7 @@ def versions(context: Context) -> Found:
             "redis.version",
             f"is not offered by provider {redis.provider}",
             allowed=", ".join(names),
-            suggestion=context.nearest(redis.version, names) or names[-1],
+            suggestion=nearest(redis.version, names) or names[-1],
             also=also,
         )
 

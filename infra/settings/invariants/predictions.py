@@ -10,16 +10,14 @@ from infra.settings.invariants.broken import Broken, Context, Found, missing
 _MOST_SECRETS: Final = 2
 _LEAST_BYTES: Final = 16
 _MIN_DISTINCT: Final = 12
-_BASE_URLS: Final = ("replicate_base_url", "openai_base_url", "webhook_base_url")
 
 
 def base_urls(context: Context) -> Found:
     """Keys and results travel encrypted."""
-    chosen = context.settings.predictions
     if context.settings.environment != "production":
         return
-    for name in _BASE_URLS:
-        url = getattr(chosen, name)
+    for name in ("replicate_base_url", "openai_base_url", "webhook_base_url"):
+        url = getattr(context.settings.predictions, name)
         if url is not None and not url.startswith("https://"):
             yield Broken(
                 f"predictions.{name}",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Final
 
 from infra.settings.invariants.broken import Broken, Context, Found, needless
@@ -10,36 +9,26 @@ from infra.settings.invariants.broken import Broken, Context, Found, needless
 _DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _DAY: Final = 24 * 60
 _WEEK: Final = 7 * _DAY
-_SHORTEST: Final[Mapping[tuple[str, str], int]] = {
-    ("postgres", "backup_window"): 30,
-    ("postgres", "maintenance_window"): 30,
-    ("redis", "snapshot_window"): 60,
-    ("redis", "maintenance_window"): 60,
-}
-"""Minutes (API references: ModifyDBInstance, ModifyReplicationGroup)."""
-_LONGEST: Final = _DAY
-"""Minutes of a weekly maintenance window."""
+_WINDOWS: Final = (("postgres", "backup_window", 30), ("redis", "snapshot_window", 60))
+"""The daily window of each server, and the minutes that this and its maintenance window have at least (API references:
+ModifyDBInstance, ModifyReplicationGroup). A day is the most."""
 
 
 def windows(context: Context) -> Found:
     """Too short a window is refused by the API, and so is maintenance during a backup."""
-    for (group, key), least in _SHORTEST.items():
+    for group, daily, least in _WINDOWS:
         if _provider(context, group) != "aws":
             continue
-        _, length = _read(getattr(getattr(context.settings, group), key))
-        if not least <= length <= _LONGEST:
-            yield Broken(
-                f"{group}.{key}",
-                f"lasts {length} minutes",
-                allowed=f"{least} minutes to 24 hours",
-                also=(f"{group}.provider",),
-            )
-    for group, daily in (("postgres", "backup_window"), ("redis", "snapshot_window")):
-        chosen = getattr(context.settings, group)
-        if _provider(context, group) == "aws" and _overlap(getattr(chosen, daily), chosen.maintenance_window):
+        server = getattr(context.settings, group)
+        for key in (daily, "maintenance_window"):
+            _, length = _read(getattr(server, key))
+            if not least <= length <= _DAY:
+                message, provider = f"lasts {length} minutes", f"{group}.provider"
+                yield Broken(f"{group}.{key}", message, allowed=f"{least} minutes to 24 hours", also=(provider,))
+        if _overlap(getattr(server, daily), server.maintenance_window):
             yield Broken(
                 f"{group}.maintenance_window",
-                f"overlaps {group}.{daily} ({getattr(chosen, daily)}), which AWS refuses",
+                f"overlaps {group}.{daily} ({getattr(server, daily)}), which AWS refuses",
                 allowed="another time",
                 also=(f"{group}.{daily}", f"{group}.provider"),
             )
@@ -86,20 +75,13 @@ def restore(context: Context) -> Found:
 
 def external(context: Context) -> Found:
     """What only a server of the stack's own has."""
-    chosen = context.settings
     for group, keys in (
         ("postgres", ("restore", "read_replicas", "backup_window", "maintenance_window", "monitoring_interval")),
         ("redis", ("snapshot_days", "snapshot_window", "maintenance_window")),
     ):
-        if chosen.target != "aws" or _provider(context, group) != "external":
-            continue
-        for key in keys:
-            if context.given(f"{group}.{key}"):
-                yield needless(
-                    f"{group}.{key}",
-                    "means nothing with provider external: whoever runs that server decides it",
-                    f"{group}.provider",
-                )
+        if context.settings.target == "aws" and _provider(context, group) == "external":
+            message = "means nothing with provider external: whoever runs that server decides it"
+            yield from context.needless((f"{group}.{key}" for key in keys), message, f"{group}.provider")
 
 
 def _provider(context: Context, group: str) -> str:

@@ -28,16 +28,11 @@ def cors(context: Context) -> Found:
                 )
             continue
         parts = split_url(origin)
-        bare = (
-            f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}" if parts and parts.scheme and parts.hostname else None
-        )
-        if parts is None or parts.scheme not in ("http", "https") or origin != bare:
-            yield Broken(
-                where,
-                "is no origin",
-                allowed="scheme://host[:port] without a path, such as https://app.example.com",
-                suggestion=bare if parts and parts.scheme in ("http", "https") else None,
-            )
+        web = parts is not None and parts.scheme in ("http", "https") and parts.hostname
+        bare = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}" if parts and web else None
+        if parts is None or origin != bare:
+            allowed = "scheme://host[:port] without a path, such as https://app.example.com"
+            yield Broken(where, "is no origin", allowed=allowed, suggestion=bare)
         elif production and parts.scheme == "http" and parts.hostname not in LOOPBACK:
             yield Broken(
                 where,
@@ -109,20 +104,11 @@ def transport(context: Context) -> Found:
 def embedded_tls(context: Context) -> Found:
     """The servers from wheels are built without TLS."""
     postgres, redis = context.settings.postgres, context.settings.redis
+    message = "cannot be met: the embedded server has no TLS, and listens on loopback only"
     if postgres.provider == "embedded" and postgres.sslmode != "disable":
-        yield only(
-            "postgres.sslmode",
-            "disable",
-            "cannot be met: the embedded server has no TLS, and listens on loopback only",
-            "postgres.provider",
-        )
+        yield only("postgres.sslmode", "disable", message, "postgres.provider")
     if redis.provider == "embedded" and redis.tls:
-        yield only(
-            "redis.tls",
-            "false",
-            "cannot be met: the embedded server has no TLS, and listens on loopback only",
-            "redis.provider",
-        )
+        yield only("redis.tls", "false", message, "redis.provider")
 
 
 def domain(context: Context) -> Found:
@@ -138,13 +124,9 @@ def domain(context: Context) -> Found:
     if chosen.name is not None and chosen.plain_http:
         yield needless("domain.plain_http", "contradicts domain.name, which is served over TLS", "domain.name")
     if chosen.name and chosen.zone and chosen.name != chosen.zone and not chosen.name.endswith(f".{chosen.zone}"):
-        yield Broken(
-            "domain.zone",
-            f"does not hold domain.name ({chosen.name})",
-            allowed=f"a part of it, such as {chosen.name.split('.', 1)[1]}",
-            suggestion=chosen.name.split(".", 1)[1],
-            also=("domain.name",),
-        )
+        message, parent = f"does not hold domain.name ({chosen.name})", chosen.name.split(".", 1)[1]
+        allowed = f"a part of it, such as {parent}"
+        yield Broken("domain.zone", message, allowed=allowed, suggestion=parent, also=("domain.name",))
     if settings.target == "aws" and chosen.zone and not chosen.zone_id:
         yield missing(
             "domain.zone_id",
@@ -199,13 +181,6 @@ def names(context: Context) -> Found:
 
 
 RULES: Final = (
-    cors,
-    signing_key,
-    provider_keys,
-    transport,
-    embedded_tls,
-    domain,
-    open_deliveries,
-    rotation_floor,
-    names,
+    *(cors, signing_key, provider_keys, transport, embedded_tls, domain),
+    *(open_deliveries, rotation_floor, names),
 )

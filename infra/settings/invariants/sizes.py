@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from infra.settings import tables
-from infra.settings.invariants.broken import Broken, Context, Found, needless
+from infra.settings.invariants.broken import Broken, Context, Found, nearest, needless
 from infra.settings.tree import Target
 from infra.settings.units import format_cpu, format_size
 
@@ -15,38 +15,24 @@ _AUTOSCALING: Final[Mapping[str, tuple[Target, ...]]] = {"api": ("aws", "digital
 
 def database_sizes(context: Context) -> Found:
     """Instance classes and sizes exist, and only where a size is sold."""
-    settings = context.settings
-    sold: Mapping[str, Mapping[str, tuple[str, ...]]] = {
-        "postgres": {"aws": tuple(tables.RDS_MEMORY_GIB), "digitalocean": tuple(tables.DO_DATABASE_MEMORY_GIB)},
-        "redis": {"aws": tables.ELASTICACHE_NODE_TYPES, "digitalocean": tuple(tables.DO_DATABASE_MEMORY_GIB)},
-    }
-    servers = {
-        "postgres": (settings.postgres.provider, settings.postgres.size, settings.postgres.high_availability),
-        "redis": (settings.redis.provider, settings.redis.size, settings.redis.high_availability),
-    }
-    for group, (provider, size, standby) in servers.items():
-        also = ("target", f"{group}.provider")
-        names = sold[group].get(provider)
-        if size is None:
+    for group, on_aws in (("postgres", tables.RDS_MEMORY_GIB), ("redis", tables.ELASTICACHE_NODE_TYPES)):
+        server = context.settings.postgres if group == "postgres" else context.settings.redis
+        where, provider, standby = f"{group}.size", f"{group}.provider", f"{group}.high_availability"
+        names = {"aws": on_aws, "digitalocean": tables.DO_DATABASE_MEMORY_GIB}.get(server.provider)
+        if server.size is None:
             continue
         if names is None:
-            yield needless(f"{group}.size", f"means nothing with provider {provider}", *also)
-        elif size not in names:
-            near = context.nearest(size, names)
+            yield needless(where, f"means nothing with provider {server.provider}", provider)
+        elif server.size not in names:
+            message, near = f"is no size of provider {server.provider}", nearest(server.size, names)
+            yield Broken(where, message, allowed=", ".join(names), suggestion=near, also=(provider,))
+        elif server.size == "db-s-1vcpu-1gb" and server.high_availability:
             yield Broken(
-                f"{group}.size",
-                f"is no size of provider {provider}",
-                allowed=", ".join(names),
-                suggestion=near,
-                also=also,
-            )
-        elif size == "db-s-1vcpu-1gb" and standby:
-            yield Broken(
-                f"{group}.size",
-                f"has no standby, and {group}.high_availability is on",
-                allowed=f"a larger size, or {group}.high_availability: false",
+                where,
+                f"has no standby, and {standby} is on",
+                allowed=f"a larger size, or {standby}: false",
                 suggestion="db-s-1vcpu-2gb",
-                also=(*also, f"{group}.high_availability"),
+                also=(provider, standby),
             )
 
 
@@ -76,11 +62,8 @@ def process_sizes(context: Context) -> Found:
         if settings.target != "digitalocean" and process.size is not None:
             yield needless(f"{path}.size", f"means nothing with target {settings.target}: cpu and memory decide there")
         if settings.target == "digitalocean":
-            for name in ("cpu", "memory"):
-                if context.given(f"{path}.{name}"):
-                    yield needless(
-                        f"{path}.{name}", "means nothing on App Platform, which sells sizes: size decides there"
-                    )
+            message = "means nothing on App Platform, which sells sizes: size decides there"
+            yield from context.needless((f"{path}.cpu", f"{path}.memory"), message)
 
 
 def scaling(context: Context) -> Found:
@@ -98,23 +81,17 @@ def scaling(context: Context) -> Found:
                 f"Set {path}.replicas",
             )
             continue
-        if ceiling < max(process.replicas, 1):
-            yield Broken(
-                where,
-                f"is below {path}.replicas ({process.replicas})",
-                allowed=f"{max(process.replicas, 1)} or more",
-                suggestion=str(max(process.replicas, 1)),
-                also=(f"{path}.replicas",),
-            )
+        if ceiling < (least := max(process.replicas, 1)):
+            message, replicas = f"is below {path}.replicas ({process.replicas})", f"{path}.replicas"
+            yield Broken(where, message, allowed=f"{least} or more", suggestion=str(least), also=(replicas,))
         size = tables.DO_APP_SIZES.get(process.size or "")
         if settings.target == "digitalocean" and size is not None and not size.dedicated:
+            dedicated = {name: each.memory for name, each in tables.DO_APP_SIZES.items() if each.dedicated}
             yield Broken(
                 f"{path}.size",
                 "has a shared processor, and App Platform scales dedicated ones only",
-                allowed=", ".join(name for name, each in tables.DO_APP_SIZES.items() if each.dedicated),
-                suggestion=next(
-                    n for n, each in tables.DO_APP_SIZES.items() if each.dedicated and each.memory >= size.memory
-                ),
+                allowed=", ".join(dedicated),
+                suggestion=next(name for name, memory in dedicated.items() if memory >= size.memory),
                 also=(where,),
             )
 
@@ -146,20 +123,12 @@ def instances(context: Context) -> Found:
 
 def workers(context: Context) -> Found:
     """Somebody must do the jobs: a worker that runs, or one that scaling wakes."""
-    settings = context.settings
-    combined = settings.api.mode == "all"
+    combined = context.settings.api.mode == "all"
     if combined:
-        for name in ("replicas", "scaling"):
-            if context.given(f"worker.{name}"):
-                yield needless(
-                    f"worker.{name}",
-                    "would not be used: with api.mode all, each API replica holds one worker",
-                    "api.mode",
-                )
-    queues = {settings.worker.queue: "worker"}
-    for path, group in context.processes():
-        if path == "api":
-            continue
+        message = "would not be used: with api.mode all, each API replica holds one worker"
+        yield from context.needless(("worker.replicas", "worker.scaling"), message, "api.mode")
+    queues: dict[str, str] = {}
+    for path, group in context.workers():
         if group.replicas == 0 and group.scaling.max_replicas is None and not (combined and path == "worker"):
             yield Broken(
                 f"{path}.replicas",
@@ -168,16 +137,10 @@ def workers(context: Context) -> Found:
                 suggestion="1",
                 also=(f"{path}.scaling.max_replicas", "api.mode"),
             )
-        queue = getattr(group, "queue", "")
-        if path != "worker":
-            if queue in queues:
-                yield Broken(
-                    f"{path}.queue",
-                    f"is the queue of {queues[queue]} already",
-                    allowed="a queue of its own",
-                    also=("worker.queue",),
-                )
-            queues[queue] = path
+        if group.queue in queues:
+            message = f"is the queue of {queues[group.queue]} already"
+            yield Broken(f"{path}.queue", message, allowed="a queue of its own", also=("worker.queue",))
+        queues[group.queue] = path
 
 
 def _memory_range(legal: tuple[int, ...]) -> str:

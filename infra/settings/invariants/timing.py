@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import operator
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Final
 
@@ -14,6 +15,12 @@ _LIMITS: Final = {
     "aws": ("Fargate", timedelta(seconds=tables.FARGATE_STOP_TIMEOUT_S)),
     "digitalocean": ("App Platform", timedelta(seconds=tables.DO_APP_STOP_TIMEOUT_S)),
 }
+_HOLDS: Final[Mapping[str, Callable[[timedelta, timedelta], bool]]] = {
+    "{} or more": operator.ge,
+    "more than {}": operator.gt,
+    "up to {}": operator.le,
+    "less than {}": operator.lt,
+}
 _BALANCER_IDLE: Final = timedelta(seconds=60)
 """Idle timeout of an Application Load Balancer (its default, which the stacks keep)."""
 _MARGIN: Final = timedelta(seconds=5)
@@ -22,27 +29,19 @@ _MARGIN: Final = timedelta(seconds=5)
 
 def api_stop(context: Context) -> Found:
     """The API drains, then ends its requests, and all that before it is killed."""
-    api = context.settings.api
+    api, parts = context.settings.api, ("api.drain_timeout", "api.shutdown_timeout")
     ends = api.drain_timeout + api.shutdown_timeout
-    yield from _order(
-        ends <= api.stop_timeout,
-        path="api.stop_timeout",
-        message=f"kills replicas before api.drain_timeout and api.shutdown_timeout "
-        f"({format_duration(ends)} together) are over",
-        allowed=f"{format_duration(ends)} or more",
-        suggestion=ends + _MARGIN,
-        also=("api.drain_timeout", "api.shutdown_timeout"),
-    )
+    message = "kills replicas before api.drain_timeout and api.shutdown_timeout ({} together) are over"
+    yield from _order("api.stop_timeout", api.stop_timeout, "{} or more", ends, message, ends + _MARGIN, *parts)
     # A request that may take longer than a stopping replica waits would be cut off at every rollout.
-    longest = api.drain_timeout + api.shutdown_timeout
-    if context.settings.environment == "production" and api.request_timeout > longest + _MARGIN:
+    if context.settings.environment == "production" and api.request_timeout > ends + _MARGIN:
         yield Broken(
             "api.request_timeout",
-            f"is longer than a stopping replica waits for requests ({format_duration(longest)}), so that a "
+            f"is longer than a stopping replica waits for requests ({format_duration(ends)}), so that a "
             f"rollout would cut them off",
-            allowed=f"up to {format_duration(longest + _MARGIN)}, or a longer api.shutdown_timeout",
-            suggestion=format_duration(longest),
-            also=("api.drain_timeout", "api.shutdown_timeout"),
+            allowed=f"up to {format_duration(ends + _MARGIN)}, or a longer api.shutdown_timeout",
+            suggestion=format_duration(ends),
+            also=parts,
         )
 
 
@@ -54,15 +53,9 @@ def worker_stop(context: Context) -> Found:
         if combined and path == "worker":
             shutdown, where = context.settings.api.shutdown_timeout, "api.shutdown_timeout"
         else:
-            yield from _order(
-                shutdown < group.stop_timeout,
-                path=f"{path}.stop_timeout",
-                message=f"kills workers before {path}.shutdown_timeout ({format_duration(shutdown)}) is over "
-                f"and they have handed back what is left",
-                allowed=f"more than {format_duration(shutdown)}",
-                suggestion=shutdown + _MARGIN,
-                also=(where,),
-            )
+            message = f"kills workers before {where} ({{}}) is over and they have handed back what is left"
+            stop, suggestion = group.stop_timeout, shutdown + _MARGIN
+            yield from _order(f"{path}.stop_timeout", stop, "more than {}", shutdown, message, suggestion, where)
         if context.settings.environment == "production" and group.job_timeout > shutdown:
             yield Broken(
                 f"{path}.job_timeout",
@@ -79,95 +72,59 @@ def platform_stop(context: Context) -> Found:
         return
     name, most = limit
     for path, process in context.processes():
-        yield from _order(
-            process.stop_timeout <= most,
-            path=f"{path}.stop_timeout",
-            message=f"is longer than {name} waits",
-            allowed=f"up to {format_duration(most)}",
-            suggestion=most,
-            also=("target",),
-        )
+        message = f"is longer than {name} waits"
+        yield from _order(f"{path}.stop_timeout", process.stop_timeout, "up to {}", most, message, most)
 
 
 def leases(context: Context) -> Found:
     """A lease that ends before its job hands the job to a second worker."""
     for path, group in context.workers():
-        yield from _order(
-            group.lease >= group.job_timeout,
-            path=f"{path}.lease",
-            message=f"ends before {path}.job_timeout ({format_duration(group.job_timeout)}): another worker "
-            f"would take the job over while it still runs",
-            allowed=f"{format_duration(group.job_timeout)} or more",
-            suggestion=group.job_timeout + 4 * _MARGIN,
-            also=(f"{path}.job_timeout",),
-        )
-        yield from _order(
-            context.settings.deliveries.timeout < group.job_timeout,
-            path="deliveries.timeout",
-            message=f"is not below {path}.job_timeout ({format_duration(group.job_timeout)}), which would end "
-            f"the attempt first and leave no record of it",
-            allowed=f"less than {format_duration(group.job_timeout)}",
-            suggestion=group.job_timeout / 2,
-            also=(f"{path}.job_timeout",),
-        )
+        timeout, where = group.job_timeout, f"{path}.job_timeout"
+        message = f"ends before {where} ({{}}): another worker would take the job over while it still runs"
+        yield from _order(f"{path}.lease", group.lease, "{} or more", timeout, message, timeout + 4 * _MARGIN, where)
+        attempt = context.settings.deliveries.timeout
+        message = f"is not below {where} ({{}}), which would end the attempt first and leave no record of it"
+        yield from _order("deliveries.timeout", attempt, "less than {}", timeout, message, timeout / 2, where)
 
 
 def backoff(context: Context) -> Found:
-    deliveries = context.settings.deliveries
+    deliveries, where = context.settings.deliveries, "deliveries.backoff"
+    first, suggestion = deliveries.backoff, max(deliveries.backoff, timedelta(minutes=10))
     yield from _order(
-        deliveries.backoff <= deliveries.backoff_max,
-        path="deliveries.backoff_max",
-        message=f"is below deliveries.backoff ({format_duration(deliveries.backoff)})",
-        allowed=f"{format_duration(deliveries.backoff)} or more",
-        suggestion=max(deliveries.backoff, timedelta(minutes=10)),
-        also=("deliveries.backoff",),
+        f"{where}_max", deliveries.backoff_max, "{} or more", first, f"is below {where} ({{}})", suggestion, where
     )
 
 
 def keep_alive(context: Context) -> Found:
     """Behind a balancer, the application must not be the first to close an idle connection."""
-    yield from _order(
-        context.settings.target == "local" or context.settings.api.keep_alive_timeout > _BALANCER_IDLE,
-        path="api.keep_alive_timeout",
-        message="is not above the 60s after which the load balancer drops an idle connection: requests sent into a "
-        "connection that is just being closed end as 502",
-        allowed="more than 60s",
-        suggestion=_BALANCER_IDLE + 3 * _MARGIN,
-        also=("target",),
-    )
+    if context.settings.target != "local" and context.settings.api.keep_alive_timeout <= _BALANCER_IDLE:
+        yield Broken(
+            "api.keep_alive_timeout",
+            "is not above the 60s after which the load balancer drops an idle connection: requests sent into a "
+            "connection that is just being closed end as 502",
+            allowed="more than 60s",
+            suggestion=format_duration(_BALANCER_IDLE + 3 * _MARGIN),
+        )
 
 
 def token_life(context: Context) -> Found:
-    jwt = context.settings.jwt
-    yield from _order(
-        jwt.access_expires_in <= jwt.refresh_expires_in,
-        path="jwt.refresh_expires_in",
-        message=f"is below jwt.access_expires_in ({format_duration(jwt.access_expires_in)})",
-        allowed=f"{format_duration(jwt.access_expires_in)} or more",
-        suggestion=max(jwt.access_expires_in, timedelta(days=7)),
-        also=("jwt.access_expires_in",),
-    )
-    for name in ("access_expires_in", "refresh_expires_in"):
-        yield from _order(
-            getattr(jwt, name) % timedelta(seconds=1) == timedelta(),
-            path=f"jwt.{name}",
-            message="is not in whole seconds, as tokens count them",
-            allowed="whole seconds",
-            suggestion=timedelta(seconds=max(1, round(getattr(jwt, name).total_seconds()))),
-        )
+    jwt, where = context.settings.jwt, "jwt.access_expires_in"
+    access, refresh = jwt.access_expires_in, jwt.refresh_expires_in
+    message, suggestion = f"is below {where} ({{}})", max(access, timedelta(days=7))
+    yield from _order("jwt.refresh_expires_in", refresh, "{} or more", access, message, suggestion, where)
+    for name, span in (("access_expires_in", access), ("refresh_expires_in", refresh)):
+        if span % timedelta(seconds=1):
+            whole = timedelta(seconds=max(1, round(span.total_seconds())))
+            message = "is not in whole seconds, as tokens count them"
+            yield Broken(f"jwt.{name}", message, allowed="whole seconds", suggestion=format_duration(whole))
 
 
 def health(context: Context) -> Found:
     for path, process in context.processes():
-        check = process.health
-        yield from _order(
-            check.timeout < check.interval,
-            path=f"{path}.health.timeout",
-            message=f"is not below {path}.health.interval ({format_duration(check.interval)}): checks would overlap",
-            allowed=f"less than {format_duration(check.interval)}",
-            suggestion=max(check.interval / 2, timedelta(seconds=2)),
-            also=(f"{path}.health.interval",),
-        )
+        timeout, interval, where = process.health.timeout, process.health.interval, f"{path}.health.interval"
+        message = f"is not below {where} ({{}}): checks would overlap"
+        suggestion = max(interval / 2, timedelta(seconds=2))
+        yield from _order(f"{path}.health.timeout", timeout, "less than {}", interval, message, suggestion, where)
 
 
 def thresholds(context: Context) -> Found:
@@ -185,9 +142,12 @@ def thresholds(context: Context) -> Found:
 
 
 def _order(
-    holds: bool, *, path: str, message: str, allowed: str, suggestion: timedelta, also: tuple[str, ...] = ()
-) -> Iterator[Broken]:
-    if not holds:
+    path: str, value: timedelta, allowed: str, limit: timedelta, message: str, suggestion: timedelta, *also: str
+) -> Found:
+    """Whether `value` stands to `limit` as `allowed` says. ``{}`` in `allowed` and in `message` is the limit."""
+    if not _HOLDS[allowed](value, limit):
+        most = format_duration(limit)
+        allowed, message = allowed.format(most), message.format(most)
         yield Broken(path, message, allowed=allowed, suggestion=format_duration(suggestion), also=also)
 
 

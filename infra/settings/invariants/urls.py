@@ -11,6 +11,8 @@ from infra.settings.invariants.broken import Broken, Context, Found
 TLS_MODES: Final = ("require", "verify-ca", "verify-full")
 POSTGRES_PORT: Final = 5432
 REDIS_PORT: Final = 6379
+URLS: Final = {"database_url": "postgres", "migration_database_url": "postgres", "redis_url": "redis"}
+"""The secret that leads to an external server, and the group of that server."""
 LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 PLACEHOLDER: Final = re.compile(
     r"change[-_ ]?me|your[-_ ]|placeholder|example|replace[-_ ]?(me|this)|<.*>|^x{3,}|xxxx", re.IGNORECASE
@@ -26,15 +28,13 @@ def database_urls(context: Context) -> Found:
         text, where = context.settings.secrets.text(name), f"secrets.{name}"
         if text is None or context.settings.postgres.provider != "external":
             continue
-        parts = split_url(text)
-        if parts is None or parts.scheme not in ("postgresql", "postgres") or not parts.hostname or len(parts.path) < 2:
-            yield Broken(
-                where,
-                "is no complete Postgres URL",
-                allowed="postgresql://user:password@host:5432/database?sslmode=verify-full",
-            )
-            continue
-        yield from _exposed(context, where, parts, secure=parse_qs(parts.query).get("sslmode", [""])[-1] in TLS_MODES)
+        parts = _complete(text, "postgresql", "postgres")
+        if parts is None or len(parts.path) < 2:
+            allowed = "postgresql://user:password@host:5432/database?sslmode=verify-full"
+            yield Broken(where, "is no complete Postgres URL", allowed=allowed)
+        else:
+            secure = parse_qs(parts.query).get("sslmode", [""])[-1] in TLS_MODES
+            yield from _exposed(context, where, parts, secure=secure)
 
 
 def migration_connection(context: Context) -> Found:
@@ -56,10 +56,7 @@ def migration_connection(context: Context) -> Found:
 def alert_webhook(context: Context) -> Found:
     """Alarms name what is wrong and where: they travel encrypted or not at all."""
     text = context.settings.secrets.text("alert_webhook")
-    if text is None:
-        return
-    parts = split_url(text)
-    if parts is None or parts.scheme != "https" or not parts.hostname:
+    if text is not None and _complete(text, "https") is None:
         yield Broken("secrets.alert_webhook", "is no https address", allowed="https://host/path")
 
 
@@ -67,11 +64,10 @@ def redis_url(context: Context) -> Found:
     text, where = context.settings.secrets.text("redis_url"), "secrets.redis_url"
     if text is None or context.settings.redis.provider != "external":
         return
-    parts = split_url(text)
-    if parts is None or parts.scheme not in ("redis", "rediss") or not parts.hostname:
+    if (parts := _complete(text, "redis", "rediss")) is None:
         yield Broken(where, "is no complete Redis URL", allowed="rediss://user:password@host:6379/0")
-        return
-    yield from _exposed(context, where, parts, secure=parts.scheme == "rediss")
+    else:
+        yield from _exposed(context, where, parts, secure=parts.scheme == "rediss")
 
 
 def _exposed(context: Context, where: str, parts: SplitResult, *, secure: bool) -> Found:
@@ -99,19 +95,21 @@ def split_url(url: str) -> SplitResult | None:
     return parts
 
 
+def _complete(url: str, *schemes: str) -> SplitResult | None:
+    """The parts of a URL of one of these schemes that names a host."""
+    parts = split_url(url)
+    return parts if parts is not None and parts.scheme in schemes and parts.hostname else None
+
+
 def outside_ports(context: Context) -> Found:
     """On AWS the network lets tasks out to a server's own port only, and the URL is a secret that no rule may read: a
     plan made without it would have other rules. So another port than the usual one is named in the open."""
     settings = context.settings
     if settings.target != "aws":
         return
-    urls = (
-        ("postgres", "database_url", POSTGRES_PORT),
-        ("postgres", "migration_database_url", POSTGRES_PORT),
-        ("redis", "redis_url", REDIS_PORT),
-    )
-    for group, name, usual in urls:
+    for name, group in URLS.items():
         server, text = getattr(settings, group), settings.secrets.text(name)
+        usual = POSTGRES_PORT if group == "postgres" else REDIS_PORT
         parts = split_url(text) if text and server.provider == "external" else None
         if parts is None or parts.port is None or parts.port in (usual, server.port):
             continue
