@@ -19,7 +19,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal, TypeVar
 
 import psycopg
@@ -90,8 +90,11 @@ class Plan(BaseModel):
 
     @property
     def logins(self) -> tuple[Login, ...]:
-        second = () if self.backup2 is None else (self.backup2,)
-        return (self.migrate, self.backup, *second, *self.app)
+        return (self.migrate, *self.backups, *self.app)
+
+    @property
+    def backups(self) -> tuple[Login, ...]:
+        return (self.backup,) if self.backup2 is None else (self.backup, self.backup2)
 
     @property
     def roles(self) -> roles.Wanted:
@@ -102,7 +105,7 @@ class Plan(BaseModel):
             reader=f"{self.database}_read",
             migrators=_passwords(self.migrate),
             applications=_passwords(*self.app),
-            readers=_passwords(self.backup, *([self.backup2] if self.backup2 else [])),
+            readers=_passwords(*self.backups),
         )
 
 
@@ -210,40 +213,27 @@ def _opens(plan: Plan, login: str, password: str) -> bool:
 
 
 def _read(environ: Mapping[str, str], name: str, model: type[_Model], problems: list[str]) -> _Model | None:
-    text, file = environ.get(name), environ.get(f"{name}_FILE")
-    if text and file:
+    text, path = environ.get(name), environ.get(f"{name}_FILE")
+    if text and path:
         problems.append(f"{name} and {name}_FILE are both set: set one of them")
-        return None
-    if file:
-        text = _attempt(lambda: _file(file), name, problems)
-    if not text:
-        problems.append(f"{name} is not set") if not file else None
-        return None
-    try:
-        return model.model_validate_json(text)
-    except ValidationError as error:
-        # Without pydantic's own text, which repeats the input.
-        for problem in error.errors(include_input=False, include_url=False, include_context=False):
-            where = ".".join(map(str, problem["loc"]))
-            problems.append(f"{name}{'.' if where else ''}{where}: {_reason(problem['type'], problem['msg'])}")
-        return None
-
-
-def _reason(kind: str, message: str) -> str:
-    return "is not JSON" if kind == "json_invalid" else message
-
-
-def _file(path: str) -> str:
-    with open(path, encoding="utf-8") as file:  # noqa: PTH123 - read with a limit
-        return file.read(MAX_SECRET_FILE_BYTES)
-
-
-def _attempt(read: Callable[[], str], name: str, problems: list[str]) -> str | None:
-    try:
-        return read()
-    except (OSError, UnicodeDecodeError) as error:
-        problems.append(f"{name}_FILE cannot be read: {getattr(error, 'strerror', None) or 'it is not UTF-8 text'}")
-        return None
+    elif not text and not path:
+        problems.append(f"{name} is not set")
+    else:
+        try:
+            if path:
+                with open(path, encoding="utf-8") as file:  # noqa: PTH123 - read with a limit
+                    text = file.read(MAX_SECRET_FILE_BYTES)
+            return model.model_validate_json(text or "")
+        except ValidationError as error:
+            # Without pydantic's own text, which repeats the input.
+            for problem in error.errors(include_input=False, include_url=False, include_context=False):
+                where = ".".join(map(str, (name, *problem["loc"])))
+                reason = "is not JSON" if problem["type"] == "json_invalid" else problem["msg"]
+                problems.append(f"{where}: {reason}")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+            problems.append(f"{name}_FILE cannot be read: {reason}")
+    return None
 
 
 def _log(level: str, event: str, **fields: Any) -> None:

@@ -29,7 +29,7 @@ class RolesError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """`opens` tells whether a login's password opens the database: the server itself shows no passwords."""
+    """The roles and logins that there shall be."""
 
     database: str
     owner: str
@@ -229,12 +229,7 @@ def _verify(server: psycopg.Connection[Any], wanted: Wanted) -> None:
         f"{wanted.reader} can create tables": "SELECT NOT has_schema_privilege(%(reader)s, 'public', 'CREATE')",
         "every user of the server can connect": "SELECT NOT has_database_privilege('public', %(db)s, 'CONNECT')",
     }
-    names = {
-        "owner": wanted.owner,
-        "app": wanted.application,
-        "reader": wanted.reader,
-        "db": wanted.database,
-    }
+    names = {"owner": wanted.owner, "app": wanted.application, "reader": wanted.reader, "db": wanted.database}
     wrong = [what for what, query in facts.items() if not server.execute(query, names).fetchone()[0]]  # type: ignore[index]
     if wrong:
         raise RolesError(

@@ -102,8 +102,4 @@ def _refused(error: DBAPIError, settings: Settings) -> str:
             f"a lock was not free within {settings.migration_lock_timeout} ms: another migration or a long transaction "
             "holds it. Run it again when that has ended, or raise MIGRATION_LOCK_TIMEOUT"
         )
-    return _first_line(error)
-
-
-def _first_line(error: DBAPIError) -> str:
     return str(error.orig).strip().partition("\n")[0]

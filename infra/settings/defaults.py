@@ -17,10 +17,7 @@ Tree = dict[str, Any]
 _PROVIDER: Final = {"local": "embedded", "docker": "docker", "aws": "aws", "digitalocean": "digitalocean"}
 
 BY_TARGET: Final[Mapping[str, Tree]] = {
-    "local": {
-        "api": {"host": "127.0.0.1"},
-        "deliveries": {"allow_http": True, "allow_private_networks": True},
-    },
+    "local": {"api": {"host": "127.0.0.1"}, "deliveries": {"allow_http": True, "allow_private_networks": True}},
     "docker": {},
     "aws": {"features": {"emf": True}},
     "digitalocean": {
@@ -52,15 +49,7 @@ REDIS_BY_PROVIDER: Final[Mapping[str, Tree]] = {
 COMBINED: Final[Tree] = {"shutdown_timeout": "110s", "stop_timeout": "120s"}
 """Defaults of `api` with `api.mode: all`."""
 
-_MAIN_QUEUE_ONLY: Final = (
-    "groups",
-    "urgent_kinds",
-    "keep_completed",
-    "keep_failed",
-    "sweep_interval",
-    "queue",
-    "scaling",
-)
+_MAIN_QUEUE: Final = ("groups", "urgent_kinds", "keep_completed", "keep_failed", "sweep_interval", "queue", "scaling")
 """Keys of `worker` that a named group does not start from: they belong to the main queue or to all workers."""
 
 
@@ -115,7 +104,7 @@ def _fill_worker_groups(tree: Tree) -> None:
     groups = worker.get("groups") if isinstance(worker, dict) else None
     if not isinstance(worker, dict) or not isinstance(groups, dict):
         return
-    shared = {key: value for key, value in worker.items() if key not in _MAIN_QUEUE_ONLY}
+    shared = {key: value for key, value in worker.items() if key not in _MAIN_QUEUE}
     for name, group in groups.items():
         if isinstance(group, dict):
             group.setdefault("queue", name)

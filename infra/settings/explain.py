@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, get_args, get_origin
 
@@ -17,10 +16,10 @@ from infra.settings import describe
 from infra.settings.describe import Key
 from infra.settings.invariants.broken import Broken
 from infra.settings.problems import Problem
+from infra.settings.rules import nearest
 from infra.settings.secrets import BLINDED
 from infra.settings.tree import Settings
 
-_HIDDEN: Final = BLINDED
 _SECRET_NAME = re.compile(r"secret|token|passw|(?:^|_)(?:api_?)?key$|_url$|credential", re.IGNORECASE)
 _SECRET_IN_URL = re.compile(r"://[^/\s]*@")
 _LONGEST_VALUE: Final = 80
@@ -79,14 +78,21 @@ class Writer:
         key = describe.find(Settings, path)
         given = self._given(path)
         if given == BLINDED and not self._secret(path):
-            return Located(path, self._needlessly_secret(path))
+            problem = Problem(
+                path=render_path(path),
+                value=BLINDED,
+                message="is encrypted, so that a plan made without the passphrase cannot read it",
+                allowed="a plain value; only what stands below secrets is held encrypted",
+                command=self._command("set", path, "VALUE"),
+            )
+            return Located(path, problem)
         in_name = error["loc"][-1:] == ("[key]",)
         message = f"the name {path[-1]!r} is not allowed" if in_name else _message(error, key)
         problem = Problem(
             path=render_path(path),
             value=None if in_name else self._shown(path, given),
             message=message,
-            allowed=_allowed(key),
+            allowed=key.allowed if key else "",
             nearest=_nearest_choice(key, given),
             command=self._mend(path, key, given, in_name=in_name, missing=error["type"] == "missing"),
         )
@@ -95,31 +101,22 @@ class Writer:
     def unknown(self, path: Path) -> Located:
         """The problem of a key that there is not."""
         given = self._given(path)
-        nearest = _nearest_key(path)
+        meant = _nearest_key(path)
         command = self._command("rm", path)
-        if nearest and not self._masked(nearest, given) and not self._masked(path, given) and _is_scalar(given):
-            command = f"{command} && {self._command('set', nearest, _scalar(given))}"
-        elif nearest and describe.find(Settings, nearest) and _is_scalar(given):
-            command = f"{command} && {self._command('set', nearest)}"
+        if meant and not self._masked(meant, given) and not self._masked(path, given) and _is_scalar(given):
+            command = f"{command} && {self._command('set', meant, _scalar(given))}"
+        elif meant and describe.find(Settings, meant) and _is_scalar(given):
+            command = f"{command} && {self._command('set', meant)}"
         legal = describe.names(Settings, path[:-1])
         problem = Problem(
             path=render_path(path),
             value=self._shown(path, given),
             message="is not a setting",
-            allowed="" if nearest else ", ".join(legal),
-            nearest=render_path(nearest) if nearest else None,
+            allowed="" if meant else ", ".join(legal),
+            nearest=render_path(meant) if meant else None,
             command=command,
         )
         return Located(path, problem)
-
-    def _needlessly_secret(self, path: Path) -> Problem:
-        return Problem(
-            path=render_path(path),
-            value=_HIDDEN,
-            message="is encrypted, so that a plan made without the passphrase cannot read it",
-            allowed="a plain value; only what stands below secrets is held encrypted",
-            command=self._command("set", path, "VALUE"),
-        )
 
     def _mend(self, path: Path, key: Key | None, given: Any, *, in_name: bool, missing: bool) -> str:
         if in_name:
@@ -150,7 +147,7 @@ class Writer:
         if given is _ABSENT:
             return None
         if self._masked(path, given):
-            return "{...}" if isinstance(given, Mapping) and path[0] not in {"secrets", *self._hidden} else _HIDDEN
+            return "{...}" if isinstance(given, Mapping) and path[0] not in {"secrets", *self._hidden} else BLINDED
         text = _scalar(given) if _is_scalar(given) else json.dumps(given, default=str)
         return text if len(text) <= _LONGEST_VALUE else f"{text[: _LONGEST_VALUE - 3]}..."
 
@@ -196,16 +193,12 @@ def _message(error: ErrorDetails, key: Key | None) -> str:
     return "has not the right form"
 
 
-def _allowed(key: Key | None) -> str:
-    return key.allowed if key is not None else ""
-
-
 def _suggestion(key: Key | None, given: Any) -> str | None:
     """A legal value near the given one, as one would type it; None where only the user can know."""
     if key is None:
         return None
-    if nearest := _nearest_choice(key, given):
-        return nearest
+    if choice := _nearest_choice(key, given):
+        return choice
     if get_origin(key.kind) is Literal:
         return None if key.default is None else str(key.default)
     if key.kind is bool:
@@ -218,10 +211,10 @@ def _suggestion(key: Key | None, given: Any) -> str | None:
 def _nearest_choice(key: Key | None, given: Any) -> str | None:
     if key is None or not isinstance(given, str):
         return None
-    choices = [str(choice) for choice in get_args(key.kind)] if get_origin(key.kind) is Literal else []
+    choices = get_args(key.kind) if get_origin(key.kind) is Literal else ()
     if key.kind is bool:
-        choices = ["true", "false"]
-    return _closest(given, choices)
+        choices = ("true", "false")
+    return nearest(given, map(str, choices), cutoff=0.6)
 
 
 def _nearest_key(path: Path) -> Path | None:
@@ -229,18 +222,11 @@ def _nearest_key(path: Path) -> Path | None:
     *parents, last = path
     name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", str(last)).lower().replace("-", "_")
     if not parents:
-        same = [
-            key.path for key in describe.keys(Settings) if key.path[-1] == name and not {0, "<name>"} & set(key.path)
-        ]
-        if same:
+        paths = (key.path for key in describe.keys(Settings) if key.path[-1] == name)
+        if same := [path for path in paths if not {0, "<name>"} & set(path)]:
             return min(same, key=len)
-    close = _closest(name, describe.names(Settings, parents))
+    close = nearest(name, describe.names(Settings, parents), cutoff=0.6)
     return (*parents, close) if close else None
-
-
-def _closest(word: str, words: Sequence[str]) -> str | None:
-    found = difflib.get_close_matches(word, words, n=1, cutoff=0.6)
-    return found[0] if found else None
 
 
 def _effective(settings: Settings, path: Path) -> Any:

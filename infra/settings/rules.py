@@ -20,6 +20,11 @@ from pydantic_core import CoreSchema, core_schema
 from infra.settings import units
 
 
+def nearest(word: str, words: Iterable[str], *, cutoff: float) -> str | None:
+    """The one of `words` that was probably meant; None where none is as alike as `cutoff`, from 0 to 1."""
+    return next(iter(difflib.get_close_matches(word, list(words), n=1, cutoff=cutoff)), None)
+
+
 class Rule(ABC):
     """A check that replaces pydantic's own for a field of a simple type."""
 
@@ -82,16 +87,13 @@ class Span(Rule):
         return f"a duration from {self.low} to {self.high}"
 
     def read(self, value: Any) -> timedelta:
-        if isinstance(value, timedelta):
-            span = value
-        elif isinstance(value, int | float) and not isinstance(value, bool):
+        if isinstance(value, int | float) and not isinstance(value, bool):
             raise ValueError(f"has no unit: write {value:g}s if seconds were meant")
-        elif not isinstance(value, str):
+        if isinstance(value, str) and re.fullmatch(r"\s*\d+\s*", value):
+            raise ValueError(f"has no unit: write {value.strip()}s if seconds were meant")
+        if not isinstance(value, str | timedelta):
             raise ValueError("is no duration: write a number and a unit, such as 30s or 15m")
-        else:
-            if re.fullmatch(r"\s*\d+\s*", value):
-                raise ValueError(f"has no unit: write {value.strip()}s if seconds were meant")
-            span = units.parse_duration(value)
+        span = units.parse_duration(value) if isinstance(value, str) else value
         if not units.parse_duration(self.low) <= span <= units.parse_duration(self.high):
             raise ValueError("is out of range")
         return span
@@ -191,10 +193,6 @@ class OneOf(Rule):
     names: tuple[str, ...]
     what: str
 
-    @classmethod
-    def keys(cls, names: Iterable[str], what: str) -> OneOf:
-        return cls(tuple(names), what)
-
     @property
     def allowed(self) -> str:
         return f"{self.what}: {', '.join(self.names)}"
@@ -205,7 +203,7 @@ class OneOf(Rule):
         return value
 
     def suggest(self, value: Any) -> str | None:
-        return next(iter(difflib.get_close_matches(str(value), self.names, n=1, cutoff=0.4)), None)
+        return nearest(str(value), self.names, cutoff=0.4)
 
 
 @dataclass(frozen=True)

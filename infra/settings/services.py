@@ -100,7 +100,7 @@ class Process(Group):
     memory: Annotated[int, Size("64 MiB", "120 GiB")] = 1024**3
     """Memory of one replica. Cost on AWS: about 2.60 USD a month for each GiB (0.00356 USD/h). Fargate accepts fixed
     pairs of `cpu` and `memory` only."""
-    size: Annotated[str, OneOf.keys(DO_APP_SIZES, "App Platform instance size")] | None = None
+    size: Annotated[str, OneOf(tuple(DO_APP_SIZES), "App Platform instance size")] | None = None
     """Instance size on DigitalOcean, in place of `cpu` and `memory`; decides the bill. Only `apps-d-*` sizes (dedicated
     processor) can scale. Default there: `apps-s-1vcpu-1gb`, 12 USD a month."""
     pool_size: Annotated[int, Between(1, 1000, "connections"), Variable("DATABASE_POOL_SIZE", OWN)] = 5
@@ -204,10 +204,7 @@ class WorkerGroup(Process):
 class NamedGroup(WorkerGroup):
     """Further workers, for some kinds of jobs or for a queue that others fill."""
 
-    kinds: Annotated[
-        JobKinds,
-        Effect(f"{ROLLS_API}; jobs on the other queue stay there until they are done"),
-    ] = ()
+    kinds: Annotated[JobKinds, Effect(f"{ROLLS_API}; jobs on the other queue stay there until they are done")] = ()
     """Kinds of jobs that the API puts on this queue (`QUEUE_ROUTES`), to give them a size and a concurrency of their
     own. All others go to the main queue."""
 

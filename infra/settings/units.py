@@ -12,14 +12,7 @@ from typing import Final
 
 _NUMBER = r"(\d+(?:\.\d+)?)"
 _DURATION_PART: Final = re.compile(rf"\s*{_NUMBER}\s*(ms|s|m|h|d|w)\s*")
-_MILLISECONDS: Final[dict[str, int]] = {
-    "w": 604_800_000,
-    "d": 86_400_000,
-    "h": 3_600_000,
-    "m": 60_000,
-    "s": 1000,
-    "ms": 1,
-}
+_MILLISECONDS: Final = {"w": 604_800_000, "d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1000, "ms": 1}
 
 _SIZE: Final = re.compile(rf"\s*{_NUMBER}\s*(B|[KMGT]i?B)\s*")
 _BYTES: Final[dict[str, int]] = {"B": 1} | {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import KW_ONLY, dataclass
 from typing import Any
@@ -40,11 +39,6 @@ class Broken:
         looked_at = [*([] if self.remove else [path]), *map(parse_path, self.also)]
         inside_faulty = any(path[: len(bad)] == bad for bad in faulty)
         return inside_faulty or any(one[: len(two)] == two[: len(one)] for one in looked_at for two in faulty)
-
-
-def nearest(word: str, words: Iterable[str]) -> str | None:
-    """The name that was probably meant."""
-    return next(iter(difflib.get_close_matches(word, list(words), n=1, cutoff=0.5)), None)
 
 
 def needless(path: str, message: str, *also: str, allowed: str = "") -> Broken:

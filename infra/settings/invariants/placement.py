@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from typing import Final
 
 from infra.settings import tables
-from infra.settings.invariants.broken import Broken, Context, Found, missing, nearest, needless, only
+from infra.settings.invariants.broken import Broken, Context, Found, missing, needless, only
 from infra.settings.invariants.urls import URLS
+from infra.settings.rules import nearest
 from infra.settings.tree import Target
 
 PROVIDERS: Final[Mapping[Target, tuple[str, ...]]] = {
@@ -74,7 +75,7 @@ def region(context: Context) -> Found:
 
 
 def _no_region(where: str, chosen: str, target: str, regions: tuple[str, ...]) -> Broken:
-    near = nearest(chosen, regions)
+    near = nearest(chosen, regions, cutoff=0.5)
     message = f"is no region of {target}" + (f"; {near} is the nearest name" if near else "")
     return Broken(where, message, allowed=", ".join(regions), suggestion=near)
 
@@ -221,7 +222,7 @@ def versions(context: Context) -> Found:
             "redis.version",
             f"is not offered by provider {redis.provider}",
             allowed=", ".join(names),
-            suggestion=nearest(redis.version, names) or names[-1],
+            suggestion=nearest(redis.version, names, cutoff=0.5) or names[-1],
             also=also,
         )
 

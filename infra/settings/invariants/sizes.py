@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Final
 
 from infra.settings import tables
-from infra.settings.invariants.broken import Broken, Context, Found, nearest, needless
+from infra.settings.invariants.broken import Broken, Context, Found, needless
+from infra.settings.rules import nearest
 from infra.settings.tree import Target
 from infra.settings.units import format_cpu, format_size
 
@@ -24,7 +25,7 @@ def database_sizes(context: Context) -> Found:
         if names is None:
             yield needless(where, f"means nothing with provider {server.provider}", provider)
         elif server.size not in names:
-            message, near = f"is no size of provider {server.provider}", nearest(server.size, names)
+            message, near = f"is no size of provider {server.provider}", nearest(server.size, names, cutoff=0.5)
             yield Broken(where, message, allowed=", ".join(names), suggestion=near, also=(provider,))
         elif server.size == "db-s-1vcpu-1gb" and server.high_availability:
             yield Broken(
