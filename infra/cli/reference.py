@@ -36,12 +36,11 @@ _WIDTH: Final = 120
 
 def page() -> str:
     """The whole page."""
-    parts = [_HEAD, _table(("code", "meaning"), EXIT_CODES, title="Exit codes")]
-    parts.append(
-        _table(("variable", "meaning"), [(f"`{name}`", text) for name, text in ENVIRONMENT], title="Environment")
-    )
-    parts += [_section(command, names) for names, command in _commands(build_parser(), ())]
-    return "\n".join(parts)
+    variables = [(f"`{name}`", text) for name, text in ENVIRONMENT]
+    codes = _table(("code", "meaning"), EXIT_CODES, title="Exit codes")
+    environment = _table(("variable", "meaning"), variables, title="Environment")
+    commands = (_section(command, names) for names, command in _commands(build_parser(), ()))
+    return "\n".join([_HEAD, codes, environment, *commands])
 
 
 def _commands(
@@ -59,14 +58,8 @@ def _commands(
 def _section(command: argparse.ArgumentParser, names: tuple[str, ...]) -> str:
     own = [action for action in command._actions if not {"-h", "--stack", "--verbose"} & set(action.option_strings)]
     usage = " ".join(["slipway", *names, *(_usage(action) for action in own)])
-    lines = [
-        f"## slipway {' '.join(names)}",
-        "",
-        f"    {usage}",
-        "",
-        textwrap.fill(str(command.description), _WIDTH),
-        "",
-    ]
+    text = textwrap.fill(str(command.description), _WIDTH)
+    lines = [f"## slipway {' '.join(names)}", "", f"    {usage}", "", text, ""]
     described = [(f"`{_name(action)}`", str(action.help)) for action in own if action.help]
     return "\n".join(lines) + (f"\n{_table(('argument', 'meaning'), described)}" if described else "")
 
@@ -87,9 +80,8 @@ def _name(action: argparse.Action) -> str:
 
 def _table(head: tuple[str, str], rows: list[tuple[str, str]], *, title: str = "") -> str:
     lines = [f"## {title}", ""] if title else []
-    cells = [(first.replace("|", "\\|"), second.replace("|", "\\|")) for first, second in [head, *rows]]
-    lines += [f"| {cells[0][0]} | {cells[0][1]} |", "| --- | --- |"]
-    lines += [f"| {first} | {second} |" for first, second in cells[1:]]
+    for row in (head, ("---", "---"), *rows):
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |")
     return "\n".join([*lines, ""])
 
 

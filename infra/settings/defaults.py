@@ -14,7 +14,7 @@ from infra.settings.tables import AWS_REGIONS
 
 Tree = dict[str, Any]
 
-_PROVIDER: Final = {"local": "embedded", "docker": "docker", "aws": "aws", "digitalocean": "digitalocean"}
+OWN_PROVIDER: Final = {"local": "embedded", "docker": "docker", "aws": "aws", "digitalocean": "digitalocean"}
 
 BY_TARGET: Final[Mapping[str, Tree]] = {
     "local": {"api": {"host": "127.0.0.1"}, "deliveries": {"allow_http": True, "allow_private_networks": True}},
@@ -58,12 +58,12 @@ def complete(tree: Mapping[str, Any]) -> Tree:
     # `api:` with nothing below it is None in YAML and means "nothing said".
     done: Tree = copy.deepcopy({key: value for key, value in tree.items() if value is not None})
     target = done.get("target")
-    target = target if isinstance(target, str) and target in _PROVIDER else "local"
+    target = target if isinstance(target, str) and target in OWN_PROVIDER else "local"
     fill(done, BY_TARGET[target])
     for group, by_provider in (("postgres", POSTGRES_BY_PROVIDER), ("redis", REDIS_BY_PROVIDER)):
         section = done.setdefault(group, {})
         if isinstance(section, dict):
-            provider = section.setdefault("provider", _PROVIDER[target])
+            provider = section.setdefault("provider", OWN_PROVIDER[target])
             fill(section, by_provider.get(provider, {}) if isinstance(provider, str) else {})
     _fill_combined(done)
     _fill_network(done, target)

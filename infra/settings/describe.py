@@ -147,8 +147,6 @@ def names(model: type[BaseModel], path: Sequence[str | int]) -> tuple[str, ...]:
 
 
 def allowed(kind: Any, rule: Rule | None) -> str:
-    if kind is SecretStr:
-        return "a text, set with --secret"
     if get_origin(kind) is Literal:
         return "one of " + ", ".join(map(str, get_args(kind)))
     if kind is bool:

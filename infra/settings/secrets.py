@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 from pulumi import Output
-from pydantic import GetCoreSchemaHandler, SecretStr
-from pydantic_core import CoreSchema, core_schema
+from pydantic import SecretStr
 
 from infra.settings.group import Group
+from infra.settings.rules import Rule
 from infra.settings.variables import API, IN_PLACE, ROLLS_API, WORKER, Effect, Role, Variable, variables
 
 BLINDED: Final = "[secret]"
 """Stands for a secret in a plan made without the passphrase. It passes every check, since there is nothing to check."""
 
 
-class _Given:
+class _Given(Rule):
     """A non-empty text, held as a SecretStr."""
 
-    allowed: Final = "a text, set with --secret"
+    allowed = "a text, set with --secret"
 
-    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.no_info_plain_validator_function(self.read)
-
-    def read(self, value: object) -> SecretStr:
+    def read(self, value: Any) -> SecretStr:
         text = value.get_secret_value() if isinstance(value, SecretStr) else value
         if not isinstance(text, str) or not text.strip():
             raise ValueError("is empty or not a text")
@@ -79,8 +76,8 @@ class Secrets(Group):
 
     def variables(self, role: Role) -> tuple[str, ...]:
         """The variables for those that are set and that `role` reads."""
-        found = ((name, variable) for name, variable in variables(Secrets).items() if variable and name in self.given)
-        return tuple(variable.name for _, variable in found if variable.roles & role)
+        given = (variable for name, variable in variables(Secrets).items() if name in self.given)
+        return tuple(variable.name for variable in given if variable and variable.roles & role)
 
 
 GIVEN_VARIABLES: Final = {name: variable.name for name, variable in variables(Secrets).items() if variable}

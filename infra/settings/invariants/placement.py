@@ -7,17 +7,12 @@ from collections.abc import Mapping
 from typing import Final
 
 from infra.settings import tables
+from infra.settings.defaults import OWN_PROVIDER
 from infra.settings.invariants.broken import Broken, Context, Found, missing, needless, only
 from infra.settings.invariants.urls import URLS
 from infra.settings.rules import nearest
-from infra.settings.tree import Target
 
-PROVIDERS: Final[Mapping[Target, tuple[str, ...]]] = {
-    "local": ("embedded", "external"),
-    "docker": ("docker", "external"),
-    "aws": ("aws", "external"),
-    "digitalocean": ("digitalocean", "external"),
-}
+PROVIDERS: Final = {target: (own, "external") for target, own in OWN_PROVIDER.items()}
 """Providers of Postgres and Redis that work with each target, its own first."""
 
 _WHY_NOT: Final[Mapping[str, str]] = {
