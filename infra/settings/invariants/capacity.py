@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import ceil
 from typing import Final
@@ -60,12 +61,18 @@ def connection_budget(settings: Settings) -> ConnectionBudget:
 def database_connections(settings: Settings) -> int:
     """Connections that the database accepts: by its size where that decides, else `postgres.max_connections`."""
     postgres = settings.postgres
-    if postgres.provider == "aws" and postgres.size in tables.RDS_MEMORY_GIB:
-        return tables.rds_max_connections(postgres.size)
-    if postgres.provider == "digitalocean" and postgres.size in tables.DO_DATABASE_MEMORY_GIB:
+    by_size = _connections_by_size(postgres.provider).get(postgres.size or "")
+    return by_size or postgres.max_connections or _DEFAULT_MAX_CONNECTIONS
+
+
+def _connections_by_size(provider: str) -> Mapping[str, int]:
+    """Connections that a database of each size accepts; none where the provider sells no sizes."""
+    if provider == "aws":
+        return {size: tables.rds_max_connections(size) for size in tables.RDS_MEMORY_GIB}
+    if provider == "digitalocean":
         # The provider has taken its own share off this figure; Postgres's reserve is part of it.
-        return tables.do_max_connections(postgres.size) + RESERVED_CONNECTIONS
-    return postgres.max_connections or _DEFAULT_MAX_CONNECTIONS
+        return {size: tables.do_max_connections(size) + RESERVED_CONNECTIONS for size in tables.DO_DATABASE_MEMORY_GIB}
+    return {}
 
 
 def connections(context: Context) -> Found:
@@ -95,24 +102,16 @@ def connections(context: Context) -> Found:
 def unused_connection_limit(context: Context) -> Found:
     postgres = context.settings.postgres
     if postgres.provider in ("aws", "digitalocean") and postgres.max_connections is not None:
-        yield needless(
-            "postgres.max_connections",
-            f"means nothing with provider {postgres.provider}: postgres.size decides there",
-            "postgres.provider",
-        )
+        message = f"means nothing with provider {postgres.provider}: postgres.size decides there"
+        yield needless("postgres.max_connections", message, "postgres.provider")
 
 
 def storage(context: Context) -> Found:
     """RDS wants 20 GiB of gp3 at least, and 10 % of room to grow."""
     postgres = context.settings.postgres
     if postgres.provider == "aws" and postgres.storage < 20 * tables.GIB:
-        yield Broken(
-            "postgres.storage",
-            "is less than RDS sells",
-            allowed="20 GiB or more",
-            suggestion="20 GiB",
-            also=("postgres.provider",),
-        )
+        message, also = "is less than RDS sells", ("postgres.provider",)
+        yield Broken("postgres.storage", message, allowed="20 GiB or more", suggestion="20 GiB", also=also)
     if postgres.provider in ("aws", "digitalocean") and postgres.max_storage * 10 < postgres.storage * 11:
         wanted = ceil(postgres.storage * 2 / tables.GIB) * tables.GIB
         yield Broken(
@@ -154,7 +153,7 @@ def figures(context: Context) -> Found:
             "features.emf",
             "true",
             f"leaves {scaled[0]}.scaling without the figures that it scales on",
-            *tuple(f"{path}.scaling" for path in scaled),
+            *(f"{path}.scaling" for path in scaled),
         )
 
 
@@ -171,18 +170,11 @@ def _most(settings: Settings, process: Api | WorkerGroup) -> int:
 
 def _enough(settings: Settings, budget: ConnectionBudget) -> str | None:
     """The smallest size of the same kind that takes the stack."""
-    size = settings.postgres.size or ""
-    if settings.postgres.provider == "aws":
-        family = size.rsplit(".", 1)[0]
-        candidates = {
-            name: tables.rds_max_connections(name) for name in tables.RDS_MEMORY_GIB if name.startswith(family)
-        }
-    else:
-        candidates = {
-            name: tables.do_max_connections(name) + RESERVED_CONNECTIONS for name in tables.DO_DATABASE_MEMORY_GIB
-        }
-    fitting = [n for n, limit in candidates.items() if ConnectionBudget(lines=budget.lines, limit=limit).fits]
-    return min(fitting, key=candidates.__getitem__) if fitting else None
+    postgres = settings.postgres
+    kind = (postgres.size or "").rsplit(".", 1)[0] if postgres.provider == "aws" else ""
+    limits = {size: limit for size, limit in _connections_by_size(postgres.provider).items() if size.startswith(kind)}
+    fitting = [size for size, limit in limits.items() if ConnectionBudget(lines=budget.lines, limit=limit).fits]
+    return min(fitting, key=limits.__getitem__, default=None)
 
 
 RULES: Final = (connections, unused_connection_limit, storage, can_roll, figures)
