@@ -13,7 +13,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 p
 	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$p && break; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help install up down status test test-aws chaos lint format lock docs iam-data bench bench-worker bench-accept \
+.PHONY: help install up down status test test-aws chaos simulate-queue lint format lock docs iam-data bench bench-worker bench-accept \
 	bench-start bench-up bench-plan clean
 
 help: ## List the commands
@@ -53,6 +53,9 @@ test-aws: $(STAMP) ## Apply, change and destroy the AWS stacks against an emulat
 
 chaos: $(STAMP) ## Break servers and processes under load, and count every job
 	@$(BIN)/pytest --numprocesses 2 --dist worksteal tests/chaos $(PYTEST_ARGS)
+
+simulate-queue: $(STAMP) ## Simulate thousands of orders and faults of the queue (SEEDS=n, SEED=n replays one, MUTANTS=1)
+	@PYTHONPATH=tests/simulation:. $(BIN)/python -m simulated $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),$(if $(MUTANTS),400,2000))) $(if $(MUTANTS),--mutants)
 
 lint: $(STAMP) ## Check style, types and dependency rules
 	@$(BIN)/ruff check .
