@@ -13,7 +13,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 p
 	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$p && break; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help install up down status test test-aws chaos simulate-queue lint format lock docs iam-data bench bench-worker bench-accept \
+.PHONY: help install up down status test test-yours test-aws chaos simulate-queue lint format lock docs iam-data bench bench-worker bench-accept \
 	bench-start bench-up bench-plan clean
 
 help: ## List the commands
@@ -45,8 +45,11 @@ down: $(STAMP) ## Stop everything the stack runs; its data stays
 status: $(STAMP) ## Show what runs
 	@$(BIN)/slipway status --stack $(STACK)
 
-test: $(STAMP) ## Run the tests, all but the AWS emulation and the long faults
-	@$(PYTEST) --ignore=tests/emulated -m "not chaos" $(PYTEST_ARGS)
+test: $(STAMP) ## Run the tests, all but the AWS emulation, the long faults and the page to follow
+	@$(PYTEST) --ignore=tests/emulated --ignore=tests/local/yours -m "not chaos" $(PYTEST_ARGS)
+
+test-yours: $(STAMP) ## Follow docs/make-it-yours.md step by step in copies of the tree
+	@$(BIN)/pytest --numprocesses 2 --dist load tests/local/yours $(PYTEST_ARGS)
 
 test-aws: $(STAMP) ## Apply, change and destroy the AWS stacks against an emulation
 	@$(PYTEST) tests/emulated $(PYTEST_ARGS)

@@ -63,9 +63,9 @@ class Copy:
     def __init__(self, folder: Path) -> None:
         self.folder = folder = folder.resolve()
         for name in self._git("ls-files", "-z", "--cached", "--others", "--exclude-standard", cwd=ROOT).split("\0"):
-            if name and (ROOT / name).exists() and not (ROOT / name).is_symlink():
+            if name and ((ROOT / name).exists() or (ROOT / name).is_symlink()):
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy(ROOT / name, folder / name)
+                shutil.copy(ROOT / name, folder / name, follow_symlinks=False)
         self._git("init", "--quiet")
         self._commit()
         self._lend_environment()

@@ -11,15 +11,17 @@ from guide import Copy, Section, sections
 
 pytestmark = [pytest.mark.local, pytest.mark.timeout(900)]
 
+BESIDE_PREDICTIONS = ("migrations", "accepting_deliveries", "delivery_by_worker", "lock_order", "variables_are_read")
+"""What is left of the tests with servers, as far as it stands nearest to a deleted feature."""
 MOST_BY_HAND = 5
 """Files for a new table, endpoint and kind of job, in one folder but for a line, besides the migration."""
 
 
 HELD = (
     "tests/unit/test_workload.py",
-    "tests/unit/app/wordcounts/test_wordcounts.py",
-    "tests/unit/app_api/test_every_setting_is_flipped.py",
-    "tests/unit/app_api/test_environment_reference.py",
+    "tests/unit/app/test_wordcounts.py",
+    "tests/unit/app/test_every_setting_is_flipped.py",
+    "tests/unit/app/test_environment_reference.py",
     "tests/unit/settings/test_settings_stack_files.py",
     "tests/local/api/test_migrations.py",
     "tests/local/contract/test_contract_page.py",
@@ -72,3 +74,7 @@ def test_a_stack_takes_an_image_of_ones_own(copy: Copy, page: dict[str, Section]
 def test_predictions_can_be_deleted(copy: Copy, page: dict[str, Section]) -> None:
     copy.follow(page["Delete what you do not need"])
     assert not (copy.folder / "app" / "predictions").exists()
+    copy.run("ruff check app tests && lint-imports --no-cache")
+    left = [*(copy.folder / "tests" / "unit").glob("app*"), *(copy.folder / "tests" / "unit").glob("test_*.py")]
+    left += [next((copy.folder / "tests" / "local").rglob(f"test_{name}.py")) for name in BESIDE_PREDICTIONS]
+    copy.run(f"pytest -q {' '.join(str(path.relative_to(copy.folder)) for path in left)}")
