@@ -60,13 +60,13 @@ class ProblemMiddleware:
             return
         started = False
 
-        async def watched(message: Message) -> None:
+        async def send_wrapper(message: Message) -> None:
             nonlocal started
             started = started or message["type"] == "http.response.start"
             await send(message)
 
         try:
-            await self.app(scope, receive, watched)
+            await self.app(scope, receive, send_wrapper)
         except ClientDisconnect:
             log.info("client went away")
         except Exception as error:

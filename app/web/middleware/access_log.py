@@ -39,7 +39,7 @@ class AccessLogMiddleware:
             return
         status = 0
 
-        async def watched(message: Message) -> None:
+        async def send_wrapper(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
@@ -49,7 +49,7 @@ class AccessLogMiddleware:
         if self.recorder:
             self.recorder.request_started()
         try:
-            await self.app(scope, receive, watched)
+            await self.app(scope, receive, send_wrapper)
         finally:
             self._record(scope, status, time.perf_counter() - started)
 

@@ -47,7 +47,7 @@ class TracingMiddleware:
             set_status_on_exception=False,
         ) as span:
 
-            async def watched(message: Message) -> None:
+            async def send_wrapper(message: Message) -> None:
                 if message["type"] == "http.response.start":
                     span.set_attribute("http.response.status_code", message["status"])
                     if message["status"] >= 500:
@@ -56,7 +56,7 @@ class TracingMiddleware:
                 await send(message)
 
             try:
-                await self.app(scope, receive, watched)
+                await self.app(scope, receive, send_wrapper)
             finally:
                 # Known only now. Without one the method stays the name: raw paths would be a name for every id.
                 if (route := getattr(scope.get("route"), "path", None)) is not None:
