@@ -15,7 +15,7 @@ PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 _SPAN = re.compile(r"`([^`\n]+)`")
 _PATH = re.compile(r"(?:app|infra|stacks|tests|docs|benchmarks|requirements)/[\w./*-]*")
 _NAME = re.compile(r"(?:app|infra|stacks)(?:\.\w+)+")
-GONE = () if "predictions" in FEATURES else ("app/predictions/",)
+GONE = () if "predictions" in FEATURES else ("app/predictions",)
 """Decisions go on telling of a feature that was deleted."""
 GUIDE = "docs/make-it-yours.md"
 """It names files that its reader makes."""

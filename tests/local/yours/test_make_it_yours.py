@@ -20,7 +20,7 @@ MOST_BY_HAND = 5
 
 HELD = (
     "tests/unit/test_workload.py",
-    "tests/unit/app/test_wordcounts.py",
+    "tests/unit/app/wordcounts/test_wordcounts.py",
     "tests/unit/app/test_every_setting_is_flipped.py",
     "tests/unit/app/test_environment_reference.py",
     "tests/unit/settings/test_settings_stack_files.py",

@@ -31,6 +31,6 @@ def test_every_lock_is_taken_by_a_key_of_that_module_each_in_one_place() -> None
             places[name].add(str(path.relative_to(APP)))
     assert places == {
         "MIGRATION": {"migrations/runner.py"},
-        "SWEEP": {"queue/sweeper.py"},
+        "SWEEP": {"queue/records.py"},
         "BOOTSTRAP": {"db/roles.py"},
     }
