@@ -9,6 +9,7 @@ import pulumi
 import pulumi_aws as aws
 
 from infra.aws.accesslogs import PREFIX, access_log_bucket
+from infra.aws.alarms.monitored import MonitoredBalancer
 from infra.aws.certificate import certificate, point_to
 from infra.aws.network import Network
 from infra.aws.waf import firewall
@@ -54,18 +55,17 @@ class Balancer(Component):
     Creates: the balancer, the target group, a listener on 443 and one on 80 that redirects to it, the certificate with
     its validation and records where a zone is given, the bucket of access logs, and WAF by choice. Costs: about 18 USD
     a month and 6 USD for each capacity unit in use; WAF 10 USD a month and 0.60 USD a million requests. Exports: `url`,
-    `target_group_arn`, `arn_suffix`, `target_suffix`, `listener`, `dns_name`, `zone_id`. Replaces: another port the
-    target group, with the new one made first; another domain the certificate.
+    `target_group_arn`, `monitored`, `listener`, `dns_name`, `zone_id`. Replaces: another port the target group, with
+    the new one made first; another domain the certificate.
     """
 
     url: pulumi.Output[str]
     arn: pulumi.Output[str]
-    arn_suffix: pulumi.Output[str]
     target_group_arn: pulumi.Output[str]
-    target_suffix: pulumi.Output[str]
     dns_name: pulumi.Output[str]
     zone_id: pulumi.Output[str]
     certificate_arn: pulumi.Output[str] | None
+    monitored: MonitoredBalancer
     listener: aws.lb.Listener
     """The one that requests come in by."""
     before_traffic: tuple[pulumi.Resource, ...]
@@ -75,11 +75,14 @@ class Balancer(Component):
     def __init__(self, name: str, args: BalancerArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("slipway:aws:Balancer", name, opts, args.transforms)
         target = self._target(args)
-        self.target_group_arn, self.target_suffix = target.arn, target.arn_suffix
+        self.target_group_arn = target.arn
         balancer = self._balancer(args)
-        self.arn, self.arn_suffix = balancer.arn, balancer.arn_suffix
+        self.arn = balancer.arn
         self.dns_name, self.zone_id = balancer.dns_name, balancer.zone_id
         self.certificate_arn = self._certificate(args)
+        self.monitored = MonitoredBalancer(
+            suffix=balancer.arn_suffix, target_suffix=target.arn_suffix, certificate_arn=self.certificate_arn
+        )
         self.listener = self._listeners(target)
         if args.domain and args.zone_id:
             point_to(

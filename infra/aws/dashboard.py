@@ -56,10 +56,8 @@ def _rows(monitored: Monitored, region: str, alarm_arns: Sequence[pulumi.Input[s
 
 
 def _answers(balancer: MonitoredBalancer, graph: Any) -> list[Widget]:
-    dimensions = {"LoadBalancer": balancer.suffix, "TargetGroup": balancer.target_suffix}
-    metric = metrics("AWS/ApplicationELB", dimensions)
+    metric, refused = balancer.target, balancer.whole("HTTPCode_ELB_5XX_Count", "Sum")
     codes = [(f"{kind}xx", metric(f"HTTPCode_Target_{kind}XX_Count", "Sum")) for kind in (2, 3, 4, 5)]
-    refused = metrics("AWS/ApplicationELB", {"LoadBalancer": balancer.suffix})("HTTPCode_ELB_5XX_Count", "Sum")
     return [
         graph("Answers a minute", *codes, ("5xx of the balancer", refused)),
         graph("Response time, s", *((p, metric("TargetResponseTime", p)) for p in ("p50", "p95", "p99"))),

@@ -13,11 +13,7 @@ _AGGREGATION_S = 600
 
 
 def flow_logs(
-    parent: Component,
-    vpc_id: pulumi.Input[str],
-    *,
-    retention_days: int,
-    key: pulumi.Input[str] | None,
+    parent: Component, vpc_id: pulumi.Input[str], *, retention_days: int, key: pulumi.Input[str] | None
 ) -> None:
     """Make the log group, the role that writes to it, and the flow log, as inner resources of `parent`."""
     group = parent.inner(
@@ -39,10 +35,15 @@ def flow_logs(
             ),
         },
     )
+    writing = Statement(
+        sid="Write",
+        actions=("logs:CreateLogStream", "logs:DescribeLogGroups", "logs:DescribeLogStreams", "logs:PutLogEvents"),
+        resources=(group.arn, pulumi.Output.concat(group.arn, ":*")),
+    )
     allowed = parent.inner(
         "flow-log-policy",
         aws.iam.RolePolicy,
-        {"role": role.name, "policy": policy(_writing(group.arn))},
+        {"role": role.name, "policy": policy(writing)},
     )
     parent.inner(
         "flow-log",
@@ -56,12 +57,4 @@ def flow_logs(
             "max_aggregation_interval": _AGGREGATION_S,
         },
         depends_on=[allowed],
-    )
-
-
-def _writing(group_arn: pulumi.Output[str]) -> Statement:
-    return Statement(
-        sid="Write",
-        actions=("logs:CreateLogStream", "logs:DescribeLogGroups", "logs:DescribeLogStreams", "logs:PutLogEvents"),
-        resources=(group_arn, pulumi.Output.concat(group_arn, ":*")),
     )

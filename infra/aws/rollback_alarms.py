@@ -11,7 +11,8 @@ from typing import Any, Final
 import pulumi
 
 from infra.aws import queue_metrics as figures
-from infra.aws.alarms.model import Formula, Threshold, metrics
+from infra.aws.alarms.model import Formula, Threshold
+from infra.aws.alarms.monitored import MonitoredBalancer
 
 SLOWER: Final = 4
 """Times the alert's threshold of latency that undoes a rollout: a rush slows answers too, and is no fault of the new
@@ -33,11 +34,8 @@ class RollbackAlarm(Threshold):
         return {"alarm_description": self.description, **self.threshold()}
 
 
-def error_share(
-    *, service: str, percent: int, balancer_suffix: pulumi.Input[str], target_suffix: pulumi.Input[str]
-) -> RollbackAlarm:
+def error_share(*, service: str, percent: int, balancer: MonitoredBalancer) -> RollbackAlarm:
     """Answers of the service with a 5xx status, in percent of all."""
-    answers = metrics("AWS/ApplicationELB", {"LoadBalancer": balancer_suffix, "TargetGroup": target_suffix})
     return RollbackAlarm(
         description=f"Undoes a rollout of {service} of {pulumi.get_stack()}: over {percent} % of its answers fail.",
         measure=Formula(
@@ -45,23 +43,20 @@ def error_share(
             expression=f"IF(requests >= {LEAST_REQUESTS}, 100 * FILL(errors, 0) / requests, 0)",
             label="failed answers, %",
             metrics={
-                "errors": answers("HTTPCode_Target_5XX_Count", "Sum"),
-                "requests": answers("RequestCount", "Sum"),
+                "errors": balancer.target("HTTPCode_Target_5XX_Count", "Sum"),
+                "requests": balancer.target("RequestCount", "Sum"),
             },
         ),
         above=percent,
     )
 
 
-def slow_answers(
-    *, service: str, milliseconds: int, balancer_suffix: pulumi.Input[str], target_suffix: pulumi.Input[str]
-) -> RollbackAlarm:
+def slow_answers(*, service: str, milliseconds: int, balancer: MonitoredBalancer) -> RollbackAlarm:
     """Answers of the service at the 95th percentile; `milliseconds` is what alerts begin at."""
     limit = SLOWER * milliseconds / 1000
-    answers = metrics("AWS/ApplicationELB", {"LoadBalancer": balancer_suffix, "TargetGroup": target_suffix})
     return RollbackAlarm(
         description=f"Undoes a rollout of {service} of {pulumi.get_stack()}: 95 % of answers took over {limit:g} s.",
-        measure=answers("TargetResponseTime", "p95"),
+        measure=balancer.target("TargetResponseTime", "p95"),
         above=limit,
     )
 

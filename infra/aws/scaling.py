@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_aws as aws
 
+from infra.aws.alarms.monitored import MonitoredBalancer
 from infra.aws.scaling_policies import ScalingPolicy, queue_policies, request_policies
 from infra.component import Component, ComponentArgs
 from infra.contracts import Scaling
@@ -15,17 +16,14 @@ from infra.contracts import Scaling
 @dataclass(frozen=True, kw_only=True)
 class ScalingArgs(ComponentArgs):
     """`service` is its plain name, `service_name` and `cluster_name` those on AWS. With a `queue` its figures are
-    followed, otherwise load and, given the two ARN suffixes, requests."""
+    followed, otherwise load and, behind a `balancer`, requests."""
 
     service: str
     service_name: pulumi.Input[str]
     cluster_name: pulumi.Input[str]
     minimum: int
     scaling: Scaling
-    balancer_suffix: pulumi.Input[str] | None = None
-    """``app/<name>/<id>``."""
-    target_suffix: pulumi.Input[str] | None = None
-    """``targetgroup/<name>/<id>``."""
+    balancer: MonitoredBalancer | None = None
     queue: str | None = None
     ends: pulumi.ResourceHook | None = None
     """What is done before the target goes: `infra.aws.control.desired_count.scaling_ends`."""
@@ -54,7 +52,7 @@ class ServiceScaling(Component):
             hooks=pulumi.ResourceHookBinding(before_delete=[args.ends]) if args.ends else None,
         )
         policies = (
-            request_policies(args.scaling, balancer=args.balancer_suffix, target=args.target_suffix)
+            request_policies(args.scaling, args.balancer)
             if args.queue is None
             else queue_policies(args.scaling, args.queue, minimum=args.minimum)
         )

@@ -14,7 +14,8 @@ from typing import Any, Final
 import pulumi
 
 from infra.aws import queue_metrics as figures
-from infra.aws.alarms.model import MINUTE, Formula, Metric, Missing, Threshold, metrics
+from infra.aws.alarms.model import MINUTE, Formula, Metric, Missing, Threshold
+from infra.aws.alarms.monitored import MonitoredBalancer
 from infra.contracts import Scaling
 
 SCALE_IN_MINUTES: Final = 5
@@ -61,22 +62,20 @@ class ScalingPolicy:
     alarms: tuple[ScalingAlarm, ...] = ()
 
 
-def request_policies(
-    scaling: Scaling, *, balancer: pulumi.Input[str] | None, target: pulumi.Input[str] | None
-) -> Iterator[ScalingPolicy]:
-    """Of a service that answers requests: by load and, given the two ARN suffixes, by requests and latency."""
+def request_policies(scaling: Scaling, balancer: MonitoredBalancer | None) -> Iterator[ScalingPolicy]:
+    """Of a service that answers requests: by load and, behind a balancer, by requests and latency."""
     if scaling.cpu_percent is not None:
         yield _track("cpu", scaling, "ECSServiceAverageCPUUtilization", scaling.cpu_percent)
     if scaling.memory_percent is not None:
         yield _track("memory", scaling, "ECSServiceAverageMemoryUtilization", scaling.memory_percent)
-    if balancer is None or target is None:
+    if balancer is None:
         return
     if scaling.requests_per_second is not None:
-        label = pulumi.Output.concat(balancer, "/", target)
+        label = pulumi.Output.concat(balancer.suffix, "/", balancer.target_suffix)
         # The metric counts the requests of a minute.
         yield _track("requests", scaling, "ALBRequestCountPerTarget", scaling.requests_per_second * MINUTE, label=label)
     if scaling.latency_p95_ms is not None:
-        yield _latency(scaling, scaling.latency_p95_ms, balancer, target)
+        yield _latency(scaling, scaling.latency_p95_ms, balancer)
 
 
 def queue_policies(scaling: Scaling, queue: str, *, minimum: int) -> Iterator[ScalingPolicy]:
@@ -92,14 +91,13 @@ def queue_policies(scaling: Scaling, queue: str, *, minimum: int) -> Iterator[Sc
         yield _wake(queue)
 
 
-def _latency(scaling: Scaling, limit: int, balancer: pulumi.Input[str], target: pulumi.Input[str]) -> ScalingPolicy:
+def _latency(scaling: Scaling, limit: int, balancer: MonitoredBalancer) -> ScalingPolicy:
     """In steps: latency does not fall in proportion to replicas, as target tracking assumes. It never removes one;
     the load does, when it goes."""
-    answers = metrics("AWS/ApplicationELB", {"LoadBalancer": balancer, "TargetGroup": target})
     alarm = ScalingAlarm(
         role="latency",
         description=f"Adds a replica: 95 % of answers took up to more than {limit} ms for {SLOW_MINUTES} minutes.",
-        measure=answers("TargetResponseTime", "p95"),
+        measure=balancer.target("TargetResponseTime", "p95"),
         above=limit / 1000,
         periods=SLOW_MINUTES,
     )

@@ -166,11 +166,7 @@ class ApiService(Service):
     def __init__(self, name: str, args: ApiServiceArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("slipway:aws:ApiService", name, opts, args.transforms)
         spec, balancer = args.spec, args.balancer
-        answers: dict[str, Any] = {
-            "service": spec.name,
-            "balancer_suffix": balancer.arn_suffix,
-            "target_suffix": balancer.target_suffix,
-        }
+        answers: dict[str, Any] = {"service": spec.name, "balancer": balancer.monitored}
         self._build(
             args,
             group=args.cluster.network.groups.api,
@@ -191,7 +187,7 @@ class ApiService(Service):
             after=[*balancer.before_traffic, *args.after],
         )
         self.url = balancer.url
-        self._scale(name, args, balancer_suffix=balancer.arn_suffix, target_suffix=balancer.target_suffix)
+        self._scale(name, args, balancer=balancer.monitored)
         self.finish({"name": self.name, "arn": self.arn, "url": self.url})
 
 

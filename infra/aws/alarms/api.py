@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
-from infra.aws.alarms.model import HOUR, MINUTE, Alarm, Composite, Formula, Metric, Silence, Threshold, metrics
+from infra.aws.alarms.model import HOUR, MINUTE, Alarm, Composite, Formula, Silence, Threshold, metrics
 from infra.aws.alarms.monitored import MonitoredBalancer
 from infra.settings.platform import Alerts
 
-_BALANCER = "AWS/ApplicationELB"
 _FEWEST_ANSWERS = 20
 """Answers in five minutes below which a share means nothing: one error among three requests is no outage."""
 _CERTIFICATE_DAYS = 30
@@ -26,8 +25,7 @@ API_DEGRADED = Composite(
 
 def api_alarms(balancer: MonitoredBalancer, alerts: Alerts) -> Iterator[Alarm]:
     """Alarms of the load balancer and its target group."""
-    whole = metrics(_BALANCER, {"LoadBalancer": balancer.suffix})
-    target = metrics(_BALANCER, {"LoadBalancer": balancer.suffix, "TargetGroup": balancer.target_suffix})
+    whole, target = balancer.whole, balancer.target
     latency = alerts.latency_p95.total_seconds()
     yield Alarm(
         role="api-down",
@@ -43,7 +41,7 @@ def api_alarms(balancer: MonitoredBalancer, alerts: Alerts) -> Iterator[Alarm]:
         role="api-errors",
         means=f"More than {alerts.error_percent} % of answers in five minutes were 5xx.",
         trouble="api-fails",
-        when=Threshold(_error_share(whole, target), above=alerts.error_percent, period=5 * MINUTE),
+        when=Threshold(_error_share(balancer), above=alerts.error_percent, period=5 * MINUTE),
         silence=Silence("notBreaching", "a load balancer without requests reports nothing, and has no errors"),
         notified_by=API_DEGRADED.role,
     )
@@ -82,7 +80,7 @@ def api_alarms(balancer: MonitoredBalancer, alerts: Alerts) -> Iterator[Alarm]:
         )
 
 
-def _error_share(whole: Callable[[str, str], Metric], target: Callable[[str, str], Metric]) -> Formula:
+def _error_share(balancer: MonitoredBalancer) -> Formula:
     """Percent of answers with 5xx. Those of the balancer itself count too, and stand beside `RequestCount`, which
     leaves out requests that found no target: with all replicas gone the share is 100, not 0 of 0."""
     failed = "(FILL(failed, 0) + FILL(refused, 0))"
@@ -91,8 +89,8 @@ def _error_share(whole: Callable[[str, str], Metric], target: Callable[[str, str
         expression=f"IF({answers} >= {_FEWEST_ANSWERS}, 100 * {failed} / {answers}, 0)",
         label="5xx answers, %",
         metrics={
-            "failed": target("HTTPCode_Target_5XX_Count", "Sum"),
-            "refused": whole("HTTPCode_ELB_5XX_Count", "Sum"),
-            "served": target("RequestCount", "Sum"),
+            "failed": balancer.target("HTTPCode_Target_5XX_Count", "Sum"),
+            "refused": balancer.whole("HTTPCode_ELB_5XX_Count", "Sum"),
+            "served": balancer.target("RequestCount", "Sum"),
         },
     )

@@ -48,8 +48,11 @@ class Metric:
     statistic: str
 
 
-def metrics(namespace: str, dimensions: Mapping[str, pulumi.Input[str]]) -> Callable[[str, str], Metric]:
-    """Makes metrics of one resource, by name and statistic."""
+Metrics = Callable[[str, str], Metric]
+"""Makes metrics of one resource, by name and statistic."""
+
+
+def metrics(namespace: str, dimensions: Mapping[str, pulumi.Input[str]]) -> Metrics:
     return lambda name, statistic: Metric(namespace=namespace, name=name, dimensions=dimensions, statistic=statistic)
 
 

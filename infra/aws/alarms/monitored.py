@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pulumi
 
-from infra.aws.alarms.model import Metric
+from infra.aws.alarms.model import Metric, Metrics, metrics
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +19,16 @@ class MonitoredBalancer:
     """``targetgroup/<name>/<id>``."""
     certificate_arn: pulumi.Input[str] | None = None
     """The listener's certificate; None without TLS."""
+
+    @property
+    def whole(self) -> Metrics:
+        """Of the balancer with all that it does itself."""
+        return metrics("AWS/ApplicationELB", {"LoadBalancer": self.suffix})
+
+    @property
+    def target(self) -> Metrics:
+        """Of the replicas behind it."""
+        return metrics("AWS/ApplicationELB", {"LoadBalancer": self.suffix, "TargetGroup": self.target_suffix})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,11 +8,7 @@ from typing import Any
 
 import pulumi
 
-from infra.aws.alarms.monitored import (
-    Monitored,
-    MonitoredBalancer,
-    MonitoredService,
-)
+from infra.aws.alarms.monitored import Monitored, MonitoredService
 from infra.aws.backup import Backup
 from infra.aws.balancer import Balancer
 from infra.aws.cluster import Cluster, ClusterArgs
@@ -151,11 +147,7 @@ def monitoring(
             stack=settings.stack,
             cluster=cluster.name,
             cluster_arn=cluster.arn,
-            balancer=MonitoredBalancer(
-                suffix=balancer.arn_suffix,
-                target_suffix=balancer.target_suffix,
-                certificate_arn=balancer.certificate_arn,
-            ),
+            balancer=balancer.monitored,
             services=tuple(_monitored_service(service, settings) for service in services),
             postgres=postgres.monitored,
             redis=redis.monitored,

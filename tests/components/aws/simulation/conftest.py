@@ -18,6 +18,7 @@ from infra.simulation.model import ScaledService
 PROGRAM = """
 import pulumi
 import pulumi_aws as aws
+from infra.aws.alarms.monitored import MonitoredBalancer
 from infra.aws.scaling import ScalingArgs, ServiceScaling
 from infra.aws.service import capacity
 from infra.settings import from_pulumi
@@ -35,10 +36,10 @@ for spec in Workload.of(from_pulumi()).services:
         capacity_provider_strategies=capacity(spec),
     )
     if spec.scaling:
-        suffixes = {} if spec.queue else {"balancer_suffix": balancer.arn_suffix, "target_suffix": group.arn_suffix}
+        monitored = MonitoredBalancer(suffix=balancer.arn_suffix, target_suffix=group.arn_suffix)
         ServiceScaling(f"{spec.name}-scaling", ScalingArgs(
             service=spec.name, service_name=service.name, cluster_name=cluster.name, minimum=spec.replicas,
-            scaling=spec.scaling, queue=spec.queue, **suffixes,
+            scaling=spec.scaling, queue=spec.queue, balancer=None if spec.queue else monitored,
         ))
 """
 
