@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pulumi
 
 from infra.aws import dump_scripts
-from infra.aws.alarms.model import Metric
+from infra.aws.alarms.model import metrics
 from infra.aws.alarms.monitored import MonitoredDumps
 from infra.aws.backup_plan import BackupPlanArgs, backup_plan
 from infra.aws.dump import EPHEMERAL_GIB, DumpArgs, schedule, task
@@ -70,12 +70,7 @@ class Backup(Component):
             self.bucket_name = kept.bucket
             self.dump = task(self, args.dump, kept)
             schedule(self, args.dump, self.dump, after=settled)
-            stored = Metric(
-                namespace=dump_scripts.NAMESPACE,
-                name=dump_scripts.STORED,
-                dimensions={"Stack": pulumi.get_stack()},
-                statistic="Sum",
-            )
+            stored = metrics(dump_scripts.NAMESPACE, {"Stack": pulumi.get_stack()})(dump_scripts.STORED, "Sum")
             self.monitored = MonitoredDumps(metric=stored)
         if args.plan is not None:
             self.backup_vault_name = backup_plan(self, args.plan).name

@@ -55,16 +55,14 @@ class Balancer(Component):
     Creates: the balancer, the target group, a listener on 443 and one on 80 that redirects to it, the certificate with
     its validation and records where a zone is given, the bucket of access logs, and WAF by choice. Costs: about 18 USD
     a month and 6 USD for each capacity unit in use; WAF 10 USD a month and 0.60 USD a million requests. Exports: `url`,
-    `target_group_arn`, `monitored`, `listener`, `dns_name`, `zone_id`. Replaces: another port the target group, with
-    the new one made first; another domain the certificate.
+    `target_group_arn`, `monitored`, `listener`, `dns_name`. Replaces: another port the target group, with the new one
+    made first; another domain the certificate.
     """
 
     url: pulumi.Output[str]
     arn: pulumi.Output[str]
     target_group_arn: pulumi.Output[str]
     dns_name: pulumi.Output[str]
-    zone_id: pulumi.Output[str]
-    certificate_arn: pulumi.Output[str] | None
     monitored: MonitoredBalancer
     listener: aws.lb.Listener
     """The one that requests come in by."""
@@ -77,13 +75,12 @@ class Balancer(Component):
         target = self._target(args)
         self.target_group_arn = target.arn
         balancer = self._balancer(args)
-        self.arn = balancer.arn
-        self.dns_name, self.zone_id = balancer.dns_name, balancer.zone_id
-        self.certificate_arn = self._certificate(args)
+        self.arn, self.dns_name = balancer.arn, balancer.dns_name
+        certificate_arn = self._certificate(args)
         self.monitored = MonitoredBalancer(
-            suffix=balancer.arn_suffix, target_suffix=target.arn_suffix, certificate_arn=self.certificate_arn
+            suffix=balancer.arn_suffix, target_suffix=target.arn_suffix, certificate_arn=certificate_arn
         )
-        self.listener = self._listeners(target)
+        self.listener = self._listeners(target, certificate_arn)
         if args.domain and args.zone_id:
             point_to(
                 self,
@@ -168,9 +165,9 @@ class Balancer(Component):
             return pulumi.Output.from_input(args.certificate_arn)
         return certificate(self, domain=args.domain, zone_id=args.zone_id)
 
-    def _listeners(self, target: aws.lb.TargetGroup) -> aws.lb.Listener:
+    def _listeners(self, target: aws.lb.TargetGroup, certificate_arn: pulumi.Output[str] | None) -> aws.lb.Listener:
         forward: dict[str, Any] = {"type": "forward", "target_group_arn": target.arn}
-        if self.certificate_arn is None:
+        if certificate_arn is None:
             return self._listener("http", 80, forward)
         redirect = {"port": "443", "protocol": "HTTPS", "status_code": "HTTP_301"}
         self._listener("http", 80, {"type": "redirect", "redirect": redirect})
@@ -178,7 +175,7 @@ class Balancer(Component):
             "https",
             443,
             forward,
-            certificate_arn=self.certificate_arn,
+            certificate_arn=certificate_arn,
             ssl_policy=TLS_POLICY,
             routing_http_response_strict_transport_security_header_value=HSTS,
         )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, Final
 
 import pulumi
@@ -18,6 +19,8 @@ _MOST_ALARMS: Final = 100
 """What CloudWatch shows in one widget; a stack has about 40, and eight more for each further worker group."""
 
 Widget = dict[str, Any]
+Graph = Callable[..., Widget]
+"""Makes a widget of one region: the title, lines of a label and a metric, and how `high` the axis goes."""
 Row = tuple[Sequence[Widget], int]
 """Widgets side by side, and their height."""
 
@@ -35,9 +38,7 @@ def body(monitored: Monitored, *, region: str, alarm_arns: Sequence[pulumi.Input
 
 
 def _rows(monitored: Monitored, region: str, alarm_arns: Sequence[pulumi.Input[str]]) -> Iterator[Row]:
-    def graph(title: str, *lines: tuple[str, Metric], high: float | None = None) -> Widget:
-        return _metric_widget(title, lines, region=region, high=high)
-
+    graph = partial(_graph, region)
     heading = f"# {monitored.stack}\nWhat to do about an alarm: `{RUNBOOK}`"
     yield [{"type": "text", "properties": {"markdown": heading}}], 2
     yield [{"type": "alarm", "properties": {"title": "Alarms", "alarms": list(alarm_arns)[:_MOST_ALARMS]}}], 4
@@ -55,7 +56,7 @@ def _rows(monitored: Monitored, region: str, alarm_arns: Sequence[pulumi.Input[s
         yield [_errors(groups, region)], _HEIGHT + 2
 
 
-def _answers(balancer: MonitoredBalancer, graph: Any) -> list[Widget]:
+def _answers(balancer: MonitoredBalancer, graph: Graph) -> list[Widget]:
     metric, refused = balancer.target, balancer.whole("HTTPCode_ELB_5XX_Count", "Sum")
     codes = [(f"{kind}xx", metric(f"HTTPCode_Target_{kind}XX_Count", "Sum")) for kind in (2, 3, 4, 5)]
     return [
@@ -70,7 +71,7 @@ def _answers(balancer: MonitoredBalancer, graph: Any) -> list[Widget]:
     ]
 
 
-def _service(cluster: pulumi.Input[str], service: MonitoredService, graph: Any) -> list[Widget]:
+def _service(cluster: pulumi.Input[str], service: MonitoredService, graph: Graph) -> list[Widget]:
     dimensions = {"ClusterName": cluster, "ServiceName": service.name}
     ecs, insights = metrics("AWS/ECS", dimensions), metrics("ECS/ContainerInsights", dimensions)
     counts = (("wanted", "DesiredTaskCount"), ("running", "RunningTaskCount"), ("starting", "PendingTaskCount"))
@@ -82,7 +83,7 @@ def _service(cluster: pulumi.Input[str], service: MonitoredService, graph: Any) 
     ]
 
 
-def _queue(stack: str, queue: str, graph: Any) -> list[Widget]:
+def _queue(stack: str, queue: str, graph: Graph) -> list[Widget]:
     def figures(*names: str) -> Iterator[tuple[str, Metric]]:
         return ((name, queue_metrics.queue_metric(stack, queue, name)) for name in names)
 
@@ -96,7 +97,7 @@ def _queue(stack: str, queue: str, graph: Any) -> list[Widget]:
     ]
 
 
-def _postgres(postgres: MonitoredPostgres, graph: Any) -> list[Widget]:
+def _postgres(postgres: MonitoredPostgres, graph: Graph) -> list[Widget]:
     def metric(name: str, statistic: str = "Average") -> Metric:
         return metrics("AWS/RDS", {"DBInstanceIdentifier": postgres.identifier})(name, statistic)
 
@@ -114,7 +115,7 @@ def _postgres(postgres: MonitoredPostgres, graph: Any) -> list[Widget]:
     ]
 
 
-def _redis(redis: MonitoredRedis, graph: Any) -> list[Widget]:
+def _redis(redis: MonitoredRedis, graph: Graph) -> list[Widget]:
     def nodes(name: str, statistic: str) -> Iterator[tuple[str, Metric]]:
         for number, member in enumerate(redis.member_ids, start=1):
             yield f"node {number}", metrics("AWS/ElastiCache", {"CacheClusterId": member})(name, statistic)
@@ -127,7 +128,7 @@ def _redis(redis: MonitoredRedis, graph: Any) -> list[Widget]:
     ]
 
 
-def _metric_widget(title: str, lines: Sequence[tuple[str, Metric]], *, region: str, high: float | None) -> Widget:
+def _graph(region: str, title: str, *lines: tuple[str, Metric], high: float | None = None) -> Widget:
     return {
         "type": "metric",
         "properties": {

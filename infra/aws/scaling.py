@@ -57,10 +57,10 @@ class ServiceScaling(Component):
             else queue_policies(args.scaling, args.queue, minimum=args.minimum)
         )
         for policy in policies:
-            self._make(policy, target, args.service)
+            self._policy(policy, target, args.service)
         self.finish({})
 
-    def _make(self, policy: ScalingPolicy, target: aws.appautoscaling.Target, service: str) -> None:
+    def _policy(self, policy: ScalingPolicy, target: aws.appautoscaling.Target, service: str) -> None:
         made = self.inner(
             policy.role,
             aws.appautoscaling.Policy,

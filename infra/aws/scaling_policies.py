@@ -133,14 +133,12 @@ def _backlog(scaling: Scaling, queue: str, high: int, minimum: int) -> ScalingPo
 
 
 def _short(scaling: Scaling, queue: str, low: int, minimum: int) -> ScalingPolicy:
-    expression = spare(slots=scaling.slots or 1, last=minimum == 0)
+    figured = {"depth": figures.QUEUE_DEPTH, "running": figures.RUNNING_JOBS, "workers": figures.WORKERS}
     alarm = ScalingAlarm(
         role="short",
         description=f"Removes a worker: fewer than {low} jobs have waited in {queue} for {SCALE_IN_MINUTES} minutes, "
         "and the other workers have room for those under way.",
-        measure=_formula(
-            expression, queue, depth=figures.QUEUE_DEPTH, running=figures.RUNNING_JOBS, workers=figures.WORKERS
-        ),
+        measure=_formula(spare(slots=scaling.slots or 1, last=minimum == 0), queue, **figured),
         below=low,
         periods=SCALE_IN_MINUTES,
         # Without figures everything stays as it is.

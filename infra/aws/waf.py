@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import pulumi
@@ -20,31 +19,20 @@ HIDDEN_HEADERS: Final = ("authorization", "cookie")
 """Headers that hold credentials; WAF's log shows the others."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class ManagedGroup:
-    """A group of rules that AWS maintains. `counted` are rules of it that only count."""
-
-    name: str
-    counted: Mapping[str, str] = field(default_factory=dict)
-    """Rule to the reason why it does not block here."""
-
-
 _PAYLOAD: Final = "a delivery's payload is any text: pages with scripts, paths, SQL. The API stores and forwards it"
-MANAGED: Final = (
-    ManagedGroup(name="AWSManagedRulesAmazonIpReputationList"),
-    ManagedGroup(
-        name="AWSManagedRulesCommonRuleSet",
-        counted={
-            "CrossSiteScripting_BODY": _PAYLOAD,
-            "GenericLFI_BODY": _PAYLOAD,
-            "GenericRFI_BODY": "it blocks bodies that hold URLs with an address; a delivery's body is about a URL",
-            "SizeRestrictions_BODY": "it blocks bodies above 8 KB; the application has its own limit",
-        },
-    ),
-    ManagedGroup(name="AWSManagedRulesKnownBadInputsRuleSet"),
-    ManagedGroup(name="AWSManagedRulesSQLiRuleSet", counted={"SQLi_BODY": _PAYLOAD}),
-)
-"""In the order in which they look: 25, 700, 200 and 200 of the 1,500 capacity units that come without extra cost."""
+MANAGED: Final[Mapping[str, Mapping[str, str]]] = {
+    "AWSManagedRulesAmazonIpReputationList": {},
+    "AWSManagedRulesCommonRuleSet": {
+        "CrossSiteScripting_BODY": _PAYLOAD,
+        "GenericLFI_BODY": _PAYLOAD,
+        "GenericRFI_BODY": "it blocks bodies that hold URLs with an address; a delivery's body is about a URL",
+        "SizeRestrictions_BODY": "it blocks bodies above 8 KB; the application has its own limit",
+    },
+    "AWSManagedRulesKnownBadInputsRuleSet": {},
+    "AWSManagedRulesSQLiRuleSet": {"SQLi_BODY": _PAYLOAD},
+}
+"""The groups of rules that AWS maintains, in the order in which they look: 25, 700, 200 and 200 of the 1,500 capacity
+units that come without extra cost. Of each, the rules that only count, and why they do not block here."""
 
 
 def firewall(
@@ -66,7 +54,7 @@ def firewall(
             "default_action": {"allow": {}},
             "rules": [
                 _rate_rule(rate_limit),
-                *(_managed(group, place) for place, group in enumerate(MANAGED, start=1)),
+                *(_managed(name, counted, place) for place, (name, counted) in enumerate(MANAGED.items(), start=1)),
             ],
             "visibility_config": _visible("waf"),
         },
@@ -74,12 +62,9 @@ def firewall(
     association: pulumi.Resource = owner.inner(
         "waf-association", aws.wafv2.WebAclAssociation, {"resource_arn": balancer_arn, "web_acl_arn": acl.arn}
     )
-    suffix = physical_name("waf", limit=200)
-    log = owner.inner(
-        "waf-log",
-        aws.cloudwatch.LogGroup,
-        {"name": LOG_PREFIX + suffix, "retention_in_days": retention_days, "kms_key_id": key_arn},
-    )
+    name = LOG_PREFIX + physical_name("waf", limit=200)
+    kept = {"name": name, "retention_in_days": retention_days, "kms_key_id": key_arn}
+    log = owner.inner("waf-log", aws.cloudwatch.LogGroup, kept)
     owner.inner(
         "waf-logging",
         aws.wafv2.WebAclLoggingConfiguration,
@@ -115,21 +100,19 @@ def _rate_rule(limit: int) -> dict[str, Any]:
     }
 
 
-def _managed(group: ManagedGroup, priority: int) -> dict[str, Any]:
+def _managed(name: str, counted: Iterable[str], priority: int) -> dict[str, Any]:
     return {
-        "name": group.name,
+        "name": name,
         "priority": priority,
         "override_action": {"none": {}},
         "statement": {
             "managed_rule_group_statement": {
                 "vendor_name": "AWS",
-                "name": group.name,
-                "rule_action_overrides": [
-                    {"name": rule, "action_to_use": {"count": {}}} for rule in sorted(group.counted)
-                ],
+                "name": name,
+                "rule_action_overrides": [{"name": rule, "action_to_use": {"count": {}}} for rule in sorted(counted)],
             }
         },
-        "visibility_config": _visible(group.name),
+        "visibility_config": _visible(name),
     }
 
 
