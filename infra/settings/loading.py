@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import pulumi
@@ -96,14 +97,9 @@ def _without(tree: Mapping[str, Any], paths: Collection[Path]) -> dict[str, Any]
     for path in sorted(paths, key=lambda path: [str(part).zfill(6) for part in path], reverse=True):
         *parents, last = path
         place: Any = copy
-        for part in parents:
-            try:
+        with suppress(KeyError, IndexError, TypeError):  # a key that is missing, or lies below a plain value
+            for part in parents:
                 place = place[part]
-            except (KeyError, IndexError, TypeError):
-                place = None
-        if isinstance(place, dict):
-            place.pop(last, None)
-        elif isinstance(place, list) and isinstance(last, int) and last < len(place):
             del place[last]
     return copy  # type: ignore[no-any-return]
 

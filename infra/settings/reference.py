@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import inspect
 import io
 from collections.abc import Iterator, Mapping
 from datetime import date
@@ -65,8 +66,7 @@ def schema() -> dict[str, Any]:
             continue
         entry: dict[str, Any] = {"type": _schema_type(key)}
         if entry["type"] == "array":
-            object_items = key.group is not None
-            entry["items"] = {"type": "object" if object_items else "string"}
+            entry["items"] = {"type": "string" if key.group is None else "object"}
         entry["description"] = DoubleQuotedScalarString(_line(key.field.description))
         if not key.required or key.group is not None:
             entry["default"] = {"object": {}, "array": [], "string": "", "boolean": key.default}[entry["type"]]
@@ -76,7 +76,10 @@ def schema() -> dict[str, Any]:
 
 def project_file(text: str) -> str:
     """The project file with its `config` section as the settings tree has it; the rest stays as it is."""
-    yaml = _yaml()
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = 4096
+    yaml.indent(mapping=2, sequence=4, offset=2)
     tree = yaml.load(text)
     tree["config"] = schema()
     out = io.StringIO()
@@ -101,7 +104,7 @@ def _sections() -> Iterator[str]:
         if (model := key.group) is not None:
             step = {dict: ".<name>", tuple: "[0]"}.get(get_origin(key.kind), "")
             yield f"## `{render_path(key.path)}{step}`\n"
-            yield f"{_paragraph(model.__doc__)}\n"
+            yield f"{inspect.getdoc(model)}\n"
             inside = (*key.path, *describe.step(key.kind))
             yield from _table([k for k in describe.keys(Settings) if k.path[:-1] == inside])
 
@@ -114,7 +117,7 @@ def _table(keys: list[Key]) -> Iterator[str]:
             f"`{render_path(key.path)}`",
             _type(key),
             _default(key),
-            _cell(_allowed(key)),
+            "" if key.group is not None or key.kind is bool or key.secret else _cell(key.allowed),
             _cell(key.field.description) + _where(key.path),
             "" if key.group is not None else _cell(effect(key.path)),
         )
@@ -166,12 +169,6 @@ def _type(key: Key) -> str:
     return {tuple: "list", dict: "map"}.get(get_origin(key.kind)) or _TYPES[key.kind]
 
 
-def _allowed(key: Key) -> str:
-    if key.group is not None or key.kind is bool or key.secret:
-        return ""
-    return key.allowed
-
-
 def _default(key: Key) -> str:
     if key.group is not None:
         return ""
@@ -189,24 +186,12 @@ def _schema_type(key: Key) -> str:
     return "boolean" if key.kind is bool else "integer" if isinstance(key.rule, Between | NumberOf) else "string"
 
 
-def _paragraph(text: str | None) -> str:
-    return "\n".join(line.strip() for line in (text or "").strip().splitlines())
-
-
 def _line(text: str | None) -> str:
     return " ".join((text or "").split())
 
 
 def _cell(text: str | None) -> str:
-    return _line(text).replace("|", "\\|").replace("<", "&lt;") if text else ""
-
-
-def _yaml() -> YAML:
-    yaml = YAML()
-    yaml.preserve_quotes = True
-    yaml.width = 4096
-    yaml.indent(mapping=2, sequence=4, offset=2)
-    return yaml
+    return _line(text).replace("|", "\\|").replace("<", "&lt;")
 
 
 if __name__ == "__main__":
