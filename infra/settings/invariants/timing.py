@@ -21,6 +21,7 @@ _HOLDS: Final[Mapping[str, Callable[[timedelta, timedelta], bool]]] = {
     "up to {}": operator.le,
     "less than {}": operator.lt,
 }
+"""What is allowed, as a phrase about a limit, and when a value keeps to it."""
 _BALANCER_IDLE: Final = timedelta(seconds=60)
 """Idle timeout of an Application Load Balancer (its default, which the stacks keep)."""
 _MARGIN: Final = timedelta(seconds=5)
