@@ -116,6 +116,9 @@ def test_the_map_names_every_room() -> None:
     }
     rooms |= {f"infra/engine/{path.name}" for path in (ROOT / "infra" / "engine").iterdir() if any(path.glob("*.py"))}
     assert sorted(room for room in rooms if f"`{room}`" not in text) == []
+    for places, _, first in rows("The rooms"):
+        for place, module in itertools.product(code(places), code(first)):
+            assert (ROOT / place / module).is_file(), f"{place} has no {module} to start with"
 
 
 def test_the_glossary_is_short_and_its_words_are_the_identifiers() -> None:
