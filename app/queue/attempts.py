@@ -21,7 +21,7 @@ from app.observability.logging import get_logger
 from app.queue import backoff
 from app.queue.handler import Handler
 from app.queue.job import INTERNAL_ERROR, Job, Outcome
-from app.queue.leases import Leases
+from app.queue.leases import JobsNotStartedError, Leases
 from app.queue.records import Records
 from app.settings import Settings
 
@@ -32,10 +32,6 @@ _OVERRUN = 60.0
 _CLAIM_PATIENCE = 5.0
 """Seconds that a worker at its end waits for a claim under way, to hand back what it takes."""
 _REFUSED = "the result cannot be stored"
-
-
-class JobsNotStartedError(Exception):
-    """Postgres could not be asked; the jobs go back to the queue."""
 
 
 @dataclass(kw_only=True)
@@ -240,6 +236,7 @@ class Attempts:
         counted = dict.fromkeys(map(str, suspects), "the worker failed over the job")
         if jobs is None:
             counted |= dict.fromkeys(self.stuck(), "the job ignored its deadline")
+            self._leases.end()
             self._leases.recover(patience=_CLAIM_PATIENCE)
             jobs = self._leases.all()
         if not jobs:

@@ -16,8 +16,9 @@ import uuid
 from rq import Retry, get_current_job
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.queue.attempts import Attempts, JobsNotStartedError
+from app.queue.attempts import Attempts
 from app.queue.job import Job
+from app.queue.leases import JobsNotStartedError
 from app.settings import Settings
 
 _MANY = 2**31

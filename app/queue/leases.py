@@ -18,6 +18,10 @@ from app.queue.records import Records
 log = get_logger()
 
 
+class JobsNotStartedError(Exception):
+    """Postgres could not be asked, or is not to be any more; the jobs go back to the queue."""
+
+
 class Leases:
     """`held`: the jobs under way, by id and attempt. Of one job there may be two: that of an attempt whose lease has
     ended, and the one after it."""
@@ -31,18 +35,21 @@ class Leases:
         self._lock = threading.Lock()
         # Jobs that a claim may have taken whose answer was lost, and until when (monotonic) it may still take them.
         self._unanswered: dict[uuid.UUID, float] = {}
+        self._ended = False
         # Held from the question to the note of its answer, so that nobody takes a claim under way for an unknown one.
         self._claiming = threading.Lock()
 
     def claim(self, jobs: Sequence[Job], *, at: float) -> list[Job]:
         """Take those jobs that can be taken. `at`: monotonic time from which the leases are reckoned. Raises
-        SQLAlchemyError with none of them taken, or with some that `recover` finds."""
+        SQLAlchemyError with none of them taken, or with some that `recover` finds; JobsNotStartedError after `end`."""
         ids = {job.id for job in jobs}
         with self._claiming:
             doubtful = self._unanswered.keys() & ids
             if doubtful:
                 self._recover()
             self._unanswered.update(dict.fromkeys(ids, at + self._longest))
+            if self._ended:
+                raise JobsNotStartedError("the worker ends")
             won = self._records.claim(jobs, worker=self._worker, at=at)
             with self._lock:
                 self.held.update(((job.id, job.attempt), job) for job in won)
@@ -50,6 +57,11 @@ class Leases:
             for job_id in ids - doubtful | {job.id for job in won}:
                 self._unanswered.pop(job_id, None)
         return won
+
+    def end(self) -> None:
+        """Claim nothing more, before the worker releases what it holds: a batch that was claimed after that was left to
+        its lease. A claim under way is in `unanswered`, for which `recover` waits."""
+        self._ended = True
 
     @property
     def unanswered(self) -> bool:

@@ -21,10 +21,11 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.observability.logging import get_logger
 from app.queue import foreign
-from app.queue.attempts import Attempts, JobsNotStartedError
+from app.queue.attempts import Attempts
 from app.queue.foreign import RqSide
 from app.queue.gate import DatabaseGate
 from app.queue.job import Acknowledgement, Job
+from app.queue.leases import JobsNotStartedError
 from app.queue.slots import MOST, Slots
 from app.queue.stages import Crew, Stage
 from app.queue.wakeups import Wakeups

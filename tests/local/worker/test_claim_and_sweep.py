@@ -16,10 +16,11 @@ from sqlalchemy.exc import OperationalError
 
 from app.db import locks
 from app.queue import job as jobs
-from app.queue.attempts import Attempts, JobsNotStartedError
+from app.queue.attempts import Attempts
 from app.queue.execute import attempt
 from app.queue.handler import Effects
 from app.queue.job import Outcome
+from app.queue.leases import JobsNotStartedError
 from app.queue.models import Job
 from app.queue.outbox import new_job
 from app.queue.records import Records

@@ -20,11 +20,12 @@ from app.db.engine import sync_engine
 from app.db.errors import Kind
 from app.migrations.runner import MigrationError, migrate
 from app.queue import job as jobs
-from app.queue.attempts import Attempts, JobsNotStartedError
+from app.queue.attempts import Attempts
 from app.queue.execute import attempt
 from app.queue.gate import DatabaseGate
 from app.queue.handler import Effects
 from app.queue.job import Outcome
+from app.queue.leases import JobsNotStartedError
 from app.queue.models import Job
 from app.queue.records import Records
 from app.settings import Settings

@@ -17,10 +17,11 @@ from sqlalchemy import Engine, create_engine, event, text, update
 from app.deliveries.job import DeliveryHandler
 from app.deliveries.models import Delivery
 from app.queue import job as jobs
-from app.queue.attempts import Attempts, JobsNotStartedError
+from app.queue.attempts import Attempts
 from app.queue.execute import attempt
 from app.queue.handler import Effects
 from app.queue.job import Outcome
+from app.queue.leases import JobsNotStartedError
 from app.queue.models import Job
 from app.queue.records import Records
 from app.queue.sweeper import Sweeper

@@ -124,6 +124,11 @@ MUTANTS = (
         ),
     ),
     Mutant(
+        "a worker that ends claims more",
+        "what it claimed after it had released what it held was left to its lease",
+        (("app.queue.leases:Leases.end", "self._ended = True", "pass"),),
+    ),
+    Mutant(
         "a repeated store does not look for its own",
         "a job whose result was stored was called lost",
         (("app.queue.attempts:Attempts._stored_before", "if not missing:", "if True:"),),
