@@ -232,7 +232,7 @@ def _wakeups(client: Any) -> list[Any]:
     noted: list[Any] = [queue.enqueue([_id(1), _id(2), _id(3)]), queue.enqueue([_id(4)], urgent=True), queue.count()]
     jobs = queue.dequeue(3)
     noted += [[job.id for job in jobs], sorted(queue.waiting_ids()), sorted(queue.running_ids()), queue.wait(0.01)]
-    noted += [[job.rq_id for job in queue.dequeued_beside({jobs[0].execution})], other.dequeued_beside(set())]
+    noted += [sorted(job.rq_id for job in queue.dequeued_beside({jobs[0].execution})), other.dequeued_beside(set())]
     ends: list[tuple[Any, Any]] = list(zip(jobs, ("finished", "failed", "scheduled"), strict=True))
     for job, end in ends:
         job.acknowledgement, job.error, job.wait = end, "no" if end == "failed" else "", 0.0

@@ -54,13 +54,14 @@ MUTANTS = (
     ),
     Mutant(
         "an outcome in the turn of the cancellation is lost",
-        "told 503 and stored: the result came in the turn in which the caller was cancelled",
+        "it came in the turn in which the caller was cancelled, who then waited for it in vain",
         (
             (
                 "app.web.batching:_Entry.outcome",
-                "if not self.settled:\n                    raise",
-                "raise",
+                "if not self.settled:\n            self._waiter",
+                "if True:\n            self._waiter",
             ),
+            ("app.web.batching:_Entry.outcome", "if not self.settled:\n                    raise", "raise"),
         ),
     ),
     Mutant(

@@ -144,6 +144,8 @@ def _judge_answers(here: World) -> None:
             here.violation(f"{name} failed although nothing else did that cannot be tried again")
         if one.answer not in ("accepted", "replayed", "timeout", "gone", "unknown", "unheard"):
             here.violation(f"{name} was answered with an error: {one.answer}")
+        if one.answer == "unknown" and not here.plan.injected:
+            here.violation(f"{name} was not told its outcome, although nothing fails")
         if (
             one.answer == "timeout"
             and one.began > here.plan.calm + here.plan.request_timeout + _FREE_AGAIN

@@ -135,7 +135,9 @@ class _Exchange:
             fail(_INJECTED[fault](f"injected {fault}"), delay, breaks=ended)
         elif fault == "late":
             # The client is told that the connection broke; the statement is on its way all the same.
-            self._session_runs(rng.uniform(0.02, 3.0), lambda *_: self._session.close())
+            self._session_runs(
+                rng.choice([rng.uniform(0.02, 3.0), rng.uniform(0.25, 0.8)]), lambda *_: self._session.close()
+            )
             self.error = lost("server closed the connection unexpectedly")
             later(rng.random() * 0.02, answered)
         elif fault == "hang":

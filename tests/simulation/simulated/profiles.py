@@ -32,9 +32,9 @@ def _nothing_fails(plan: Plan, rng: random.Random) -> None:
     _calm(plan)
     plan.delay, plan.turn, plan.request_timeout = rng.choice([0.0005, 0.002]), 0.005, 5.0
     plan.requests = []
-    for burst in range(10):
-        at = START + burst
-        for when in (at, at + 0.0001, at + rng.random() * 0.15):
+    for burst in range(20):
+        at = START + burst * 0.5
+        for when in (at, at + 0.0001, at + rng.random() * 0.06):
             number = len(plan.requests)
             plan.requests.append(Request(number=number, at=when, key=f"key-{number}", max_attempts=3))
 
@@ -86,6 +86,7 @@ def _answers_to_claims(plan: Plan, rng: random.Random) -> None:
     """Lost, late or slow, for jobs of one attempt; and the worker is asked to stop, perhaps."""
     _calm(plan)
     plan.stops_after_faults = rng.random() < 0.4
+    plan.delay = rng.choice([0.002, 0.05])
     plan.receiver = {"fails": 0.0, "breaks": 0.0, "seconds": rng.choice([0.001, 0.3, 1.5])}
     plan.requests = requests_of(rng, START, 3.0, count=8)
     for request in plan.requests:
