@@ -11,7 +11,7 @@ from rig.servers import Postgres
 from rig.waiting import wait_for
 
 # What only these statements have among their parameters.
-CLAIM, STORE, ACCEPT = b'"lease":', b'"given_back":', b'"hash":'
+CLAIM, STORE, ACCEPT = b'"lease":', b'"given_back":', b'"request_hash":'
 
 
 @pytest.fixture

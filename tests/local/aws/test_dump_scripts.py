@@ -204,7 +204,7 @@ def test_the_last_line_is_the_metric_in_cloudwatchs_form(
     assert directive["Namespace"] == scripts.NAMESPACE
     assert directive["Dimensions"] == [["Stack"]]
     names = [metric["Name"] for metric in directive["Metrics"]]
-    assert names == [scripts.STORED, scripts.SIZE]
+    assert names == [scripts.STORED, "DumpBytes"]
     assert all(isinstance(line[name], int) for name in names)
     assert (line["Stack"], line[scripts.STORED]) == ("prod", 1)
     assert line["_aws"]["Timestamp"] > 1_700_000_000_000
@@ -249,19 +249,19 @@ def test_the_authorities_travel_on_the_volume(run: Run, migrated_url: str, spec:
     bundle.write_text("not a certificate")
     copied = run([sys.executable, "-c", scripts.CERTIFICATES], PGSSLROOTCERT=str(bundle))
     assert copied.returncode == 0, copied.stderr
-    assert (tmp_path / "volume" / scripts.AUTHORITIES).read_text() == "not a certificate"
+    assert (tmp_path / "volume" / "authorities.pem").read_text() == "not a certificate"
     # Whoever the other containers are, they may add files there, and nobody may take another's away.
     assert stat.S_IMODE((tmp_path / "volume").stat().st_mode) == 0o1777
-    assert stat.S_IMODE((tmp_path / "volume" / scripts.AUTHORITIES).stat().st_mode) & 0o444 == 0o444
+    assert stat.S_IMODE((tmp_path / "volume" / "authorities.pem").stat().st_mode) & 0o444 == 0o444
 
     bundle.unlink()
     # libpq reads the file at once when it speaks TLS; over the socket it does not, and the dump works.
     shown = [*SHELLS[0], "-c", scripts.DUMP.replace("timeout", "echo $PGSSLROOTCERT; timeout"), "dump", *spec.command]
     done = run(shown, **libpq(migrated_url), PGSSLROOTCERT=str(bundle))
-    assert done.stdout.splitlines()[0] == str(tmp_path / "volume" / scripts.AUTHORITIES)
+    assert done.stdout.splitlines()[0] == str(tmp_path / "volume" / "authorities.pem")
 
 
 @pytest.mark.parametrize("word", ["", "system"])
 def test_other_words_for_authorities_are_left_alone(run: Run, tmp_path: Path, word: str) -> None:
     assert run([sys.executable, "-c", scripts.CERTIFICATES], PGSSLROOTCERT=word).returncode == 0
-    assert not (tmp_path / "volume" / scripts.AUTHORITIES).exists()
+    assert not (tmp_path / "volume" / "authorities.pem").exists()

@@ -229,7 +229,7 @@ def test_what_redis_believes_to_run_here_and_does_not_goes_back(world: Any, work
 def test_a_job_that_is_put_on_the_queue_again_begins_anew(world: Any) -> None:
     queue: Wakeups = world.queue
     job_id = uuid.uuid4()
-    queue.push([job_id])
+    queue.enqueue([job_id])
     job = Job.fetch(str(job_id), connection=world.redis, serializer="json")
     assert (job.func_name, job.args, job.origin) == ("app.jobs.execute.execute", [str(job_id)], queue.name)
     assert (job.timeout, job.result_ttl, job.failure_ttl) == (5, 24 * 3600, 7 * 24 * 3600)
@@ -240,7 +240,7 @@ def test_a_job_that_is_put_on_the_queue_again_begins_anew(world: Any) -> None:
     world.redis.expire(job.key, 60)
     world.redis.hset(job.key, "number_of_retries", 7)
 
-    queue.push([job_id])
+    queue.enqueue([job_id])
 
     assert world.redis.ttl(job.key) == -1
     assert world.redis.hget(job.key, "number_of_retries") is None

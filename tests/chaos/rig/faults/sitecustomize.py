@@ -58,7 +58,7 @@ def deliver_badly(module: ModuleType) -> None:
 
 def accept_of_another_kind(module: ModuleType) -> None:
     if kind := os.environ.get("CHAOS_KIND"):
-        module.JOB_KIND = kind
+        module.KIND = kind
 
 
 def die_before_announcing(module: ModuleType) -> None:
