@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pulumi
 
-from infra.aws import dump_scripts
+from infra.aws import dump_scripts, queue_metrics
 from infra.aws.alarms.model import metrics
 from infra.aws.alarms.monitored import MonitoredDumps
 from infra.aws.backup_plan import BackupPlanArgs, backup_plan
@@ -70,7 +70,7 @@ class Backup(Component):
             self.bucket_name = kept.bucket
             self.dump = task(self, args.dump, kept)
             schedule(self, args.dump, self.dump, after=settled)
-            stored = metrics(dump_scripts.NAMESPACE, {"Stack": pulumi.get_stack()})(dump_scripts.STORED, "Sum")
+            stored = metrics(queue_metrics.NAMESPACE, {"Stack": pulumi.get_stack()})(dump_scripts.STORED, "Sum")
             self.monitored = MonitoredDumps(metric=stored)
         if args.plan is not None:
             self.backup_vault_name = backup_plan(self, args.plan).name

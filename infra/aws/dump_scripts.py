@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Final
 
-NAMESPACE: Final = "Slipway"
 STORED: Final = "DumpsStored"
 """1 for each dump that is in the bucket. No value means no dump."""
 

@@ -25,7 +25,7 @@ from infra.settings.platform import Alerts
 _LONGEST_NAME: Final = {"alarm": 255, "rule": 64, "dashboard": 255, "budget": 100}
 _QUIET_FIRST: Final = 60
 """Seconds that a combined alarm waits for the worse one before it notifies, and stays silent after it."""
-_ERROR_ENTRIES: Final = '{ ($.level = "error") || ($.level = "critical") }'
+ERROR_ENTRIES: Final = '{ ($.level = "error") || ($.level = "critical") }'
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +115,7 @@ class Monitoring(Component):
             {
                 "name": _name("alarm", f"{service.role}-errors"),
                 "log_group_name": log_group,
-                "pattern": _ERROR_ENTRIES,
+                "pattern": ERROR_ENTRIES,
                 "metric_transformation": {
                     "namespace": queue_metrics.NAMESPACE,
                     "name": metric.name,

@@ -18,6 +18,7 @@ import psycopg
 import pytest
 
 from infra.aws import dump_scripts as scripts
+from infra.aws import queue_metrics
 from infra.contracts import TaskSpec
 from infra.local import binaries
 from infra.settings.loading import parse
@@ -201,7 +202,7 @@ def test_the_last_line_is_the_metric_in_cloudwatchs_form(
     line = json.loads(run([*SHELLS[0], "-c", scripts.UPLOAD], path=aws_cli, **UPLOAD_VARIABLES).stdout)
 
     (directive,) = line["_aws"]["CloudWatchMetrics"]
-    assert directive["Namespace"] == scripts.NAMESPACE
+    assert directive["Namespace"] == queue_metrics.NAMESPACE
     assert directive["Dimensions"] == [["Stack"]]
     names = [metric["Name"] for metric in directive["Metrics"]]
     assert names == [scripts.STORED, "DumpBytes"]

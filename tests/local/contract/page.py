@@ -17,7 +17,7 @@ from app.settings import Settings as AppSettings
 from app.web.server import EXIT_FORCED
 from infra.aws import queue_metrics, task_definition
 from infra.aws.alarms.model import MINUTE
-from infra.aws.monitoring import _ERROR_ENTRIES
+from infra.aws.monitoring import ERROR_ENTRIES
 from infra.aws.postgres_logins import BOOTSTRAP_SECRETS, CA_BUNDLE, bootstrap_task
 from infra.contracts import HttpHealth, ServiceSpec, TaskSpec
 from infra.settings import parse
@@ -53,7 +53,7 @@ def page() -> str:
             _SIGNALS.format(table=_stops((*services, app.migrate))),
             _EXITS.format(table=_exits()),
             _MIGRATION.format(timeout=f"{app.migrate.timeout:,}"),
-            _LOGS.format(pattern=_ERROR_ENTRIES),
+            _LOGS.format(pattern=ERROR_ENTRIES),
             _FIGURES.format(table=_figures(), namespace=queue_metrics.NAMESPACE, period=MINUTE, line=_example_line()),
             _CONTAINER.format(
                 user=task_definition.USER, bundle=CA_BUNDLE, variables=" and ".join(_code(BOOTSTRAP_SECRETS))
